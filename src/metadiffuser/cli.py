@@ -1,0 +1,80 @@
+"""The command line: one verb a stage, and a few for people."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metadiffuser.config import load
+from metadiffuser.errors import InputError
+
+
+def _parser() -> argparse.ArgumentParser:
+    from metadiffuser.dag import STAGES
+
+    parser = argparse.ArgumentParser(prog="metadiffuser", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for stage in STAGES.values():
+        verb = verbs.add_parser(stage.name, help=f"run the stage for one {' x '.join(stage.wildcards) or 'preset'}")
+        for wildcard in stage.wildcards:
+            verb.add_argument(f"--{wildcard}", required=True)
+        verb.set_defaults(stage=stage)
+    use = verbs.add_parser("use", help="write a preset to params.yaml and say what became stale")
+    use.add_argument("preset")
+    view = verbs.add_parser("view", help="play the agent live in a window")
+    view.add_argument("--family", required=True)
+    view.add_argument("--task", type=int, help="index of the task (default: the first unseen one)")
+    view.add_argument("--method", default="dual", help="guide variant (default: %(default)s)")
+    verbs.add_parser("schema", help="print the JSON schema of params.yaml")
+    return parser
+
+
+def _dispatch(arguments: argparse.Namespace) -> None:
+    if arguments.verb == "use":
+        from metadiffuser.presets import use
+
+        use(arguments.preset)
+    elif arguments.verb == "schema":
+        import json
+
+        from metadiffuser.config import schema
+
+        print(json.dumps(schema(), indent=2, sort_keys=True))
+    elif arguments.verb == "view":
+        from metadiffuser.viewing.live import view
+
+        view(load(), arguments.family, arguments.task, arguments.method)
+    else:
+        from metadiffuser.run import execute
+
+        wildcards = {name: getattr(arguments, name) for name in arguments.stage.wildcards}
+        execute(arguments.verb, wildcards, load())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code: 0 done, 2 a mistake in the input, 130 interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    arguments = _parser().parse_args(argv)
+    try:
+        _dispatch(arguments)
+    except InputError as error:
+        print(f"metadiffuser: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("metadiffuser: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except OSError as error:
+        name = error.filename or Path.cwd()
+        print(f"metadiffuser: {name}: {error.strerror or error}; free space or rights, then run again", file=sys.stderr)
+        return 3
+    except BrokenPipeError:
+        os.close(sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""The types of ``params.yaml``: the only place that knows its shape.
+
+``load`` reads and checks a parameter file; every mistake in it becomes one ``InputError`` that names
+the key. Sections may be overridden family by family under ``overrides``; ``Params.section`` merges.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from metadiffuser.errors import InputError, nearest
+
+FamilyName = Literal["point_robot", "cheetah_vel"]
+Quality = Literal["expert", "medium", "random", "mixed"]
+Representation = Literal["generalised"]
+Guide = Literal["none", "return", "dynamics", "dual"]
+ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task"]
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=2**53)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Widths = Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=8)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Section(BaseModel):
+    """A section of the parameter file: immutable, strictly typed, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Tasks(Section):
+    """Stage ``define_tasks``: the task distribution's sample and its split."""
+
+    train: Count = Field(description="tasks that models are trained on")
+    test: Count = Field(description="unseen tasks, drawn after the training tasks")
+
+
+class Behaviour(Section):
+    """Stage ``train_behaviour``: soft actor-critic experts (method section 5)."""
+
+    threads: Threads = Field(description="CPU threads of one job")
+    sharing: Literal["task_conditioned", "per_task"] = Field(
+        description="one network that sees the task's parameters, or one network a task, trained in one batch"
+    )
+    steps: Count = Field(description="environment steps of one task's agent (of the shared agent: in all)")
+    copies: Count = Field(description="environments stepped together by one agent")
+    warmup_steps: Natural = Field(description="first environment steps, with uniform actions and no updates")
+    updates_per_step: Scale = Field(description="gradient updates per environment step of the agent")
+    actor_interval: Count = Field(description="critic updates per actor update")
+    batch_size: Count = Field(description="transitions in one update")
+    hidden: Widths = Field(description="hidden layer widths of actor and critics")
+    learning_rate: Rate = Field(description="Adam's step size, of actor, critics and temperature")
+    discount: Fraction = Field(description="gamma")
+    target_rate: Rate = Field(description="tau: Polyak averaging rate of the target critics")
+    entropy: Literal["automatic"] | Scale = Field(description="temperature: tuned, or a fixed value")
+    replay_capacity: Count = Field(description="transitions an agent keeps")
+    checkpoints: Annotated[int, Field(ge=3, le=1000)] = Field(description="policies kept along training")
+    evaluation_episodes: Count = Field(description="deterministic episodes per task and checkpoint")
+
+
+class Dataset(Section):
+    """Stage ``collect_dataset``: episodes per task and quality (method section 5)."""
+
+    threads: Threads = Field(description="CPU threads of one job")
+    qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="datasets made of each task")
+    episodes: Count = Field(description="episodes per task and quality")
+
+
+class Context(Section):
+    """Stage ``train_context``: context encoder with reward and dynamics models (method section 2.1)."""
+
+    threads: Threads = Field(description="CPU threads of one job")
+    qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="data trained on")
+    latent_size: Count = Field(description="Z, the size of the task representation")
+    context_length: Count = Field(description="K, the most transitions in a context")
+    hidden: Widths = Field(description="hidden layer widths of encoder, reward and dynamics models")
+    steps: Count = Field(description="gradient steps")
+    task_batch: Count = Field(description="tasks in one step")
+    target_batch: Count = Field(description="transitions predicted per task in one step")
+    learning_rate: Rate = Field(description="Adam's peak step size, cosine decay")
+    weight_decay: Fraction = Field(description="AdamW's decoupled weight decay")
+    latent_noise: Fraction = Field(description="standard deviation of noise on z in training (ours)")
+
+
+class Diffusion(Section):
+    """Stage ``train_diffusion``: the conditional denoiser (method section 2.2)."""
+
+    threads: Threads = Field(description="CPU threads of one job")
+    qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="data trained on")
+    horizon: Annotated[int, Field(ge=4, le=1024, multiple_of=4)] = Field(description="H, steps of a plan")
+    denoising_steps: Annotated[int, Field(ge=2, le=1000)] = Field(description="T of the forward process")
+    predicts: Literal["x0", "noise"] = Field(description="what the network is trained to output")
+    width: Annotated[int, Field(ge=8, le=1024, multiple_of=8)] = Field(description="channels at full resolution")
+    multipliers: Widths = Field(description="channels of each U-Net level, in multiples of width")
+    steps: Count = Field(description="gradient steps")
+    batch_size: Count = Field(description="trajectory segments in one step")
+    learning_rate: Rate = Field(description="AdamW's peak step size, cosine decay")
+    ema_decay: Fraction = Field(description="decay of the averaged weights, which are what is evaluated")
+    condition_dropout: Fraction = Field(description="p, probability of the null condition")
+    first_action_weight: Scale = Field(description="loss weight of the first action")
+
+
+class Planning(Section):
+    """The guided planner (method section 3)."""
+
+    sampler: Literal["ddpm", "ddim"] = Field(description="reverse process")
+    sampling_steps: Annotated[int, Field(ge=1, le=1000)] = Field(description="denoising steps of a plan")
+    guidance_weight: Scale = Field(description="omega of classifier-free guidance; 1 is plain conditioning")
+    temperature: Scale = Field(description="scale of the sampling noise")
+    return_scale: Scale = Field(description="alpha: step along the gradient of the predicted return")
+    dynamics_scale: Scale = Field(description="alpha * lambda: step along the gradient of consistency")
+    unguided_steps: Natural = Field(description="last denoising steps that the guide leaves alone")
+    actions_per_plan: Count = Field(description="actions executed before the plan is remade")
+
+
+class Evaluation(Section):
+    """Stage ``evaluate``: the protocol on unseen tasks (method section 4)."""
+
+    threads: Threads = Field(description="CPU threads of one job")
+    episodes: Count = Field(description="episodes per unseen task and cell")
+    contexts: Annotated[list[ContextSource], Field(min_length=1)] = Field(
+        description="where the warm-start context comes from; the first is that of the guide ablation"
+    )
+    guides: Annotated[list[Guide], Field(min_length=1)] = Field(
+        description="guide variants; the first is that of the warm-start comparison"
+    )
+
+
+class Rendering(Section):
+    """Stage ``render_rollouts``: videos and film strips."""
+
+    width: Annotated[int, Field(ge=64, le=1920, multiple_of=16)] = Field(description="pixels")
+    height: Annotated[int, Field(ge=64, le=1920, multiple_of=16)] = Field(description="pixels")
+    frames: Annotated[int, Field(ge=2, le=100000)] = Field(description="most frames of a video")
+    strip_frames: Annotated[int, Field(ge=2, le=16)] = Field(description="pictures in the film strip")
+    tasks: Count = Field(description="unseen tasks shown per family")
+
+
+class Report(Section):
+    """Stages ``make_tables``, ``make_figures`` and ``make_report``."""
+
+    digits: Annotated[int, Field(ge=0, le=6)] = Field(description="decimals of scores in tables")
+    confidence: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = Field(description="interval coverage")
+    bootstrap_samples: Count = Field(description="resamples of the stratified bootstrap")
+    title: Annotated[str, Field(min_length=1, max_length=120)] = Field(description="heading of the report")
+
+
+OVERRIDABLE: dict[str, type[Section]] = {
+    "tasks": Tasks,
+    "behaviour": Behaviour,
+    "dataset": Dataset,
+    "context": Context,
+    "diffusion": Diffusion,
+    "planning": Planning,
+    "evaluation": Evaluation,
+    "rendering": Rendering,
+}
+
+
+class Params(Section):
+    """The whole of ``params.yaml``."""
+
+    preset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = Field(
+        description="name of the folders below artifacts/ and results/"
+    )
+    seed: Natural = Field(description="the root of every random number")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="where networks run; auto takes CUDA if present")
+    families: Annotated[list[FamilyName], Field(min_length=1)] = Field(description="environment families")
+    representations: Annotated[list[Representation], Field(min_length=1)] = Field(
+        description="task representations; the first is MetaDiffuser's"
+    )
+    seeds: Annotated[list[Natural], Field(min_length=1, max_length=100)] = Field(description="training seeds")
+    shards: Annotated[list[Natural], Field(min_length=1, max_length=1000)] = Field(
+        description="jobs that a family's tasks are divided into for behaviour training: 0, 1, ..."
+    )
+    tasks: Tasks
+    behaviour: Behaviour
+    dataset: Dataset
+    context: Context
+    diffusion: Diffusion
+    planning: Planning
+    evaluation: Evaluation
+    rendering: Rendering
+    report: Report
+    overrides: dict[str, dict[str, dict[str, Any]]] = Field(
+        description="per family: values that replace those of the sections above"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for key in ("families", "representations", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key}: the list {values} names something twice; remove the repetition")
+        if list(self.shards) != list(range(len(self.shards))):
+            raise ValueError(f"shards: expected 0, 1, 2, ... without gaps, got {self.shards}")
+        for family in self.families:
+            if family not in self.overrides:
+                raise ValueError(f"overrides.{family}: missing; give an empty section to each of {list(OVERRIDABLE)}")
+        for family, sections in self.overrides.items():
+            known = FamilyName.__args__  # type: ignore[attr-defined]
+            if family not in known:
+                raise ValueError(f"overrides.{family}: unknown family{nearest(family, known)}")
+            for name in sections:
+                if name not in OVERRIDABLE:
+                    raise ValueError(f"overrides.{family}.{name}: unknown section{nearest(name, OVERRIDABLE)}")
+            for name in OVERRIDABLE:
+                if name not in sections:
+                    raise ValueError(f"overrides.{family}.{name}: missing; write '{name}: {{}}' for no override")
+                self.section(name, family)
+        return self
+
+    def section(self, name: str, family: str | None = None) -> Any:
+        """Return section ``name`` with the overrides of ``family`` merged in."""
+        section: Section = getattr(self, name)
+        if family is None or name not in OVERRIDABLE:
+            return section
+        override = self.overrides[family][name]
+        try:
+            return type(section).model_validate({**section.model_dump(), **override})
+        except ValidationError as error:
+            raise ValueError(_sentence(error, f"overrides.{family}.{name}.", type(section))) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, with floats such as 1e-3 read as numbers and repeated keys refused."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise InputError(f"key '{key.value}' stands twice (line {key.start_mark.line + 1}); remove one")
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    __import__("re").compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
+    """Turn pydantic's first complaint into one sentence that names the key."""
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = prefix + ".".join(part for part in location if not part.startswith(("function-", "literal[", "constrained-")))
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        owner = model
+        for part in location[:-1]:
+            annotation = owner.model_fields[part].annotation
+            owner = annotation if isinstance(annotation, type) else owner
+        return f"unknown key '{key}'{nearest(location[-1], owner.model_fields)}"
+    if kind == "missing":
+        return f"key '{key}' is missing; the presets show every key"
+    if kind == "value_error":
+        return str(first["ctx"]["error"])
+    value = repr(first["input"])
+    shown = value if len(value) <= 60 else value[:57] + "..."
+    return f"'{key}' is {shown}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def parse(text: str, source: str = "params.yaml") -> Params:
+    """Check the text of a parameter file. Raises ``InputError`` with one sentence."""
+    try:
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a stricter mapping
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error) or "nested too deeply"
+        raise InputError(f"{source}: not valid YAML{where}: {str(problem).splitlines()[0][:200]}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_sentence(error, '', Params)}") from None
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file. Raises ``InputError`` with one sentence."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(
+            f"{path}: cannot be read ({reason}); run from the project's root, or 'metadiffuser use quick'"
+        ) from None
+    return parse(text, str(path))
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the parameter file."""
+    return Params.model_json_schema()

@@ -1,0 +1,238 @@
+"""The DAG as data: what each stage reads, writes, runs and is told.
+
+``Snakefile`` and ``dvc.yaml`` state the same DAG explicitly in the language of their engine; a test holds
+the three equal, job by job. The command line cuts a stage's parameters and checks its inputs with this
+table, so that a stage cannot read what it does not declare.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metadiffuser import paths
+from metadiffuser.config import Params
+
+PACKAGE = "src/metadiffuser"
+COMMON_CODE = ("artifacts.py", "seeding.py")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of job.
+
+    Attributes:
+        name: CLI verb, Snakemake rule and DVC stage.
+        wildcards: what one job is for; ``preset`` is implied.
+        params: keys of params.yaml that the stage is given.
+        inputs: path templates; a field that is not a wildcard of the stage stands for all of its values.
+        outputs: path templates; the timing record is implied unless ``timed`` is false.
+        code: files and folders below the package that the stage runs.
+        timed: whether the job writes a timing record.
+    """
+
+    name: str
+    wildcards: tuple[str, ...]
+    params: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    code: tuple[str, ...]
+    timed: bool = True
+
+
+def _sections(*names: str) -> tuple[str, ...]:
+    return tuple(itertools.chain.from_iterable((name, f"overrides.{{family}}.{name}") for name in names))
+
+
+_MODEL = ("family", "representation", "seed")
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="define_tasks",
+            wildcards=("family",),
+            params=("seed", *_sections("tasks")),
+            inputs=(),
+            outputs=(paths.TASKS,),
+            code=("stages/define_tasks.py", "envs"),
+        ),
+        Stage(
+            name="train_behaviour",
+            wildcards=("family", "shard"),
+            params=("seed", "device", "shards", *_sections("behaviour")),
+            inputs=(paths.TASKS,),
+            outputs=(paths.BEHAVIOUR, paths.BEHAVIOUR_CURVE),
+            code=("stages/train_behaviour.py", "behaviour", "envs"),
+        ),
+        Stage(
+            name="collect_dataset",
+            wildcards=("family",),
+            params=("seed", "device", "shards", *_sections("dataset")),
+            inputs=(paths.TASKS, paths.BEHAVIOUR),
+            outputs=(paths.DATASET, paths.DATASET_METRICS),
+            code=("stages/collect_dataset.py", "behaviour", "data", "envs"),
+        ),
+        Stage(
+            name="train_context",
+            wildcards=_MODEL,
+            params=("seed", "device", *_sections("context")),
+            inputs=(paths.TASKS, paths.DATASET),
+            outputs=(paths.CONTEXT, paths.CONTEXT_CURVE, paths.CONTEXT_METRICS),
+            code=("stages/train_context.py", "context", "data", "envs"),
+        ),
+        Stage(
+            name="train_diffusion",
+            wildcards=_MODEL,
+            params=("seed", "device", *_sections("diffusion")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT),
+            outputs=(paths.DIFFUSION, paths.DIFFUSION_CURVE),
+            code=("stages/train_diffusion.py", "diffusion", "context", "data", "envs"),
+        ),
+        Stage(
+            name="evaluate",
+            wildcards=_MODEL,
+            params=("seed", "device", *_sections("planning", "evaluation")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION),
+            outputs=(paths.PLANNER_METRICS, paths.ROLLOUTS),
+            code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", "envs"),
+        ),
+        Stage(
+            name="render_rollouts",
+            wildcards=("family",),
+            params=("representations", "seeds", *_sections("rendering")),
+            inputs=(paths.TASKS, paths.ROLLOUTS),
+            outputs=(paths.VIDEOS,),
+            code=("stages/render_rollouts.py", "viewing", "envs"),
+        ),
+        Stage(
+            name="make_tables",
+            wildcards=(),
+            params=("families", "representations", "seeds", "report"),
+            inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS),
+            outputs=(paths.TABLES,),
+            code=("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
+        ),
+        Stage(
+            name="make_figures",
+            wildcards=(),
+            params=("families", "representations", "seeds", "report"),
+            inputs=(
+                paths.DATASET_METRICS,
+                paths.CONTEXT_METRICS,
+                paths.PLANNER_METRICS,
+                paths.BEHAVIOUR_CURVE,
+                paths.CONTEXT_CURVE,
+                paths.DIFFUSION_CURVE,
+            ),
+            outputs=(paths.FIGURES,),
+            code=("stages/make_figures.py", "reporting", "evaluation/statistics.py"),
+        ),
+        Stage(
+            name="make_report",
+            wildcards=(),
+            params=tuple(Params.model_fields),
+            inputs=(paths.TABLES, paths.FIGURES, paths.VIDEOS, paths.TIMING),
+            outputs=(paths.REPORT,),
+            code=("stages/make_report.py", "reporting"),
+            timed=False,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One node of the DAG.
+
+    Attributes:
+        name: ``stage@preset-wildcard-...``, the name that both engines show.
+        stage: the stage's record.
+        wildcards: values of ``preset`` and of the stage's wildcards, as text.
+        command: the shell command.
+        params: {dotted key: value} of what the job is told.
+        inputs: paths of other jobs' outputs.
+        outputs: paths that the job writes.
+    """
+
+    name: str
+    stage: Stage
+    wildcards: Mapping[str, str]
+    command: str
+    params: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def domains(params: Params) -> dict[str, list[str]]:
+    """Return the values of every wildcard."""
+    return {
+        "preset": [params.preset],
+        "family": list(params.families),
+        "representation": list(params.representations),
+        "seed": [str(seed) for seed in params.seeds],
+        "shard": [str(shard) for shard in params.shards],
+    }
+
+
+def job_name(stage: str, wildcards: Mapping[str, str]) -> str:
+    """Return ``stage@preset-...`` of one job."""
+    return f"{stage}@{'-'.join(wildcards.values())}"
+
+
+def lookup(tree: Any, key: str) -> Any:
+    """Return the value at a dotted key of a nested mapping."""
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def expand(template: str, wildcards: Mapping[str, str], params: Params) -> list[str]:
+    """Fill ``template``; fields that are not in ``wildcards`` take all of their values."""
+    if template == paths.TIMING:
+        return [timing_path(job.name, params.preset) for job in jobs(params, timed_only=True)]
+    fields = [field for field in dict.fromkeys(re.findall(r"{(\w+)}", template)) if field not in wildcards]
+    known = domains(params)
+    choices = itertools.product(*(known[field] for field in fields))
+    return [template.format(**wildcards, **dict(zip(fields, choice, strict=True))) for choice in choices]
+
+
+def timing_path(name: str, preset: str) -> str:
+    """Return the path of a job's timing record."""
+    return paths.TIMING.format(preset=preset, job=name.replace(f"@{preset}", "", 1))
+
+
+def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
+    """Return the job of ``stage`` for ``wildcards`` (without ``preset``)."""
+    bound = {"preset": params.preset, **wildcards}
+    name = job_name(stage.name, bound)
+    tree = params.model_dump()
+    keys = [key.format(**bound) for key in stage.params]
+    options = "".join(f" --{key} {value}" for key, value in wildcards.items())
+    shown = dict(bound)
+    if stage.name == "render_rollouts":
+        shown |= {"representation": params.representations[0], "seed": str(params.seeds[0])}
+    outputs = [path for template in stage.outputs for path in expand(template, bound, params)]
+    return Job(
+        name=name,
+        stage=stage,
+        wildcards=bound,
+        command=f"metadiffuser {stage.name}{options}",
+        params={key: lookup(tree, key) for key in keys},
+        inputs=tuple(path for template in stage.inputs for path in expand(template, shown, params)),
+        outputs=(*outputs, *([timing_path(name, params.preset)] if stage.timed else [])),
+    )
+
+
+def jobs(params: Params, timed_only: bool = False) -> list[Job]:
+    """Return every job of the DAG, producers before consumers."""
+    known = domains(params)
+    return [
+        make_job(stage, dict(zip(stage.wildcards, choice, strict=True)), params)
+        for stage in STAGES.values()
+        if stage.timed or not timed_only
+        for choice in itertools.product(*(known[name] for name in stage.wildcards))
+    ]

@@ -1,0 +1,111 @@
+"""What a family of tasks is, and what a batch of its environments can do.
+
+Alphabet (everywhere in the project): B batch, H horizon, S state, A action, K context length, Z latent,
+T denoising steps or time, N tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One MDP of a family.
+
+    Attributes:
+        index: position in the family's task list; names the task in paths and dataset ids.
+        split: ``"train"`` or ``"test"``.
+        parameters: what distinguishes the task (goal, target speed, ...), as numbers.
+    """
+
+    index: int
+    split: str
+    parameters: Mapping[str, tuple[float, ...]]
+
+    @property
+    def vector(self) -> Array:
+        """All parameters as one vector (F,), in the order of their names."""
+        return np.concatenate([np.asarray(self.parameters[name], float) for name in sorted(self.parameters)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable record."""
+        return {
+            "index": self.index,
+            "split": self.split,
+            "parameters": {name: list(values) for name, values in self.parameters.items()},
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Task:
+        """Rebuild a task from ``to_json``'s record."""
+        parameters = {name: tuple(map(float, values)) for name, values in record["parameters"].items()}
+        return cls(int(record["index"]), str(record["split"]), parameters)
+
+
+class Simulator(Protocol):
+    """B environments of one family stepped together; copy b runs ``tasks[b]``."""
+
+    tasks: Sequence[Task]
+
+    def reset(self, generator: np.random.Generator) -> Array:
+        """Start B episodes; return observations (B, S)."""
+        ...
+
+    def step(self, actions: Array) -> tuple[Array, dict[str, Array]]:
+        """Apply actions (B, A), clipped to [-1, 1]; return observations (B, S) and reward terms, each (B,)."""
+        ...
+
+    @property
+    def positions(self) -> Array:
+        """Generalised positions qpos (B, Q), enough to draw the scene."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """A distribution over tasks that share observation and action space (method section 5).
+
+    Attributes:
+        name: key in paths and parameters, such as ``cheetah_vel``.
+        title: name in tables, such as ``Cheetah-Vel``.
+        gym_id: id of the gymnasium environment.
+        observation_size: S.
+        action_size: A; actions lie in [-1, 1].
+        episode_length: steps of an episode; episodes never end early.
+        dt: seconds of one step.
+        sample_tasks: (generator, count) -> parameters of that many tasks.
+        simulator: (tasks, threads) -> B environments stepped together.
+        model: task -> MuJoCo model for drawing (and, for robots, for physics).
+        reward_terms: names of the terms whose sum is the reward.
+        path: observations (..., S) -> world points (..., 3) that show where the agent is, for drawing plans.
+    """
+
+    name: str
+    title: str
+    gym_id: str
+    observation_size: int
+    action_size: int
+    episode_length: int
+    dt: float
+    sample_tasks: Callable[[np.random.Generator, int], list[dict[str, tuple[float, ...]]]]
+    simulator: Callable[[Sequence[Task], int], Simulator]
+    model: Callable[[Task], mujoco.MjModel]
+    reward_terms: tuple[str, ...]
+    path: Callable[[Array], Array]
+
+    def __repr__(self) -> str:
+        return f"Family({self.name}, S={self.observation_size}, A={self.action_size}, T={self.episode_length})"
+
+
+def total_reward(terms: Mapping[str, Array]) -> Array:
+    """Return the reward (B,) as the sum of its terms."""
+    return np.sum(list(terms.values()), axis=0)

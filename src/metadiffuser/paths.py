@@ -1,0 +1,25 @@
+"""The one grammar of artifact paths: templates relative to the project's root, filled with ``str.format``."""
+
+from __future__ import annotations
+
+TASKS = "artifacts/{preset}/tasks/{family}.json"
+BEHAVIOUR = "artifacts/{preset}/behaviour/{family}/shard{shard}.safetensors"
+DATASET = "artifacts/{preset}/datasets/{family}"
+CONTEXT = "artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors"
+DIFFUSION = "artifacts/{preset}/diffusion/{family}/{representation}/seed{seed}.safetensors"
+ROLLOUTS = "artifacts/{preset}/rollouts/{family}/{representation}/seed{seed}.safetensors"
+
+DATASET_METRICS = "results/{preset}/metrics/dataset/{family}.json"
+CONTEXT_METRICS = "results/{preset}/metrics/context/{family}/{representation}/seed{seed}.json"
+PLANNER_METRICS = "results/{preset}/metrics/planner/{family}/{representation}/seed{seed}.json"
+BEHAVIOUR_CURVE = "results/{preset}/training/behaviour/{family}/shard{shard}"
+CONTEXT_CURVE = "results/{preset}/training/context/{family}/{representation}/seed{seed}"
+DIFFUSION_CURVE = "results/{preset}/training/diffusion/{family}/{representation}/seed{seed}"
+VIDEOS = "results/{preset}/videos/{family}"
+TABLES = "results/{preset}/tables"
+FIGURES = "results/{preset}/figures"
+REPORT = "results/{preset}/report.html"
+
+# The only files that hold times and dates, and so differ from run to run.
+TIMING = "results/{preset}/timings/{job}.json"
+VOLATILE = (TIMING, REPORT)
