@@ -13,13 +13,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
+from typing import TYPE_CHECKING, Any
 
 from metadiffuser.errors import InputError
+
+if TYPE_CHECKING:
+    import torch  # at run time in the functions that need it: the engines' bookkeeping reads JSON only, and often
 
 
 @contextmanager
@@ -81,6 +80,8 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
     """Write named tensors and a JSON header as one safetensors file."""
+    from safetensors.torch import save as serialise
+
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"header": json.dumps(header, sort_keys=True, allow_nan=False)}
     with whole_file(path) as temporary:
@@ -89,6 +90,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mappi
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a safetensors file and its JSON header. Raises ``InputError`` if missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         raise InputError(f"{path}: missing; run the stage that makes it, or 'dvc pull'")
     try:

@@ -49,10 +49,21 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         view(load(), arguments.family, arguments.task, arguments.method)
     else:
-        from metadiffuser.run import execute
+        _run_stage(arguments.verb, {name: getattr(arguments, name) for name in arguments.stage.wildcards})
 
-        wildcards = {name: getattr(arguments, name) for name in arguments.stage.wildcards}
-        execute(arguments.verb, wildcards, load())
+
+def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
+    from metadiffuser import dag
+
+    params = load()
+    job = dag.find_job(stage, wildcards, params)
+    # Read by numerical libraries when they are imported, hence before run is; sums depend on the number of threads.
+    threads = str(dag.threads(job, params))
+    os.environ.update({f"{library}_NUM_THREADS": threads for library in ("OMP", "MKL", "OPENBLAS")})
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    from metadiffuser.run import execute
+
+    execute(job, params)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,18 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _dispatch(arguments)
+        sys.stdout.flush()
     except InputError as error:
         print(f"metadiffuser: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("metadiffuser: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         name = error.filename or Path.cwd()
         print(f"metadiffuser: {name}: {error.strerror or error}; free space or rights, then run again", file=sys.stderr)
         return 3
-    except BrokenPipeError:
-        os.close(sys.stdout.fileno())
     return 0
 
 

@@ -6,8 +6,9 @@ the key. Sections may be overridden family by family under ``overrides``; ``Para
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -80,7 +81,10 @@ class Context(Section):
     qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="data trained on")
     latent_size: Count = Field(description="Z, the size of the task representation")
     context_length: Count = Field(description="K, the most transitions in a context")
-    hidden: Widths = Field(description="hidden layer widths of encoder, reward and dynamics models")
+    encoder_width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = Field(
+        description="features of a transition in the encoder"
+    )
+    hidden: Widths = Field(description="hidden layer widths of the reward and dynamics models")
     steps: Count = Field(description="gradient steps")
     task_batch: Count = Field(description="tasks in one step")
     target_batch: Count = Field(description="transitions predicted per task in one step")
@@ -201,20 +205,21 @@ class Params(Section):
                 raise ValueError(f"{key}: the list {values} names something twice; remove the repetition")
         if list(self.shards) != list(range(len(self.shards))):
             raise ValueError(f"shards: expected 0, 1, 2, ... without gaps, got {self.shards}")
+        known = get_args(FamilyName)
+        for key in self.overrides:
+            if key not in known:
+                raise ValueError(f"overrides.{key}: unknown family{nearest(key, known)}")
         for family in self.families:
             if family not in self.overrides:
                 raise ValueError(f"overrides.{family}: missing; give an empty section to each of {list(OVERRIDABLE)}")
-        for family, sections in self.overrides.items():
-            known = FamilyName.__args__  # type: ignore[attr-defined]
-            if family not in known:
-                raise ValueError(f"overrides.{family}: unknown family{nearest(family, known)}")
+        for key, sections in self.overrides.items():
             for name in sections:
                 if name not in OVERRIDABLE:
-                    raise ValueError(f"overrides.{family}.{name}: unknown section{nearest(name, OVERRIDABLE)}")
+                    raise ValueError(f"overrides.{key}.{name}: unknown section{nearest(name, OVERRIDABLE)}")
             for name in OVERRIDABLE:
                 if name not in sections:
-                    raise ValueError(f"overrides.{family}.{name}: missing; write '{name}: {{}}' for no override")
-                self.section(name, family)
+                    raise ValueError(f"overrides.{key}.{name}: missing; write '{name}: {{}}' for no override")
+                self.section(name, key)
         return self
 
     def section(self, name: str, family: str | None = None) -> Any:
@@ -236,8 +241,12 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if key.tag != "tag:yaml.org,2002:str":
+            shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+            raise InputError(f"line {line}: expected a word as key, got {shown}")
         if key.value in seen:
-            raise InputError(f"key '{key.value}' stands twice (line {key.start_mark.line + 1}); remove one")
+            raise InputError(f"key '{key.value}' stands twice (line {line}); remove one")
         seen.add(key.value)
     return loader.construct_mapping(node, deep=True)
 
@@ -245,14 +254,16 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    __import__("re").compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
     list("-+0123456789."),
 )
 
 
 def _sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
     """Turn pydantic's first complaint into one sentence that names the key."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt key is also a missing one; the misspelling is what helps.
+    first = next((entry for entry in errors if entry["type"] == "extra_forbidden"), errors[0])
     location = [str(part) for part in first["loc"]]
     key = prefix + ".".join(part for part in location if not part.startswith(("function-", "literal[", "constrained-")))
     kind = first["type"]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from metadiffuser import paths
-from metadiffuser.config import Params
+from metadiffuser.config import OVERRIDABLE, Params
+from metadiffuser.errors import InputError
 
 PACKAGE = "src/metadiffuser"
 COMMON_CODE = ("artifacts.py", "seeding.py")
@@ -66,7 +68,14 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", "shards", *_sections("behaviour")),
             inputs=(paths.TASKS,),
             outputs=(paths.BEHAVIOUR, paths.BEHAVIOUR_CURVE),
-            code=("stages/train_behaviour.py", "behaviour", "envs"),
+            code=(
+                "stages/train_behaviour.py",
+                "behaviour",
+                "data/episodes.py",
+                "envs",
+                "checkpointing.py",
+                "tracking.py",
+            ),
         ),
         Stage(
             name="collect_dataset",
@@ -74,7 +83,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", "shards", *_sections("dataset")),
             inputs=(paths.TASKS, paths.BEHAVIOUR),
             outputs=(paths.DATASET, paths.DATASET_METRICS),
-            code=("stages/collect_dataset.py", "behaviour", "data", "envs"),
+            code=("stages/collect_dataset.py", "behaviour", "data", "envs", "checkpointing.py"),
         ),
         Stage(
             name="train_context",
@@ -82,7 +91,15 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", *_sections("context")),
             inputs=(paths.TASKS, paths.DATASET),
             outputs=(paths.CONTEXT, paths.CONTEXT_CURVE, paths.CONTEXT_METRICS),
-            code=("stages/train_context.py", "context", "data", "envs"),
+            code=(
+                "stages/train_context.py",
+                "context",
+                "data",
+                "envs",
+                "checkpointing.py",
+                "tracking.py",
+                "training.py",
+            ),
         ),
         Stage(
             name="train_diffusion",
@@ -90,7 +107,16 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", *_sections("diffusion")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT),
             outputs=(paths.DIFFUSION, paths.DIFFUSION_CURVE),
-            code=("stages/train_diffusion.py", "diffusion", "context", "data", "envs"),
+            code=(
+                "stages/train_diffusion.py",
+                "diffusion",
+                "context",
+                "data",
+                "envs",
+                "checkpointing.py",
+                "tracking.py",
+                "training.py",
+            ),
         ),
         Stage(
             name="evaluate",
@@ -129,7 +155,7 @@ STAGES: dict[str, Stage] = {
                 paths.DIFFUSION_CURVE,
             ),
             outputs=(paths.FIGURES,),
-            code=("stages/make_figures.py", "reporting", "evaluation/statistics.py"),
+            code=("stages/make_figures.py", "reporting", "evaluation/statistics.py", "tracking.py"),
         ),
         Stage(
             name="make_report",
@@ -137,7 +163,7 @@ STAGES: dict[str, Stage] = {
             params=tuple(Params.model_fields),
             inputs=(paths.TABLES, paths.FIGURES, paths.VIDEOS, paths.TIMING),
             outputs=(paths.REPORT,),
-            code=("stages/make_report.py", "reporting"),
+            code=("stages/make_report.py", "reporting", "evaluation/statistics.py"),
             timed=False,
         ),
     )
@@ -183,6 +209,23 @@ def job_name(stage: str, wildcards: Mapping[str, str]) -> str:
     return f"{stage}@{'-'.join(wildcards.values())}"
 
 
+def source_files(entries: Iterable[str], package: Path = Path(PACKAGE)) -> list[str]:
+    """Return the files of code entries (files or folders below the package), sorted within each entry."""
+    files = []
+    for entry in entries:
+        path = package / entry
+        found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        files += [str(p) for p in found if "__pycache__" not in p.parts]
+    return files
+
+
+def threads(job: Job, params: Params) -> int:
+    """Return the CPU threads that ``job`` is given: its section's, the last declared if there are several."""
+    family = job.wildcards.get("family")
+    sections = [params.section(key, family) for key in job.stage.params if family and key in OVERRIDABLE]
+    return next((int(section.threads) for section in reversed(sections) if hasattr(section, "threads")), 1)
+
+
 def lookup(tree: Any, key: str) -> Any:
     """Return the value at a dotted key of a nested mapping."""
     for part in key.split("."):
@@ -225,6 +268,15 @@ def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
         inputs=tuple(path for template in stage.inputs for path in expand(template, shown, params)),
         outputs=(*outputs, *([timing_path(name, params.preset)] if stage.timed else [])),
     )
+
+
+def find_job(stage: str, wildcards: Mapping[str, str], params: Params) -> Job:
+    """Return one job of the DAG. Raises ``InputError`` for a wildcard value that params.yaml does not have."""
+    known = domains(params)
+    for name, value in wildcards.items():
+        if value not in known[name]:
+            raise InputError(f"--{name} {value}: not in params.yaml, which has {', '.join(known[name])}")
+    return make_job(STAGES[stage], wildcards, params)
 
 
 def jobs(params: Params, timed_only: bool = False) -> list[Job]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 TASKS = "artifacts/{preset}/tasks/{family}.json"
 BEHAVIOUR = "artifacts/{preset}/behaviour/{family}/shard{shard}.safetensors"
 DATASET = "artifacts/{preset}/datasets/{family}"
@@ -23,3 +25,13 @@ REPORT = "results/{preset}/report.html"
 # The only files that hold times and dates, and so differ from run to run.
 TIMING = "results/{preset}/timings/{job}.json"
 VOLATILE = (TIMING, REPORT)
+
+
+def fields(template: str, path: str) -> dict[str, str]:
+    """Return the values that fill ``template`` to give ``path``: the inverse of ``str.format``."""
+    parts = re.split(r"{(\w+)}", template)
+    pattern = "".join(f"(?P<{part}>[^/]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    match = re.fullmatch(pattern, path)
+    if match is None:
+        raise ValueError(f"expected a path like {template}, got {path}")
+    return match.groupdict()

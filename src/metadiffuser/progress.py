@@ -21,27 +21,31 @@ class Progress:
         self._start = time.monotonic()
         self._first = done
         self._last = -LOG_INTERVAL
+        self._figures: dict[str, float] = {}
         self._bar = tqdm(total=total, initial=done, desc=label) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.close()
         elif kind is None:
-            self._line({})
+            self._line(self._figures)
 
-    def advance(self, amount: int = 1, **figures: float) -> None:
+    def advance(self, amount: int = 1, /, **figures: float) -> None:
         """Count ``amount`` more units done, with figures worth showing (loss, return, ...)."""
         self.done += amount
+        self._figures |= figures
         if self._bar is not None:
             self._bar.update(amount)
             if figures:
                 self._bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
         elif time.monotonic() - self._start - self._last >= LOG_INTERVAL:
             self._last = time.monotonic() - self._start
-            self._line(figures)
+            self._line(self._figures)
 
     def _line(self, figures: dict[str, float]) -> None:
         elapsed = time.monotonic() - self._start

@@ -7,9 +7,7 @@ Stages are handed a ``Run`` and nothing else; it refuses sections that the stage
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib
-import json
 import os
 import platform
 import resource
@@ -24,12 +22,11 @@ from typing import Any
 
 import torch
 
-from metadiffuser import dag
+from metadiffuser import dag, receipts
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
-
-WORK = Path(".work")
+from metadiffuser.receipts import WORK
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,13 @@ class Run:
         job: the node of the DAG.
         work: folder for checkpoints to resume from; emptied when parameters, code or inputs change.
         device: ``cpu`` or ``cuda``.
+        notes: measured times that the stage adds to its timing record.
     """
 
     job: dag.Job
     work: Path
     device: str
+    notes: dict[str, float]
     _params: Params
 
     @property
@@ -97,34 +96,6 @@ def pick_device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    else:
-        yield from sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-
-
-def digest(*roots: Path) -> str:
-    """Return a hash of the names and contents of files and folders."""
-    state = hashlib.blake2b(digest_size=16)
-    for root in roots:
-        for path in _files(root):
-            state.update(f"{path.relative_to(root.parent)}\0".encode())
-            with path.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    state.update(chunk)
-    return state.hexdigest()
-
-
-def fingerprint(job: dag.Job) -> str:
-    """Return a hash of everything that decides a job's outputs: parameters, code and inputs."""
-    package = Path(__file__).parent
-    code = digest(*(package / name for name in (*dag.COMMON_CODE, *job.stage.code)))
-    inputs = digest(*(Path(path) for path in job.inputs))
-    told = json.dumps(job.params, sort_keys=True)
-    return hashlib.blake2b(f"{told}\n{code}\n{inputs}".encode(), digest_size=16).hexdigest()
-
-
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
     """Hold the lock ``name`` below the work folder. Raises ``InputError`` if another process does."""
@@ -134,15 +105,16 @@ def exclusive(name: str) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{name} is already running in this checkout; wait for it or stop it, then go on") from None
+            raise InputError(
+                f"{name} is already running in this checkout; wait for it or stop it, then go on"
+            ) from None
         yield
 
 
-def _work_folder(job: dag.Job) -> Path:
-    """Return the job's work folder, emptied if what decides the outputs has changed."""
+def _work_folder(job: dag.Job, current: str) -> Path:
+    """Return the job's work folder, emptied if ``current``, the fingerprint of the job, is a new one."""
     folder = WORK / job.wildcards["preset"] / job.name
     record = folder / "fingerprint.json"
-    current = fingerprint(job)
     try:
         kept = record.is_file() and read_json(record) == current
     except InputError:
@@ -153,17 +125,13 @@ def _work_folder(job: dag.Job) -> Path:
     return folder
 
 
-def execute(stage: str, wildcards: dict[str, str], params: Params) -> None:
+def execute(job: dag.Job, params: Params) -> None:
     """Run one job to its end: check inputs, run the stage, record its time.
 
     Raises:
-        InputError: an unknown wildcard value, a missing or damaged input, or a second copy of the job.
+        InputError: a missing or damaged input, or a second copy of the job.
     """
-    known = dag.domains(params)
-    for name, value in wildcards.items():
-        if value not in known[name]:
-            raise InputError(f"--{name} {value}: not in params.yaml, which has {', '.join(known[name])}")
-    job = dag.make_job(dag.STAGES[stage], wildcards, params)
+    receipts.check_source()
     with exclusive(job.name):
         for path in job.inputs:
             if not Path(path).exists():
@@ -172,19 +140,20 @@ def execute(stage: str, wildcards: dict[str, str], params: Params) -> None:
 
 
 def _run(job: dag.Job, params: Params) -> None:
-    names = [key for key in job.params if isinstance(job.params[key], dict) and "threads" in job.params[key]]
-    threads = 1
-    for name in names:
-        threads = params.section(name.split(".")[-1], job.wildcards.get("family")).threads
+    threads = dag.threads(job, params)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    work = _work_folder(job)
+    made_from = receipts.fingerprint(job)
+    work = _work_folder(job, made_from)
     device = pick_device(params.device) if "device" in job.stage.params else "cpu"
     spent = _Clock(work / "spent.json")
+    run = Run(job, work, device, {}, params)
     with spent:
-        importlib.import_module(f"metadiffuser.stages.{job.stage.name}").run(Run(job, work, device, params))
+        importlib.import_module(f"metadiffuser.stages.{job.stage.name}").run(run)
     if job.stage.timed:
-        write_json(Path(dag.timing_path(job.name, params.preset)), spent.record(job.name, threads, device))
+        record = spent.record(job.name, threads, device) | run.notes
+        write_json(Path(dag.timing_path(job.name, params.preset)), record)
+    receipts.write(job, made_from)
     shutil.rmtree(work)
 
 

@@ -10,27 +10,33 @@ from pathlib import Path
 import pandas as pd
 
 from metadiffuser.artifacts import whole_directory
+from metadiffuser.errors import InputError
 
 
 def write_curve(folder: Path, records: Sequence[Mapping[str, float]]) -> None:
     """Write records, each with a ``step``, as a DVCLive folder: ``metrics.json`` and one TSV a metric."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "true")
     logging.getLogger("dvclive").setLevel(logging.ERROR)
-    from dvclive import Live
+    from dvclive.live import Live
 
-    with whole_directory(folder) as temporary:
-        with Live(dir=str(temporary), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False) as live:
-            for record in records:
-                live.step = int(record["step"])
-                for name, value in record.items():
-                    if name != "step":
-                        live.log_metric(name, float(value), timestamp=False)
-                live.make_summary()
+    with (
+        whole_directory(folder) as temporary,
+        Live(dir=str(temporary), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False) as live,
+    ):
+        for record in records:
+            live.step = int(record["step"])
+            for name, value in record.items():
+                if name != "step":
+                    live.log_metric(name, float(value), timestamp=False)
+            live.make_summary()
 
 
 def read_curve(folder: Path) -> pd.DataFrame:
-    """Read a DVCLive folder into a table indexed by step, one column a metric."""
-    tables = [
-        pd.read_csv(path, sep="\t", index_col="step") for path in sorted((folder / "plots" / "metrics").rglob("*.tsv"))
-    ]
-    return pd.concat(tables, axis=1)
+    """Read a DVCLive folder into a table indexed by step, one column a metric. Raises ``InputError``."""
+    files = sorted((folder / "plots" / "metrics").rglob("*.tsv"))
+    if not files:
+        raise InputError(f"{folder}: no learning curve; run the stage that makes it")
+    try:
+        return pd.concat([pd.read_csv(path, sep="\t", index_col="step") for path in files], axis=1)
+    except ValueError as error:
+        raise InputError(f"{folder}: damaged learning curve ({error}); run the stage that makes it again") from None

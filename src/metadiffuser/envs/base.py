@@ -54,7 +54,10 @@ class Task:
 class Simulator(Protocol):
     """B environments of one family stepped together; copy b runs ``tasks[b]``."""
 
-    tasks: Sequence[Task]
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The task of each copy."""
+        ...
 
     def reset(self, generator: np.random.Generator) -> Array:
         """Start B episodes; return observations (B, S)."""
@@ -87,6 +90,7 @@ class Family:
         model: task -> MuJoCo model for drawing (and, for robots, for physics).
         reward_terms: names of the terms whose sum is the reward.
         path: observations (..., S) -> world points (..., 3) that show where the agent is, for drawing plans.
+        optimum: task -> the best possible return of an episode, where it is known exactly.
     """
 
     name: str
@@ -101,6 +105,7 @@ class Family:
     model: Callable[[Task], mujoco.MjModel]
     reward_terms: tuple[str, ...]
     path: Callable[[Array], Array]
+    optimum: Callable[[Task], float] | None = None
 
     def __repr__(self) -> str:
         return f"Family({self.name}, S={self.observation_size}, A={self.action_size}, T={self.episode_length})"

@@ -1,11 +1,12 @@
 """Gymnasium environments of the families: one copy of the batched simulator, with rendering.
 
-Importing ``metadiffuser.envs`` registers ``metadiffuser/<Family>-v0``; ``task=`` takes a task or the
-index of one in the family's default list (root seed 0).
+Importing ``metadiffuser.envs`` registers ``metadiffuser/<Family>-v0``; ``task=`` takes a task, its
+JSON record or the index of one in the family's default list (root seed 0).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from metadiffuser.envs import gl
 from metadiffuser.envs.base import Task, total_reward
 from metadiffuser.envs.registry import FAMILIES, get_family
 from metadiffuser.seeding import numpy_generator
@@ -31,16 +33,19 @@ def default_task(family: str, index: int) -> Task:
 class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
     """One environment of a family; the reward's terms are in ``info["reward_terms"]``."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as gymnasium has it
 
-    def __init__(self, family: str, task: int | Task = 0, render_mode: str | None = None):
+    def __init__(self, family: str, task: int | Task | Mapping[str, Any] = 0, render_mode: str | None = None):
         self.family = get_family(family)
+        if isinstance(task, Mapping):
+            task = Task.from_json(task)
         self.task = task if isinstance(task, Task) else default_task(family, task)
         self.render_mode = render_mode
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self._simulator = self.family.simulator([self.task], 1)
         self._renderer: mujoco.Renderer | None = None
+        self._scene: mujoco.MjData | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -55,24 +60,30 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
         info = {"reward_terms": {name: float(value[0]) for name, value in terms.items()}}
         return observation[0], float(total_reward(terms)[0]), False, False, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """Return the scene as an image (480, 480, 3), or None without ``render_mode="rgb_array"``."""
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return the scene as an image (480, 480, 3), or None without ``render_mode="rgb_array"``.
+
+        Raises:
+            InputError: no OpenGL library works on this machine; the message names the packages to install.
+        """
         if self.render_mode is None:
             return None
-        model = self.family.model(self.task)
-        if self._renderer is None:
-            self._renderer = mujoco.Renderer(model, *FRAME_SIZE)
-        data = mujoco.MjData(model)
-        data.qpos[:] = self._simulator.positions[0]
-        mujoco.mj_forward(model, data)
-        self._renderer.update_scene(data, camera=0 if model.ncam else -1)
-        return self._renderer.render()
+        if self._renderer is None or self._scene is None:
+            model = gl.scenery(self.family.model(self.task))
+            self._renderer = gl.renderer(model, *FRAME_SIZE)
+            self._scene = mujoco.MjData(model)
+        model = self._renderer.model
+        self._scene.qpos[:] = self._simulator.positions[0]
+        mujoco.mj_forward(model, self._scene)
+        self._renderer.update_scene(self._scene, camera=0 if model.ncam else -1)
+        image: NDArray[np.uint8] = self._renderer.render()
+        return image
 
     def close(self) -> None:
         """Free the renderer."""
         if self._renderer is not None:
             self._renderer.close()
-            self._renderer = None
+            self._renderer = self._scene = None
 
 
 def register() -> None:
@@ -81,7 +92,7 @@ def register() -> None:
         if family.gym_id not in gym.registry:
             gym.register(
                 id=family.gym_id,
-                entry_point=FamilyEnv,
+                entry_point="metadiffuser.envs.gym:FamilyEnv",
                 max_episode_steps=family.episode_length,
                 kwargs={"family": family.name},
             )

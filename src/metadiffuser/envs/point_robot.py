@@ -25,7 +25,8 @@ SCENE = """
 <mujoco model="point_robot">
   <visual><map znear="0.05"/><quality shadowsize="1024"/><headlight ambient="0.5 0.5 0.5"/></visual>
   <asset>
-    <texture name="grid" type="2d" builtin="checker" rgb1="0.95 0.95 0.95" rgb2="0.88 0.9 0.92" width="200" height="200"/>
+    <texture name="grid" type="2d" builtin="checker" width="200" height="200"
+             rgb1="0.95 0.95 0.95" rgb2="0.88 0.9 0.92"/>
     <material name="grid" texture="grid" texrepeat="6 6" reflectance="0"/>
   </asset>
   <worldbody>
@@ -109,4 +110,5 @@ POINT_ROBOT = Family(
     model=model,
     reward_terms=("distance",),
     path=path,
+    optimum=lambda task: optimal_return(np.array(task.parameters["goal"])),
 )

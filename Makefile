@@ -1,0 +1,61 @@
+# Everything here needs Python 3.11 or newer, git and make; the rest is installed into .venv.
+# Another interpreter: make PYTHON=python3.12 reproduce
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS := 2
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := true
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup reproduce test lint smoke readme constraints clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
+		printf '  make %-12s %s\n' "$$name" "$$does"; done
+
+reproduce: $(READY)  ## set up, then run the pipeline on params.yaml
+	$(BIN)/snakemake --cores all all
+
+test: $(READY)  ## set up, then run the tests
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+setup: $(READY)  ## create .venv and install the versions in constraints.txt
+
+$(BIN)/python:
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not one; name it, as in: make PYTHON=python3.12 setup" >&2; \
+		exit 1; }
+	'$(PYTHON)' -m venv $(VENV)
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+lint: $(READY)  ## check style, formatting, types and the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+smoke: $(READY)  ## run the smoke preset under Snakemake and DVC, in scratch clones
+	.ci/smoke
+
+readme: $(READY)  ## copy the quick preset's main table into README.md
+	$(BIN)/python docs/update_readme.py
+
+constraints: $(READY)  ## record the versions in .venv as constraints.txt
+	@{ echo '# The exact versions that this project is tested with; "make setup" installs them.'; \
+	   echo '# Made by "make constraints" from .venv; which packages are needed is stated in pyproject.toml.'; \
+	   $(BIN)/python -m pip freeze --all --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' | grep -v '^pip=='; } > $@.part
+	@! grep -n '@' $@.part || { echo "the packages above were not installed from an index; install them by version" >&2; exit 1; }
+	@mv $@.part $@.txt
+
+clean:  ## remove caches and logs; .venv, artifacts and results stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis logs build MUJOCO_LOG.TXT
+	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

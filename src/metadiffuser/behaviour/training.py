@@ -1,0 +1,203 @@
+"""Training of behaviour policies for the tasks of a shard: one loop for shared and for separate networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, with_features
+from metadiffuser.behaviour.replay import Floats, Replay
+from metadiffuser.behaviour.sac import SoftActorCritic
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.config import Behaviour
+from metadiffuser.envs import Family, Task, total_reward
+from metadiffuser.progress import Progress
+from metadiffuser.seeding import numpy_generator, torch_generator
+
+ANNEALED = 0.4  # last part of training in which the step size falls linearly, towards steady policies
+LOWEST_RATE = 0.02  # of the step size, at the end
+
+
+def task_features(tasks: Sequence[Task]) -> tuple[Floats, Floats, Floats]:
+    """Return task vectors (N, F) with the centre (F,) and scale (F,) that bring them to [-1, 1]."""
+    vectors = np.stack([task.vector for task in tasks]).astype(np.float32)
+    low, high = vectors.min(axis=0), vectors.max(axis=0)
+    return vectors, (high + low) / 2, np.where(high > low, (high - low) / 2, np.float32(1.0))
+
+
+class Trainer:
+    """Soft actor-critic over the environments of all agents, stepped together.
+
+    Member m's ``copies`` environments go through its group of tasks in turn, episode after episode: all
+    tasks for the one task-conditioned agent (M = 1), or one task for each of M agents.
+
+    Args:
+        family: the family.
+        tasks: the shard's tasks, at least one.
+        config: section ``behaviour``.
+        seed: root seed.
+        names: of the seed streams, such as stage, family and shard.
+        device: where networks live.
+    """
+
+    def __init__(
+        self, family: Family, tasks: Sequence[Task], config: Behaviour, seed: int, names: Sequence[str], device: str
+    ):
+        self.family, self.tasks, self.config = family, list(tasks), config
+        self.conditioned = config.sharing == "task_conditioned"
+        everything = list(range(len(self.tasks)))
+        self.groups = [everything] if self.conditioned else [[index] for index in everything]
+        features, centre, scale = task_features(self.tasks)
+        kept = features.shape[1] if self.conditioned else 0
+        self.features = features[:, :kept]
+        self._seed, self._names = seed, tuple(names)
+        self._noise = torch_generator(seed, *names, "noise", device=device)
+        self._environment = numpy_generator(seed, *names, "environment")
+        members, size, actions = len(self.groups), family.observation_size, family.action_size
+        initial = torch_generator(seed, *names, "networks", device=device)
+        self.agent = SoftActorCritic(config, members, size + kept, actions, initial)
+        self.rounds = math.ceil(config.steps / config.copies)  # steps of every environment
+        self.warmup = math.ceil(config.warmup_steps / config.copies)
+        capacity = min(config.replay_capacity, self.rounds * config.copies)
+        self.replay = Replay(members, capacity, size, centre[:kept], scale[:kept], actions)
+        self.marks = [round((c + 1) * self.rounds / config.checkpoints) for c in range(config.checkpoints)]
+        self.returns = np.zeros((config.checkpoints, len(self.tasks)))
+        self.snapshots = {
+            name: np.zeros((config.checkpoints, *value.shape), np.float32) for name, value in self._current().items()
+        }
+        self._sums = np.zeros((2, 2))  # critic loss and entropy since the last checkpoint: sum, count
+        self._records: list[dict[str, float]] = []
+
+    def _state(self) -> TrainingState:
+        arrays = {"returns": self.returns, "sums": self._sums}
+        arrays |= {f"replay/{name}": value for name, value in self.replay.arrays.items()}
+        arrays |= {f"snapshot/{name}": value for name, value in self.snapshots.items()}
+        return TrainingState(
+            {"agent": self.agent},
+            self.agent.optimisers,
+            {"noise": self._noise, "environment": self._environment},
+            arrays,
+        )
+
+    def _current(self) -> dict[str, Floats]:
+        arrays = {"centre": self.replay.centre[:, None], "scale": self.replay.scale[:, None]}
+        for number, (weight, bias) in enumerate(self.agent.actor.frozen):
+            arrays |= {f"weight{number}": weight.cpu().numpy(), f"bias{number}": bias.cpu().numpy()}
+        return arrays
+
+    def policies(self) -> Policies:
+        """Return the M policies as they are."""
+        device = self.agent.actor.flat.device
+        centre, scale = (torch.from_numpy(array[:, None]) for array in (self.replay.centre, self.replay.scale))
+        return Policies(self.agent.actor.frozen, centre.to(device), scale.to(device))
+
+    def train(self, checkpoint: Path | None = None) -> tuple[Trained, list[dict[str, float]]]:
+        """Train to the end, going on from ``checkpoint`` if it exists; return policies and learning curve.
+
+        Resuming starts at an episode's beginning, which needs no state of the physics, and ends with the
+        same bits as an uninterrupted run.
+        """
+        state = self._state()
+        done, self._records, _ = state.load(checkpoint) if checkpoint else (0, [], {})
+        with Progress(f"behaviour {self.family.name}", self.rounds, done) as progress:
+            while done < self.rounds:
+                done = self._episode(done, progress)
+                if checkpoint and done < self.rounds and state.due():
+                    state.save(checkpoint, done, self._records)
+        return self._trained(), self._records
+
+    def _episode(self, start: int, progress: Progress) -> int:
+        """Run all environments for one episode from round ``start``, learning as they go; return the next round."""
+        members, copies = len(self.groups), self.config.copies
+        number = start // self.family.episode_length
+        drawn = [group[(number * copies + copy) % len(group)] for group in self.groups for copy in range(copies)]
+        features = self.features[drawn]
+        simulator = self.family.simulator([self.tasks[index] for index in drawn], self.config.threads)
+        inputs = with_features(simulator.reset(self._environment), features).reshape(members, copies, -1)
+        end = min(start + self.family.episode_length, self.rounds)
+        for current in range(start, end):
+            shape = (members, copies, self.family.action_size)
+            if current < self.warmup:
+                actions = self._environment.uniform(-1.0, 1.0, shape).astype(np.float32)
+            else:
+                actions = self.policies().act(inputs, self._environment.standard_normal(shape, np.float32))
+            observations, terms = simulator.step(actions.reshape(members * copies, -1).astype(np.float64))
+            successors = with_features(observations, features).reshape(inputs.shape)
+            rewards = total_reward(terms).astype(np.float32).reshape(members, copies)
+            self.replay.add(inputs, actions, rewards, successors)
+            inputs = successors
+            self._learn(current)
+            while len(self._records) < len(self.marks) and self.marks[len(self._records)] <= current + 1:
+                self._checkpoint(len(self._records))
+            progress.advance(1, **({"return": self._records[-1]["return"]} if self._records else {}))
+        return end
+
+    def _learn(self, current: int) -> None:
+        """Make the gradient updates that are due after round ``current``."""
+        rate = self.config.copies * self.config.updates_per_step
+        first, last = (math.floor(max(current + ahead - self.warmup, 0) * rate) for ahead in (0, 1))
+        if first == last:
+            return
+        left = min(1.0, (1.0 - current / self.rounds) / ANNEALED)
+        self.agent.set_learning_rate(self.config.learning_rate * (LOWEST_RATE + (1.0 - LOWEST_RATE) * left))
+        batches = self.replay.sample(last - first, self.config.batch_size, self._noise)
+        shape = (last - first, 2, *batches[0].actions.shape)
+        noise = torch.randn(shape, generator=self._noise, device=self._noise.device)
+        for index, batch, drawn in zip(range(first, last), batches, noise, strict=True):
+            with_actor = (index + 1) % self.config.actor_interval == 0
+            loss, entropy = self.agent.update(batch, drawn, with_actor)
+            self._sums[0] += loss.mean().item(), 1.0
+            if entropy is not None:
+                self._sums[1] += entropy.mean().item(), 1.0
+
+    def _checkpoint(self, number: int) -> None:
+        """Keep the policies of checkpoint ``number`` and measure them on all tasks, in one batch."""
+        for name, value in self._current().items():
+            self.snapshots[name][number] = value
+        episodes, count = self.config.evaluation_episodes, len(self.tasks)
+        which = np.zeros(count, int) if self.conditioned else np.arange(count)
+        generator = numpy_generator(self._seed, *self._names, "evaluation", number)
+        controller = assign(
+            self.policies(),
+            np.repeat(which, episodes).tolist(),
+            np.repeat(self.features, episodes, axis=0),
+            np.zeros(count * episodes, bool),
+            generator,
+        )
+        tasks = [task for task in self.tasks for _ in range(episodes)]
+        result = rollout(self.family, tasks, controller, generator, self.config.threads)
+        self.returns[number] = result.returns.reshape(count, episodes).mean(axis=1)
+        loss, entropy = self._sums[:, 0] / np.maximum(self._sums[:, 1], 1.0)
+        self._sums[:] = 0.0
+        self._records.append(
+            {
+                "step": self.marks[number] * self.config.copies,
+                "return": float(self.returns[number].mean()),
+                "return_min": float(self.returns[number].min()),
+                "critic_loss": float(loss),
+                "entropy": float(entropy),
+            }
+        )
+
+    def _trained(self) -> Trained:
+        stacks = {name: torch.from_numpy(value).flatten(0, 1) for name, value in self.snapshots.items()}
+        layers = [(stacks[f"weight{n}"], stacks[f"bias{n}"]) for n in range(len(self.agent.actor.layers))]
+        return Trained(
+            family=self.family.name,
+            config=self.config.model_dump(),
+            tasks=[task.index for task in self.tasks],
+            conditioned=self.conditioned,
+            steps=[mark * self.config.copies for mark in self.marks],
+            returns=self.returns,
+            policies=Policies(layers, stacks["centre"], stacks["scale"]),
+        )
+
+
+def empty_shard(family: Family, config: Behaviour) -> Trained:
+    """Return the result of a shard that has no tasks, because there are more shards than tasks."""
+    conditioned = config.sharing == "task_conditioned"
+    return Trained(family.name, config.model_dump(), [], conditioned, [], np.zeros((0, 0)), None)

@@ -1,0 +1,166 @@
+"""One record of what is up to date for two engines. DVC's hashes of contents are the arbiter.
+
+The Snakefile calls ``reconcile`` before Snakemake decides what to run (dry runs too) and again when a run
+has ended, well or badly. A job may then be in one of three states, and each has one remedy:
+
+1. DVC calls it stale, but its receipt holds (the verb ended well on today's parameters, code and inputs,
+   under Snakemake or in a killed engine): commit it to dvc.lock.
+2. DVC calls it clean, but Snakemake's record is not of these files (``dvc repro``, ``dvc pull``,
+   ``dvc checkout`` wrote them): ``snakemake --touch`` records them.
+3. DVC calls it stale and no receipt holds (outputs of other parameters, or damaged): Snakemake's record is
+   deleted and its outputs are dated back, so that it runs the job again.
+
+Nothing is deleted but records, so a dry run loses nothing. While another Snakemake works here (its lock
+tells) nothing is touched; while another dvc does, the run is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import subprocess
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from metadiffuser import dag, receipts
+from metadiffuser.config import Params
+from metadiffuser.errors import InputError
+
+SNAKEMAKE = Path(".snakemake")
+OFF = "METADIFFUSER_BRIDGE_OFF"  # set for the Snakemake that the bridge itself starts
+WITHOUT = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l", "--report"}
+LONG_AGO = 86400  # seconds since the epoch: older than any source file
+
+
+def wanted(argv: Sequence[str]) -> bool:
+    """Tell whether this call of Snakemake builds on the records (and no other one is at work here)."""
+    locks = SNAKEMAKE / "locks"
+    return OFF not in os.environ and not WITHOUT & set(argv) and not (locks.is_dir() and any(locks.iterdir()))
+
+
+def reconcile(params: Params, commands: Mapping[str, str]) -> None:
+    """Make the records of both engines tell the same of every job.
+
+    Args:
+        params: the parameters in force.
+        commands: {rule: its shell command as the Snakefile has it}.
+
+    Raises:
+        InputError: another dvc is at work in this checkout, or a record cannot be written.
+    """
+    receipts.check_source()
+    jobs = dag.jobs(params)
+    with _alone():
+        stale = _commit(jobs)
+        clean, spoilt = [], set[str]()
+        for job in jobs:
+            if job.name in stale or spoilt.intersection(job.inputs):
+                spoilt.update(job.outputs)
+            else:
+                clean.append(job)
+        if any(not _recorded(job, commands) for job in clean):
+            _touch([path for job in clean for path in job.outputs])
+        for job in jobs:
+            if job.name in stale and not _told_otherwise(job):
+                _forget(job)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    lock = receipts.WORK / "locks" / "bridge.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _commit(jobs: Sequence[dag.Job]) -> set[str]:
+    """Record for DVC every job whose receipt holds; return the names of those that stay stale."""
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        with Repo(".") as repo:
+            stale = set(repo.status())
+            for job in jobs:
+                if job.name in stale and receipts.holds(job):
+                    # Without relinking, which would change the times that Snakemake goes by.
+                    repo.commit(job.name, force=True, relink=False)
+                    stale.discard(job.name)
+            return stale
+    except LockError:
+        raise InputError("dvc is at work in this checkout; wait for it to end, then run Snakemake again") from None
+    except (NotDvcRepoError, SCMError) as error:
+        raise InputError(f"no DVC record can be kept here ({error}); run in a git clone of the project") from None
+    except DvcException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"dvc cannot compare its record with the files: {reason}; see 'dvc status'") from None
+
+
+def _record(output: str) -> Path:
+    """Return the path of Snakemake's record of an output file."""
+    name = urlsafe_b64encode(output.encode()).decode()
+    longest = os.pathconf(".", "PC_NAME_MAX") - 1
+    parts = [name[start : start + longest] for start in range(0, len(name), longest)]
+    return SNAKEMAKE.joinpath("metadata", *(f"@{part}" for part in parts[:-1]), parts[-1])
+
+
+def _read_record(output: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(_record(output).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _time_file(path: str) -> Path:
+    """Return the file whose time Snakemake takes for that of ``path``."""
+    stamp = Path(path) / ".snakemake_timestamp"
+    return stamp if stamp.exists() else Path(path)
+
+
+def _told(job: dag.Job) -> list[str]:
+    return [repr(json.dumps(job.params, sort_keys=True))]
+
+
+def _recorded(job: dag.Job, commands: Mapping[str, str]) -> bool:
+    """Tell whether Snakemake's record is of the files on disk, and of the job as it stands."""
+    code = dag.source_files((*dag.COMMON_CODE, *job.stage.code))
+    inputs = sorted((*code, *job.inputs))
+    made = max(_time_file(path).stat().st_mtime for path in inputs)
+    for output in job.outputs:
+        record, time = _read_record(output), _time_file(output).stat().st_mtime
+        if record.get("endtime") != time or time < made:
+            return False
+        if record["params"] != _told(job) or record["input"] != inputs or record["code"] != commands[job.stage.name]:
+            return False
+    return True
+
+
+def _told_otherwise(job: dag.Job) -> bool:
+    """Tell whether Snakemake sees by itself that the job is stale: an output is gone, or its parameters differ."""
+    if not all(Path(path).exists() for path in job.outputs):
+        return True
+    return any(_read_record(path).get("params", _told(job)) != _told(job) for path in job.outputs)
+
+
+def _forget(job: dag.Job) -> None:
+    for output in job.outputs:
+        _record(output).unlink(missing_ok=True)
+        os.utime(_time_file(output), (LONG_AGO, LONG_AGO))
+
+
+def _touch(outputs: Sequence[str]) -> None:
+    options = ("--touch", "--forceall", "--ignore-incomplete", "--nolock", "--no-hooks", "--cores=1", "--quiet=all")
+    command = (sys.executable, "-m", "snakemake", *options, "--", *outputs)
+    ended = subprocess.run(command, env={**os.environ, OFF: "1"}, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise InputError(f"Snakemake cannot record what dvc has made: {ended.stderr.strip()[-1000:]}")

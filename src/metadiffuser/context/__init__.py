@@ -1,0 +1,1 @@
+"""Task representations: the context encoder with its reward and dynamics models."""

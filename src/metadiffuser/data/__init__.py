@@ -1,0 +1,1 @@
+"""Episodes, their Minari store, windows and normalisation."""

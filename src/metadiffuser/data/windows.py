@@ -1,0 +1,109 @@
+"""Contexts and trajectory segments, drawn from the episodes of many tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metadiffuser.data.episodes import Episodes
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """E episodes of each of N tasks as tensors.
+
+    Attributes:
+        observations: (N, E, T + 1, S).
+        actions: (N, E, T, A).
+        rewards: (N, E, T).
+        transitions: (N, E, T, 2S + A + 1), rows in the context layout (s, a, r, s').
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    transitions: Tensor
+
+    @classmethod
+    def stack(cls, episodes: Mapping[str, Mapping[int, Episodes]], tasks: Sequence[int]) -> TaskData:
+        """Stack the episodes of ``tasks``, all qualities in the mapping one after the other."""
+        joined = [Episodes.join([by_task[task] for by_task in episodes.values()]) for task in tasks]
+        return cls(
+            torch.stack([torch.from_numpy(item.observations) for item in joined]),
+            torch.stack([torch.from_numpy(item.actions) for item in joined]),
+            torch.stack([torch.from_numpy(item.rewards) for item in joined]),
+            torch.stack([torch.from_numpy(item.transitions()) for item in joined]),
+        )
+
+    def split_episodes(self, share: float) -> tuple[TaskData, TaskData]:
+        """Hold out every n-th episode, about ``share`` of them and at least one; one episode is in both parts."""
+        episodes = self.rewards.shape[1]
+        held = torch.zeros(episodes, dtype=torch.bool)
+        held[:: max(1, round(1 / share))] = True
+        kept = ~held if episodes > 1 else held
+        parts = (self.observations, self.actions, self.rewards, self.transitions)
+        return TaskData(*(part[:, kept] for part in parts)), TaskData(*(part[:, held] for part in parts))
+
+    def __repr__(self) -> str:
+        tasks, episodes, steps, _ = self.actions.shape
+        return f"TaskData(N={tasks}, E={episodes}, T={steps})"
+
+
+def draw_contexts(
+    data: TaskData, tasks: Tensor, length: int, generator: torch.Generator, full: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Draw one context a row: transitions of one random episode of the row's task.
+
+    Args:
+        data: episodes to draw from.
+        tasks: positions (B,) in ``data``.
+        length: K; a row holds K distinct transitions, or all T if the episode is shorter.
+        generator: source of randomness.
+        full: use all K transitions; otherwise their number is uniform in 1..K, so that the encoder
+            learns to do with little.
+
+    Returns:
+        Contexts (B, K, 2S + A + 1) and their mask (B, K), True where a transition counts.
+    """
+    episodes, steps = data.rewards.shape[1:]
+    size, length = len(tasks), min(length, steps)
+    episode = torch.randint(episodes, (size, 1), generator=generator)
+    order = torch.rand(size, steps, generator=generator).argsort(dim=1)[:, :length]
+    contexts = data.transitions[tasks[:, None], episode, order]
+    if full:
+        return contexts, torch.ones(size, length, dtype=torch.bool)
+    count = torch.randint(1, length + 1, (size, 1), generator=generator)
+    return contexts, torch.arange(length) < count
+
+
+def draw_transitions(data: TaskData, tasks: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw ``count`` transitions of each row's task; return (B, count, 2S + A + 1)."""
+    episodes, steps = data.rewards.shape[1:]
+    shape = (len(tasks), count)
+    episode = torch.randint(episodes, shape, generator=generator)
+    step = torch.randint(steps, shape, generator=generator)
+    return data.transitions[tasks[:, None], episode, step]
+
+
+def draw_segments(
+    data: TaskData, horizon: int, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw trajectory segments that start anywhere in an episode, its last steps included.
+
+    A segment that reaches past the end repeats the last state with zero actions; those places are
+    masked and do not count in the loss.
+
+    Returns:
+        Tasks (B,), states (B, H, S), actions (B, H, A), and the mask of real (state, action) pairs (B, H).
+    """
+    tasks_count, episodes, steps, _ = data.actions.shape
+    task = torch.randint(tasks_count, (count, 1), generator=generator)
+    episode = torch.randint(episodes, (count, 1), generator=generator)
+    time = torch.randint(steps, (count, 1), generator=generator) + torch.arange(horizon)
+    mask = time < steps
+    states = data.observations[task, episode, time.clamp_max(steps)]
+    actions = data.actions[task, episode, time.clamp_max(steps - 1)] * mask[..., None]
+    return task[:, 0], states, actions, mask

@@ -1,0 +1,1 @@
+"""The conditional diffusion model: schedule, samplers, temporal U-Net, training."""

@@ -1,0 +1,83 @@
+"""The conditional diffusion model: denoiser, normaliser and what it was trained with, as one module and one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metadiffuser.artifacts import read_tensors, write_tensors
+from metadiffuser.config import Diffusion
+from metadiffuser.data.normaliser import Normaliser
+from metadiffuser.diffusion.schedule import ReverseStep, signal_rates
+from metadiffuser.diffusion.unet import TemporalUNet
+from metadiffuser.errors import InputError
+
+
+class DiffusionModel(nn.Module):
+    """A diffusion model over segments of (normalised state, action).
+
+    Args:
+        observation_size: S.
+        action_size: A.
+        latent_size: Z.
+        config: sizes and what the network predicts.
+    """
+
+    rates: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, observation_size: int, action_size: int, latent_size: int, config: Diffusion):
+        super().__init__()
+        self.sizes = (observation_size, action_size, latent_size)
+        self.config = config
+        self.normaliser = Normaliser(observation_size)
+        size = observation_size + action_size
+        self.network = TemporalUNet(size, latent_size, config.width, config.multipliers, config.denoising_steps)
+        self.register_buffer("rates", signal_rates(config.denoising_steps).float())
+        self.register_buffer("low", -torch.ones(size))
+        self.register_buffer("high", torch.ones(size))
+
+    @property
+    def observation_size(self) -> int:
+        """S."""
+        return self.sizes[0]
+
+    def set_range(self, observations: Tensor) -> None:
+        """Limit clean segments to the range of the data's states (..., S) and to actions in [-1, 1]."""
+        states = self.normaliser.state(observations).flatten(0, -2)
+        self.low[: self.observation_size] = states.amin(0)
+        self.high[: self.observation_size] = states.amax(0)
+
+    def add_noise(self, clean: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
+        """q(x_k | x_0): segments (B, H, S + A) noised to steps k (B,), with the first state left clean."""
+        rate = self.rates[steps][:, None, None]
+        noisy = rate.sqrt() * clean + (1 - rate).sqrt() * noise
+        noisy[:, 0, : self.observation_size] = clean[:, 0, : self.observation_size]
+        return noisy
+
+    def clean(self, prediction: Tensor, noisy: Tensor, step: ReverseStep) -> Tensor:
+        """Return x0 (B, H, S + A), limited to the data's range, from what the network predicts at ``noisy``."""
+        if self.config.predicts == "noise":
+            prediction = (noisy - step.noise * prediction) / step.signal
+        return torch.minimum(torch.maximum(prediction, self.low), self.high)
+
+    def save(self, path: Path, header: dict[str, Any]) -> None:
+        """Write weights, normaliser and configuration as one safetensors file."""
+        own = {"sizes": list(self.sizes), "diffusion": self.config.model_dump()}
+        write_tensors(path, self.state_dict(), own | header)
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
+        """Read what ``save`` wrote. Raises ``InputError`` if the file is missing, damaged or something else."""
+        tensors, header = read_tensors(path, device)
+        try:
+            model = cls(*header["sizes"], Diffusion.model_validate(header["diffusion"])).to(device)
+            model.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: not a diffusion checkpoint ({reason}); run train_diffusion again") from None
+        return model.eval().requires_grad_(False), header

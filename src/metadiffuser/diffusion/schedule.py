@@ -1,0 +1,71 @@
+"""The noise schedule and its reverse steps, as tables computed once.
+
+Both samplers are one affine step: ``x_{k-1} = clean_weight * x0 + noisy_weight * x_k``, plus the guide and
+the noise. That is what makes them cheap and easy to compare.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+COSINE_OFFSET = 0.008  # keeps the first step's noise from vanishing (Nichol and Dhariwal, 2021)
+MAX_BETA = 0.999
+
+
+def signal_rates(steps: int) -> Tensor:
+    """Return alpha-bar (T + 1,) of the cosine schedule, from 1 (clean) at index 0 to almost 0 at T."""
+    time = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    level = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * torch.pi / 2).square()
+    betas = (1 - level[1:] / level[:-1]).clamp(max=MAX_BETA)
+    return torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
+
+
+@dataclass(frozen=True)
+class ReverseStep:
+    """One step of the reverse process.
+
+    Attributes:
+        step: k, the denoising step the network is told.
+        clean_weight: factor of the predicted x0.
+        noisy_weight: factor of x_k.
+        variance: of the posterior q(x_{k-1} | x_k, x0); scales the guide.
+        noise_scale: standard deviation of the noise added at temperature 1.
+        signal: sqrt(alpha-bar_k).
+        noise: sqrt(1 - alpha-bar_k).
+    """
+
+    step: int
+    clean_weight: float
+    noisy_weight: float
+    variance: float
+    noise_scale: float
+    signal: float
+    noise: float
+
+
+def reverse_steps(steps: int, sampler: str, sampling_steps: int) -> list[ReverseStep]:
+    """Return the reverse process from k = T downwards, over an even choice of ``sampling_steps`` of T.
+
+    ``ddpm`` is the ancestral sampler of Ho et al. (2020) on the chosen steps, ``ddim`` the deterministic
+    one of Song et al. (2021).
+    """
+    rates = signal_rates(steps)
+    chosen = torch.linspace(0, steps, min(sampling_steps, steps) + 1).round().long().tolist()
+    table = []
+    for previous, step in zip(chosen[-2::-1], chosen[:0:-1], strict=True):
+        rate, before = float(rates[step]), float(rates[previous])
+        ratio = rate / before  # product of the alphas between the two steps
+        variance = (1 - before) / (1 - rate) * (1 - ratio)
+        if sampler == "ddpm":
+            clean = before**0.5 * (1 - ratio) / (1 - rate)
+            noisy = ratio**0.5 * (1 - before) / (1 - rate)
+            scale = variance**0.5
+        else:
+            noisy = ((1 - before) / (1 - rate)) ** 0.5
+            clean = before**0.5 - rate**0.5 * noisy
+            scale = 0.0
+        table.append(ReverseStep(step, clean, noisy, variance, scale, rate**0.5, (1 - rate) ** 0.5))
+    return table

@@ -1,0 +1,94 @@
+"""Training of the conditional diffusion model, the context encoder frozen (method section 2.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.data.windows import TaskData, draw_segments
+from metadiffuser.diffusion.model import DiffusionModel
+from metadiffuser.training import MovingAverage, fit
+
+HELD_OUT = 0.1  # share of each task's episodes kept for the validation loss
+VALIDATION_SEGMENTS = 256
+
+
+def diffusion_loss(
+    model: DiffusionModel,
+    clean: Tensor,
+    mask: Tensor,
+    latents: Tensor,
+    known: Tensor,
+    steps: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """Return the weighted denoising error.
+
+    The first state is given and does not count; the first action counts ``first_action_weight`` times.
+
+    Args:
+        model: the diffusion model.
+        clean: segments (B, H, S + A).
+        mask: places inside the episode (B, H).
+        latents: z (B, Z).
+        known: False (B,) where the null condition takes the place of z.
+        steps: denoising steps k (B,), in 1..T.
+        noise: standard normal (B, H, S + A).
+    """
+    network, size = model.network, model.observation_size
+    noisy = model.add_noise(clean, steps, noise)
+    condition = network.task_condition(latents, known) + network.step_condition(steps)
+    target = clean if model.config.predicts == "x0" else noise
+    weights = mask[..., None].float().expand_as(clean).clone()
+    weights[:, 0, :size] = 0.0
+    weights[:, 0, size:] *= model.config.first_action_weight
+    errors = (network(noisy, condition) - target).square()
+    return (weights * errors).sum() / weights.sum()
+
+
+def train_diffusion(
+    model: DiffusionModel, data: TaskData, latents: Tensor, generator: torch.Generator, checkpoint: Path
+) -> tuple[DiffusionModel, list[dict[str, float]]]:
+    """Train in place; return the averaged model, which is what is evaluated, and the learning curve.
+
+    Args:
+        model: initialised; its normaliser is the context model's.
+        data: training tasks.
+        latents: z (N, M, Z) of M contexts of each task, from the frozen encoder.
+        generator: source of randomness.
+        checkpoint: file to go on from if it exists, and to write now and then.
+    """
+    config = model.config
+    model.set_range(data.observations)
+    training, held_out = data.split_episodes(HELD_OUT)
+    optimiser = torch.optim.Adam(model.network.parameters(), lr=config.learning_rate, fused=True)
+    average = MovingAverage(model, config.ema_decay)
+
+    def draw(part: TaskData, count: int) -> tuple[Tensor, ...]:
+        tasks, states, actions, mask = draw_segments(part, config.horizon, count, generator)
+        clean = torch.cat([model.normaliser.state(states), actions], dim=-1)
+        chosen = latents[tasks, torch.randint(latents.shape[1], (count,), generator=generator)]
+        known = torch.rand(count, generator=generator) >= config.condition_dropout
+        steps = torch.randint(1, config.denoising_steps + 1, (count,), generator=generator)
+        return clean, mask, chosen, known, steps, torch.randn(clean.shape, generator=generator)
+
+    validation = draw(held_out, VALIDATION_SEGMENTS)
+
+    def update() -> dict[str, Tensor]:
+        loss = diffusion_loss(model, *draw(training, config.batch_size))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        average.update()
+        return {"loss": loss.detach()}
+
+    def validate() -> float:
+        return float(diffusion_loss(average.module, *validation))
+
+    modules = {"model": model, "average": average.module}
+    state = TrainingState(modules, {"adam": optimiser}, {"data": generator})
+    records = fit("train_diffusion", config.steps, update, validate, optimiser, state, checkpoint)
+    return average.module, records

@@ -1,0 +1,1 @@
+"""The evaluation protocol: warm-start contexts, the loop, scores and statistics."""

@@ -1,0 +1,92 @@
+"""The cells of an evaluation: which agent, with which guide, told what about the task (method section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from metadiffuser.config import Evaluation, Planning
+from metadiffuser.data.windows import TaskData, draw_contexts
+from metadiffuser.planning.agent import Instructions
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the result tables, before it is split by task and episode.
+
+    Attributes:
+        method: ``metadiffuser``; ``unconditional``, the same network with the null condition and no guide;
+            or ``random``, uniform actions.
+        guide: ``none``, ``return``, ``dynamics`` or ``dual``.
+        context: where the warm-start data comes from, or ``none``.
+    """
+
+    method: str
+    guide: str
+    context: str
+
+
+def make_cells(config: Evaluation) -> list[Cell]:
+    """Return every context with the first guide, every guide with the first context, and two references."""
+    by_context = [Cell("metadiffuser", config.guides[0], context) for context in config.contexts]
+    by_guide = [Cell("metadiffuser", guide, config.contexts[0]) for guide in config.guides[1:]]
+    references = [Cell("unconditional", "none", "none"), Cell("random", "none", "none")]
+    return [*by_context, *by_guide, *references]
+
+
+def warm_start_source(context: str, position: int, count: int) -> tuple[str, int]:
+    """Return (quality, position of the task) that a context's transitions come from.
+
+    ``wrong_task`` takes expert data of the next unseen task.
+    """
+    if context == "wrong_task":
+        return "expert", (position + 1) % count
+    return context, position
+
+
+def instruct(
+    cell: Cell,
+    warm_start: dict[str, TaskData],
+    positions: Sequence[int],
+    planning: Planning,
+    context_length: int,
+    generator: torch.Generator,
+) -> Instructions:
+    """Return what the episodes of one cell are played with.
+
+    Args:
+        cell: a cell of a planning method.
+        warm_start: episodes of the unseen tasks by quality.
+        positions: position of each episode's task (B,) among the unseen tasks.
+        planning: the guide's scales.
+        context_length: K.
+        generator: draws the warm-start episode and its transitions.
+    """
+    size = len(positions)
+    some = next(iter(warm_start.values()))
+    contexts = torch.zeros(size, context_length, some.transitions.shape[-1])
+    mask = torch.zeros(size, context_length, dtype=torch.bool)
+    if cell.context not in ("none", "zero_shot"):
+        count = some.rewards.shape[0]
+        sources = [warm_start_source(cell.context, position, count) for position in positions]
+        tasks = torch.tensor([task for _, task in sources])
+        drawn, _ = draw_contexts(warm_start[sources[0][0]], tasks, context_length, generator, full=True)
+        contexts[:, : drawn.shape[1]] = drawn
+        mask[:, : drawn.shape[1]] = True
+    follow = planning.return_scale if cell.guide in ("return", "dual") else 0.0
+    agree = planning.dynamics_scale if cell.guide in ("dynamics", "dual") else 0.0
+    return Instructions(
+        contexts,
+        mask,
+        torch.full((size,), cell.context == "zero_shot"),
+        torch.full((size,), follow),
+        torch.full((size,), agree),
+    )
+
+
+def uniform_actions(generator: np.random.Generator, size: int, action_size: int) -> np.ndarray:
+    """Return uniform actions (B, A) in [-1, 1], as float32."""
+    return generator.uniform(-1.0, 1.0, (size, action_size)).astype(np.float32)

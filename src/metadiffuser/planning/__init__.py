@@ -1,0 +1,1 @@
+"""Planning by guided denoising: condition mixing, the dual guide, the batched agent."""

@@ -1,0 +1,80 @@
+"""``metadiffuser use PRESET``: put a preset in force and say which jobs it leaves to be run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+from metadiffuser import dag
+from metadiffuser.artifacts import write_text
+from metadiffuser.config import Params, parse
+from metadiffuser.errors import InputError
+
+PRESETS = Path("presets")
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+
+
+def names() -> list[str]:
+    """Return the names of the presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def stale(params: Params) -> list[str]:
+    """Return the names of jobs that are to be run under ``params``, going by parameters and files alone.
+
+    A job counts if dvc.lock does not have it with these parameters, if an output is missing, or if a job
+    that it reads from counts. Changes to source and to contents are left to ``dvc status``.
+    """
+    recorded: dict[str, dict[str, object]] = {}
+    if LOCK.exists():
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        tree = yaml.load(LOCK.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
+        for name, stage in (tree or {}).get("stages", {}).items():
+            recorded[name] = stage.get("params", {}).get(PARAMS.name, {})
+    found: list[str] = []
+    spoilt: set[str] = set()
+    for job in dag.jobs(params):
+        made = all(Path(path).exists() for path in job.outputs)
+        if not made or recorded.get(job.name) != job.params or spoilt.intersection(job.inputs):
+            found.append(job.name)
+            spoilt.update(job.outputs)
+    return found
+
+
+def use(preset: str) -> None:
+    """Write ``presets/PRESET.yaml`` to params.yaml, whole or not at all, and print what is to be run.
+
+    Raises:
+        InputError: there is no such preset, or it is not a valid parameter file.
+    """
+    choices = names()
+    if not choices:
+        raise InputError(f"{PRESETS}/: no presets here; run from the project's root")
+    if preset not in choices:
+        raise InputError(f"preset '{preset}' is unknown; expected one of {', '.join(choices)}")
+    source = PRESETS / f"{preset}.yaml"
+    text = source.read_text(encoding="utf-8")
+    params = parse(text, str(source))
+    if params.preset != preset:
+        raise InputError(f"{source}: 'preset' is {params.preset}; it must be the file's name, {preset}")
+    _keep_edits()
+    write_text(PARAMS, text)
+    waiting = stale(params)
+    stages = Counter(name.split("@")[0] for name in waiting)
+    print(f"{PARAMS} is now the preset {preset}: {len(waiting)} of {len(dag.jobs(params))} jobs are to be run.")
+    for stage, count in stages.items():
+        print(f"  {stage}: {count}")
+
+
+def _keep_edits() -> None:
+    """Keep a params.yaml that somebody has edited, so that no edit is lost."""
+    if not PARAMS.exists():
+        return
+    former = PARAMS.read_bytes()
+    if former not in [path.read_bytes() for path in PRESETS.glob("*.yaml")]:
+        kept = PARAMS.with_suffix(".yaml.old")
+        kept.write_bytes(former)
+        print(f"The former {PARAMS} was not a preset; it is kept as {kept}.")

@@ -1,0 +1,79 @@
+"""A job's receipt: what decided its outputs and what they are, as hashes of contents.
+
+The verb writes it when the job has ended well, whichever engine started it. ``metadiffuser.bridge``
+records a job for DVC only on a receipt that still holds: same parameters, code and inputs as now, and
+the outputs untouched since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from metadiffuser import dag
+from metadiffuser.artifacts import read_json, write_json
+from metadiffuser.errors import InputError
+
+WORK = Path(".work")
+IGNORED = (".snakemake_timestamp", "__pycache__")
+
+
+def check_source() -> None:
+    """Check that what runs is this checkout's source, which is what both engines watch.
+
+    Raises:
+        InputError: the installed package belongs to another checkout.
+    """
+    source, running = Path(dag.PACKAGE), Path(__file__).parent
+    if source.is_dir() and not source.samefile(running):
+        raise InputError(f"the metadiffuser that runs is {running}, not this checkout's; run 'pip install -e .' here")
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        yield from sorted(p for p in path.rglob("*") if p.is_file() and not set(IGNORED) & set(p.parts))
+
+
+def digest(*roots: Path) -> str:
+    """Return a hash of the names and contents of files and folders."""
+    state = hashlib.blake2b(digest_size=16)
+    for root in roots:
+        for path in _files(root):
+            state.update(f"{path.relative_to(root.parent)}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    state.update(chunk)
+    return state.hexdigest()
+
+
+def fingerprint(job: dag.Job) -> str:
+    """Return a hash of everything that decides a job's outputs: parameters, code and inputs."""
+    package = Path(__file__).parent
+    code = digest(*(package / name for name in (*dag.COMMON_CODE, *job.stage.code)))
+    inputs = digest(*(Path(path) for path in job.inputs))
+    told = json.dumps(job.params, sort_keys=True)
+    return hashlib.blake2b(f"{told}\n{code}\n{inputs}".encode(), digest_size=16).hexdigest()
+
+
+def _path(job: dag.Job) -> Path:
+    return WORK / "receipts" / f"{job.name}.json"
+
+
+def write(job: dag.Job, made_from: str) -> None:
+    """Write the receipt of a job that has just ended; ``made_from`` is its fingerprint when it started."""
+    write_json(_path(job), {"made_from": made_from, "outputs": digest(*map(Path, job.outputs))})
+
+
+def holds(job: dag.Job) -> bool:
+    """Tell whether the outputs on disk are those that the job would make now, by its receipt."""
+    if not _path(job).is_file() or not all(Path(path).exists() for path in job.outputs):
+        return False
+    try:
+        receipt = read_json(_path(job))
+    except InputError:
+        return False
+    return bool(receipt == {"made_from": fingerprint(job), "outputs": digest(*map(Path, job.outputs))})

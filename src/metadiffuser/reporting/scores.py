@@ -1,0 +1,178 @@
+"""The metrics files as tidy tables: the only place of the reporting that reads them.
+
+| table | one row per | columns |
+|---|---|---|
+| ``read_scores`` | episode of a cell | family, representation, *cell*, seed, task, episode, return, normalised |
+| ``read_behaviour`` | episode of the dataset | family, quality, split, task, episode, return, normalised |
+| ``read_optimum`` | task whose exact optimum is known | family, split, task, optimum |
+| ``read_plan_errors`` | cell and steps ahead | family, representation, seed, *cell*, ahead, error |
+| ``read_diagnostics`` | trained context encoder | family, representation, seed, probe R2 and model errors |
+| ``read_embeddings`` | context embedded | family, representation, seed, task, split, quality, parameters, x, y |
+| ``read_traces`` | plan traced | family, representation, seed, *cell*, task, step, planned, executed |
+
+A *cell* of the evaluation is a method, its guide and where its context came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metadiffuser.artifacts import read_json
+from metadiffuser.errors import InputError
+from metadiffuser.evaluation.statistics import normalised_score
+
+SCORES = (
+    "family",
+    "representation",
+    "method",
+    "guide",
+    "context",
+    "seed",
+    "task",
+    "episode",
+    "return",
+    "normalised",
+)
+BEHAVIOUR = ("family", "quality", "split", "task", "episode", "return", "normalised")
+CELL = ("method", "guide", "context")
+MODEL = ("family", "representation", "seed")
+DIAGNOSTICS = (
+    *MODEL,
+    "train_r2",
+    "test_r2",
+    "train_reward",
+    "test_reward",
+    "train_dynamics",
+    "test_dynamics",
+)
+
+
+@contextmanager
+def _record(path: Path) -> Iterator[Any]:
+    """Yield a metrics file's content; whatever does not fit its format becomes one ``InputError``."""
+    content = read_json(path)
+    try:
+        yield content
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not the metrics expected ({reason}); run the stage that writes it again") from None
+
+
+def _returns(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the episode returns of a task (R,). Raises ``ValueError`` if there is none or one is not finite."""
+    returns = np.asarray(values, float)
+    if returns.ndim != 1 or returns.size == 0 or not np.isfinite(returns).all():
+        raise ValueError(f"expected a list of finite returns, got {str(values)[:60]}")
+    return returns
+
+
+def _episodes(by_task: Mapping[str, Sequence[float]], anchors: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for task in sorted(by_task, key=int):
+        returns = _returns(by_task[task])
+        normalised = normalised_score(returns, anchors[task]["random"], anchors[task]["expert"])
+        for episode, (value, score) in enumerate(zip(returns, normalised, strict=True)):
+            yield {"task": int(task), "episode": episode, "return": float(value), "normalised": float(score)}
+
+
+def read_scores(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read PLANNER_METRICS, normalised by the anchors of DATASET_METRICS. Raises ``InputError``."""
+    anchors = {}
+    for path in dataset:
+        with _record(path) as content:
+            anchors[content["family"]] = content["anchors"]
+    rows: list[dict[str, Any]] = []
+    for path in planner:
+        with _record(path) as content:
+            model = {name: content[name] for name in MODEL}
+            if content["family"] not in anchors:
+                raise ValueError(f"family {content['family']} has no dataset metrics")
+            for cell in content["cells"]:
+                named = model | {name: cell[name] for name in CELL}
+                rows += [named | episode for episode in _episodes(cell["returns"], anchors[content["family"]])]
+    return pd.DataFrame(rows, columns=list(SCORES))
+
+
+def read_behaviour(dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read the returns of the behaviour policies from DATASET_METRICS. Raises ``InputError``."""
+    rows: list[dict[str, Any]] = []
+    for path in dataset:
+        with _record(path) as content:
+            split = {int(task["index"]): task["split"] for task in content["tasks"]}
+            for quality, by_task in content["returns"].items():
+                for episode in _episodes(by_task, content["anchors"]):
+                    named = {"family": content["family"], "quality": quality, "split": split[episode["task"]]}
+                    rows.append(named | episode)
+    return pd.DataFrame(rows, columns=list(BEHAVIOUR))
+
+
+def read_optimum(dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read the exact optima from DATASET_METRICS, for families that have them. Raises ``InputError``."""
+    rows = []
+    for path in dataset:
+        with _record(path) as content:
+            split = {int(task["index"]): task["split"] for task in content["tasks"]}
+            family, optimum = content["family"], content["optimum"]
+            rows += [(family, split[int(task)], int(task), float(optimum[task])) for task in sorted(optimum, key=int)]
+    return pd.DataFrame(rows, columns=["family", "split", "task", "optimum"])
+
+
+def read_plan_errors(planner: Sequence[Path]) -> pd.DataFrame:
+    """Read the errors of planned against executed states from PLANNER_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in planner:
+        with _record(path) as content:
+            for cell in content["cells"]:
+                named = [content[name] for name in MODEL] + [cell[name] for name in CELL]
+                for ahead, error in (cell["plan_error"] or {}).items():
+                    rows.append((*named, int(ahead), float(error)))
+    return pd.DataFrame(rows, columns=[*MODEL, *CELL, "ahead", "error"])
+
+
+def read_diagnostics(context: Sequence[Path]) -> pd.DataFrame:
+    """Read probes and model errors from CONTEXT_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in context:
+        with _record(path) as content:
+            probe, errors = content["probe"], content["errors"]
+            values = [probe["train_r2"], probe["test_r2"]]
+            values += [errors[split][part] for part in ("reward", "dynamics") for split in ("train", "test")]
+            rows.append((*(content[name] for name in MODEL), *map(float, values)))
+    return pd.DataFrame(rows, columns=list(DIAGNOSTICS))
+
+
+def read_embeddings(context: Sequence[Path]) -> pd.DataFrame:
+    """Read the embedded contexts from CONTEXT_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in context:
+        with _record(path) as content:
+            for point in content["embeddings"]:
+                x, y = map(float, point["xy"])
+                parameters = tuple(map(float, point["parameters"]))
+                named = [content[name] for name in MODEL]
+                rows.append((*named, int(point["task"]), point["split"], point["quality"], parameters, x, y))
+    return pd.DataFrame(rows, columns=[*MODEL, "task", "split", "quality", "parameters", "x", "y"])
+
+
+def read_traces(planner: Sequence[Path]) -> pd.DataFrame:
+    """Read the plans traced against execution from PLANNER_METRICS. Raises ``InputError``.
+
+    ``planned`` is (H, 3) and ``executed`` (T + 1, 3), in world coordinates.
+    """
+    rows = []
+    for path in planner:
+        with _record(path) as content:
+            for trace in content["traces"]:
+                planned, executed = (np.asarray(trace[name], float) for name in ("planned", "executed"))
+                if planned.ndim != 2 or executed.ndim != 2 or planned.shape[1] != 3 or executed.shape[1] != 3:
+                    raise ValueError(f"expected traces of points (x, y, z), got {planned.shape} and {executed.shape}")
+                named = [content[name] for name in MODEL] + [trace[name] for name in CELL]
+                rows.append((*named, int(trace["task"]), int(trace["step"]), planned, executed))
+    return pd.DataFrame(rows, columns=[*MODEL, *CELL, "task", "step", "planned", "executed"])

@@ -1,0 +1,141 @@
+"""One look for all tables and figures: names, colours, and files that are the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib.figure import Figure  # after the backend is chosen
+
+PLANNED = "#E8743B"
+EXECUTED = "#2B6CB0"
+INK = "#1F2933"
+MUTED = "#7B8794"
+GRID = "#E4E7EB"
+
+METHOD_NAMES = {
+    "metadiffuser": "MetaDiffuser",
+    "unconditional": "Unconditional diffusion planner",
+    "random": "Random planner",
+    "expert": "Behaviour expert (oracle)",
+}
+METHOD_COLOURS = {
+    "metadiffuser": PLANNED,
+    "unconditional": "#8E9AAF",
+    "random": "#C5CBD3",
+    "expert": "#2F855A",
+}
+GUIDE_NAMES = {"none": "none", "return": "return", "dynamics": "dynamics", "dual": "dual"}
+GUIDE_COLOURS = {"dual": PLANNED, "return": "#D69E2E", "dynamics": "#805AD5", "none": "#8E9AAF"}
+CONTEXT_NAMES = {
+    "expert": "expert",
+    "medium": "medium",
+    "random": "random",
+    "zero_shot": "zero-shot",
+    "wrong_task": "wrong task",
+    "none": "none",
+}
+CONTEXT_COLOURS = {
+    "expert": PLANNED,
+    "medium": "#EFA37C",
+    "random": "#F5CDB6",
+    "zero_shot": "#4299C9",
+    "wrong_task": "#8E9AAF",
+    "none": "#C5CBD3",
+}
+FAMILY_COLOURS = {
+    "point_robot": "#E8743B",
+    "cheetah_vel": "#2B6CB0",
+    "cheetah_dir": "#2F855A",
+    "ant_dir": "#805AD5",
+    "hopper_param": "#B7791F",
+    "walker_param": "#C53078",
+}
+SPARE_COLOURS = ("#319795", "#B83280", "#5A67D8", "#975A16", "#276749", "#9B2C2C")
+
+_RC: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "metadiffuser",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8,
+}
+
+
+def family_title(name: str) -> str:
+    """Return a family's name in tables: ``cheetah_vel`` is ``Cheetah-Vel``."""
+    return name.replace("_", "-").title()
+
+
+def method_name(name: str) -> str:
+    """Return a method's name in tables; one without an entry keeps its key, in words."""
+    return METHOD_NAMES.get(name, name.replace("_", " ").title())
+
+
+def guide_name(name: str) -> str:
+    """Return a guide's name in tables."""
+    return GUIDE_NAMES.get(name, name.replace("_", " "))
+
+
+def context_name(name: str) -> str:
+    """Return the name in tables of where a context came from."""
+    return CONTEXT_NAMES.get(name, name.replace("_", " "))
+
+
+def colour(name: str, fixed: dict[str, str]) -> str:
+    """Return the colour of ``name``: its fixed one, else a spare one that depends on the name alone."""
+    return fixed.get(name, SPARE_COLOURS[sum(map(ord, name)) % len(SPARE_COLOURS)])
+
+
+def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the distinct ``names``: those of ``known`` in its order, then the others by name."""
+    present = set(names)
+    first = [name for name in known if name in present]
+    return first + sorted(present.difference(first))
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with the project's style."""
+    with mpl.rc_context(_RC):  # type: ignore[arg-type]  # keys are literals in matplotlib's types
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``name.png`` and ``name.svg`` into ``folder``, without dates or versions in them."""
+    with styled():
+        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})

@@ -1,0 +1,142 @@
+"""Averages, intervals and comparisons of the tidy score table; what tables and figures show.
+
+The bootstrap of a cell draws from a stream named after the cell, so that a cell has the same interval in
+every table and figure, whatever else stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metadiffuser.evaluation import statistics
+from metadiffuser.evaluation.statistics import Array, Bootstrap
+from metadiffuser.reporting.scores import CELL
+from metadiffuser.seeding import numpy_generator
+
+STREAM = "report-bootstrap"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with the bounds of its interval; NaN bounds where no interval can be given."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many tasks, episodes (per task and seed) and training seeds a family's scores rest on.
+
+    ``unscored`` counts tasks without a normalised score: their expert is no better than random.
+    """
+
+    family: str
+    tasks: int
+    episodes: int
+    seeds: int
+    unscored: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable record."""
+        return asdict(self)
+
+
+def reference_cell(scores: pd.DataFrame) -> tuple[str, str]:
+    """Return MetaDiffuser's own (guide, context): those that the most other cells vary around."""
+    own = scores[scores["method"] == "metadiffuser"]
+    guides = own.groupby("guide", sort=False)["context"].nunique()
+    contexts = own.groupby("context", sort=False)["guide"].nunique()
+    if own.empty:
+        return "dual", "expert"
+    return str(guides.idxmax()), str(contexts.idxmax())
+
+
+def strata(rows: pd.DataFrame, column: str) -> list[Array]:
+    """Return the values of ``column`` task by task, each (R,); tasks without a value are left out."""
+    present = rows.dropna(subset=[column])
+    return [group[column].to_numpy(float) for _, group in present.groupby("task", sort=True)]
+
+
+def estimate(rows: pd.DataFrame, column: str, bootstrap: Bootstrap, *stream: str) -> Estimate | None:
+    """Return the mean over tasks of ``column`` with its interval, or None without a value."""
+    return _estimate(statistics.mean_over_tasks, [strata(rows, column)], bootstrap, column, *stream)
+
+
+def _estimate(statistic: Any, groups: Sequence[list[Array]], bootstrap: Bootstrap, *stream: str) -> Estimate | None:
+    if not all(groups):
+        return None
+    generator = numpy_generator(0, STREAM, *stream)
+    return Estimate(float(statistic(*groups)), *bootstrap.interval(statistic, *groups, generator=generator))
+
+
+def summarise(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Return one row per family and cell: ``return`` and ``normalised`` as ``Estimate``, ``iqm`` as a number."""
+    rows = []
+    for key, group in scores.groupby(["family", *CELL], sort=False):
+        names = [str(name) for name in key]
+        normalised = strata(group, "normalised")
+        iqm = float(statistics.interquartile_mean(normalised)) if normalised else None
+        means = [estimate(group, column, bootstrap, *names) for column in ("return", "normalised")]
+        rows.append((*names, *means, iqm))
+    return pd.DataFrame(rows, columns=["family", *CELL, "return", "normalised", "iqm"])
+
+
+def compare(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Compare MetaDiffuser's reference cell with every other cell of the same family, on the same tasks.
+
+    Returns:
+        One row per family and other cell: ``difference`` of mean returns and ``improvement``, the probability
+        that a run of the reference beats one of the other on the same task; both as ``Estimate``.
+    """
+    guide, context = reference_cell(scores)
+    rows = []
+    for family, members in scores.groupby("family", sort=False):
+        is_reference = (members[list(CELL)] == ["metadiffuser", guide, context]).all(axis=1)
+        reference = members[is_reference]
+        for key, other in members[~is_reference].groupby(list(CELL), sort=False):
+            tasks = set(reference["task"]) & set(other["task"])
+            groups = [strata(part[part["task"].isin(tasks)], "return") for part in (reference, other)]
+            stream = (str(family), *map(str, key))
+            difference = _estimate(statistics.difference_of_means, groups, bootstrap, "difference", *stream)
+            improvement = _estimate(statistics.probability_of_improvement, groups, bootstrap, "improvement", *stream)
+            rows.append((family, *key, difference, improvement))
+    return pd.DataFrame(rows, columns=["family", *CELL, "difference", "improvement"])
+
+
+def oracle(behaviour: pd.DataFrame) -> pd.DataFrame:
+    """Return the expert's episodes on the unseen tasks in the columns of the score table."""
+    rows = behaviour[(behaviour["quality"] == "expert") & (behaviour["split"] == "test")]
+    named = rows.assign(method="expert", guide="none", context="none", seed=0)
+    return named.drop(columns=["quality", "split"])
+
+
+def sizes(scores: pd.DataFrame) -> list[Size]:
+    """Return the sample sizes of each family's reference cell."""
+    guide, context = reference_cell(scores)
+    rows = scores[(scores["method"] == "metadiffuser") & (scores["guide"] == guide) & (scores["context"] == context)]
+    found = []
+    for family, group in rows.groupby("family", sort=False):
+        runs = group.groupby(["task", "seed"]).size()
+        unscored = int(group.groupby("task")["normalised"].apply(lambda values: values.isna().all()).sum())
+        tasks, seeds = group["task"].nunique(), group["seed"].nunique()
+        found.append(Size(str(family), tasks, int(np.median(runs)), seeds, unscored))
+    return found
+
+
+def sizes_text(found: Sequence[Size], title: Any) -> str:
+    """Return the sample sizes in words: tasks x episodes x seeds, family by family."""
+    parts = []
+    for size in found:
+        seeds = f"{size.seeds} training seed" + ("s" if size.seeds != 1 else "")
+        text = f"{title(size.family)} {size.tasks} unseen tasks × {size.episodes} episodes × {seeds}"
+        if size.unscored:
+            text += f" ({size.unscored} of the tasks without a normalised score: their expert is no better than random)"
+        parts.append(text)
+    return "; ".join(parts)

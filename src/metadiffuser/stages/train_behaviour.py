@@ -1,0 +1,29 @@
+"""Stage ``train_behaviour``: soft actor-critic policies for the tasks of one shard, training and unseen ones alike.
+
+Unseen tasks need behaviour policies too: their episodes are the warm-start contexts and the anchors of scores.
+"""
+
+from __future__ import annotations
+
+from metadiffuser import paths
+from metadiffuser.behaviour.training import Trainer, empty_shard
+from metadiffuser.envs import get_family
+from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.run import Run
+from metadiffuser.tracking import write_curve
+
+
+def run(run: Run) -> None:
+    """Write the policies and the learning curve of one shard."""
+    family = get_family(run.wildcard("family"))
+    shard = int(run.wildcard("shard"))
+    tasks = read_tasks(run.path(paths.TASKS))[shard :: len(run.value("shards"))]
+    config = run.section("behaviour")
+    if tasks:
+        names = ("train_behaviour", family.name, str(shard))
+        trainer = Trainer(family, tasks, config, run.root_seed, names, run.device)
+        trained, records = trainer.train(run.work / "state.safetensors")
+    else:
+        trained, records = empty_shard(family, config), []
+    trained.write(run.path(paths.BEHAVIOUR))
+    write_curve(run.path(paths.BEHAVIOUR_CURVE), records)

@@ -1,0 +1,79 @@
+"""The loop that every gradient-trained model shares: schedule, learning curve, checkpoints, progress."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.progress import Progress
+
+RECORDS = 100  # points of a learning curve
+
+
+def fit(
+    label: str,
+    steps: int,
+    update: Callable[[], Mapping[str, Tensor]],
+    validate: Callable[[], float],
+    optimiser: torch.optim.Optimizer,
+    state: TrainingState,
+    checkpoint: Path,
+) -> list[dict[str, float]]:
+    """Run ``steps`` updates with a cosine decay of the step size to zero; return the learning curve.
+
+    Args:
+        label: shown with the progress.
+        steps: gradient steps in all.
+        update: computes losses and their gradients and applies the optimiser; returns losses, ``loss`` among them.
+        validate: returns the held-out loss; called a hundred times, without gradients.
+        optimiser: whose step size decays.
+        state: everything that changes in the course of training.
+        checkpoint: file to go on from if it exists, and to write now and then.
+    """
+    start, records, _ = state.load(checkpoint)
+    for group in optimiser.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    factors = 0.5 * (1 + torch.linspace(0, torch.pi, steps + 1, dtype=torch.float64).cos())
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: float(factors[min(step, steps)]), start - 1)
+    interval = max(1, steps // RECORDS)
+    losses: list[Mapping[str, Tensor]] = []
+    with Progress(label, steps, start) as progress:
+        for step in range(start + 1, steps + 1):
+            losses.append(update())
+            schedule.step()
+            shown = {}
+            if step % interval == 0 or step == steps:
+                record = {name: float(torch.stack([loss[name] for loss in losses]).mean()) for name in losses[0]}
+                losses.clear()
+                with torch.no_grad():
+                    records.append({"step": step, **record, "validation": validate()})
+                shown = {"loss": record["loss"], "validation": records[-1]["validation"]}
+                if state.due():
+                    state.save(checkpoint, step, records)
+            progress.advance(**shown)
+    return records
+
+
+class MovingAverage:
+    """Exponential moving average of a module's parameters; the average is what is evaluated (method section 2.2).
+
+    Args:
+        module: the module in training; buffers are copied once.
+        decay: share of the old average kept at each update.
+    """
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.module = copy.deepcopy(module).requires_grad_(False)
+        self._source = list(module.parameters())
+        self._average = list(self.module.parameters())
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the module's present parameters."""
+        torch._foreach_lerp_(self._average, self._source, 1.0 - self._decay)

@@ -1,0 +1,1 @@
+"""Rendered rollouts and the interactive viewer."""

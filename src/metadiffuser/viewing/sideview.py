@@ -1,0 +1,122 @@
+"""A plain two-dimensional view, for machines without OpenGL: the scene's shapes as lines and discs.
+
+MuJoCo's kinematics, which need no graphics, say where the bodies are; Pillow draws them, seen from the side
+or, in the flat families, from the top.
+"""
+
+from __future__ import annotations
+
+from math import floor, tan
+
+import mujoco
+import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageDraw
+
+from metadiffuser.envs import Array, gl
+from metadiffuser.viewing.scene import (
+    DISTANCE,
+    EXECUTED,
+    PLAN,
+    PLAN_RADIUS,
+    TAPER,
+    TRAIL_RADIUS,
+    Colour,
+    Image,
+    seen_from_top,
+    sight,
+)
+
+SMOOTHING = 2  # pictures are drawn so many times larger and shrunk, for smooth edges
+PAPER: Colour = (247, 248, 250)
+RULE: Colour = (205, 210, 217)  # floor and its marks, one a metre
+LENGTHY = (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
+
+
+class SideView:
+    """Draws one state of a scene without OpenGL; see ``frames.Painter``."""
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int):
+        self._model = gl.scenery(model)
+        self._data = mujoco.MjData(self._model)
+        self._size = (width, height)
+        self._top = seen_from_top(self._model)
+        self._axes = [0, 1] if self._top else [0, 2]
+        half = DISTANCE * tan(np.radians(self._model.vis.global_.fovy / 2))
+        if self._top:
+            half = float(self._model.cam_pos[0, 2]) * tan(np.radians(float(self._model.cam_fovy[0]) / 2))
+        self._scale = SMOOTHING * height / (2 * half)  # pixels a metre
+        self._centre = np.zeros(2)
+
+    def paint(self, positions: Array, plan: Array | None, trail: Array) -> Image:
+        """Return a picture (height, width, 3); see ``frames.Painter``."""
+        self._data.qpos[:] = positions
+        mujoco.mj_kinematics(self._model, self._data)
+        self._centre = np.zeros(2) if self._top else sight(trail)[self._axes]
+        canvas = Pictures.new("RGB", (self._size[0] * SMOOTHING, self._size[1] * SMOOTHING), PAPER)
+        pen = ImageDraw.Draw(canvas)
+        self._floor(pen, canvas.size)
+        for site in range(self._model.nsite):
+            colour = _rgb(self._model.site_rgba[site])
+            self._disc(pen, self._data.site_xpos[site], self._model.site_size[site, 0], colour)
+        self._line(pen, trail, np.full(len(trail), TRAIL_RADIUS), EXECUTED)
+        for geom in range(self._model.ngeom):
+            self._shape(pen, geom)
+        if plan is not None:
+            radii = np.linspace(PLAN_RADIUS, TAPER * PLAN_RADIUS, len(plan))
+            self._line(pen, plan, 0.5 * radii, PLAN)
+            for point, radius in zip(plan, radii, strict=True):
+                self._disc(pen, point, radius, PLAN)
+        return np.asarray(canvas.resize(self._size, Pictures.Resampling.BOX))
+
+    def _pixels(self, points: Array, size: tuple[int, int]) -> Array:
+        offsets = (np.asarray(points, float)[..., self._axes] - self._centre) * self._scale
+        pixels: Array = np.array([size[0] / 2, size[1] / 2]) + offsets * np.array([1.0, -1.0])
+        return pixels
+
+    def _extent(self) -> tuple[int, int]:
+        return self._size[0] * SMOOTHING, self._size[1] * SMOOTHING
+
+    def _disc(self, pen: ImageDraw.ImageDraw, centre: Array, radius: float, colour: Colour) -> None:
+        x, y = self._pixels(centre, self._extent())
+        reach = max(radius * self._scale, SMOOTHING)
+        pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=colour)
+
+    def _line(self, pen: ImageDraw.ImageDraw, points: Array, radii: Array, colour: Colour) -> None:
+        spots = self._pixels(points, self._extent())
+        for start, end, radius in zip(spots[:-1], spots[1:], radii[:-1], strict=True):
+            width = max(SMOOTHING, round(2 * radius * self._scale))
+            pen.line((*start, *end), fill=colour, width=width)
+
+    def _shape(self, pen: ImageDraw.ImageDraw, geom: int) -> None:
+        kind, size = mujoco.mjtGeom(int(self._model.geom_type[geom])), self._model.geom_size[geom]
+        if kind == mujoco.mjtGeom.mjGEOM_PLANE:
+            return
+        centre, colour = self._data.geom_xpos[geom], _rgb(self._model.geom_rgba[geom])
+        radius = size[0]
+        if kind in LENGTHY:
+            along = self._data.geom_xmat[geom].reshape(3, 3)[:, 2] * size[1]
+            ends = np.stack([centre - along, centre + along])
+            self._line(pen, ends, np.full(2, radius), colour)
+            for end in ends:
+                self._disc(pen, end, radius, colour)
+        else:
+            self._disc(pen, centre, radius, colour)
+
+    def _floor(self, pen: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
+        reach = 1 + size[0] / (2 * self._scale)
+        metres = range(floor(self._centre[0] - reach), floor(self._centre[0] + reach) + 1)
+        _, level = self._pixels(np.zeros(3), size)
+        for metre in metres:
+            x, _ = self._pixels(np.array([metre, 0.0, 0.0]), size)
+            pen.line((x, 0 if self._top else level, x, size[1]), fill=RULE, width=SMOOTHING)
+            if self._top:
+                _, y = self._pixels(np.array([0.0, metre, 0.0]), size)
+                pen.line((0, y, size[0], y), fill=RULE, width=SMOOTHING)
+        if not self._top:
+            pen.line((0, level, size[0], level), fill=RULE, width=3 * SMOOTHING)
+
+
+def _rgb(rgba: Array) -> Colour:
+    red, green, blue = (round(255 * float(value)) for value in rgba[:3])
+    return red, green, blue

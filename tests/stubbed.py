@@ -1,0 +1,123 @@
+"""A copy of the project in which a stand-in for the command line fakes every job at once.
+
+What the engines do does not depend on what the command does, so their tests need no training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT, Project, copy_project
+from metadiffuser.bridge import OFF
+
+# Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
+# apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that never ends.
+STUB = """#!PYTHON
+import json, os, sys, time
+from pathlib import Path
+from metadiffuser import dag, receipts
+from metadiffuser.config import load
+
+params = load()
+words = sys.argv[2:]
+job = dag.find_job(sys.argv[1], {k[2:]: v for k, v in zip(words[::2], words[1::2])}, params)
+made_from = receipts.fingerprint(job)
+with open("runs.log", "a") as log:
+    log.write(job.name + "\\n")
+for template in job.stage.outputs:
+    for name in dag.expand(template, job.wildcards, params):
+        path = Path(name)
+        if not path.suffix:
+            (path / "plots" / "metrics").mkdir(parents=True, exist_ok=True)
+            (path / "metrics.json").write_text(json.dumps({"loss": 0.5, "made_from": made_from}))
+            (path / "plots" / "metrics" / "loss.tsv").write_text("step\\tloss\\n0\\t1.0\\n1\\t0.5\\n")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"made_from": made_from}))
+    if os.environ.get("FAIL") == job.stage.name:
+        sys.exit("failed on purpose")
+    while os.environ.get("HANG") == job.stage.name:
+        Path("hanging").touch()
+        time.sleep(0.05)
+if job.stage.timed:
+    path = Path(dag.timing_path(job.name, params.preset))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"finished": time.time()}))
+receipts.write(job, made_from)
+"""
+
+
+
+
+@dataclass(frozen=True)
+class Stubbed(Project):
+    """A scratch copy of the project whose ``metadiffuser`` is the stand-in."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables that commands see, with the stand-in first on the path."""
+        folders = (str(self.root / ".stub"), str(Path(sys.executable).parent), os.environ["PATH"])
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join(folders),
+            "PYTHONPATH": str(self.root / "src"),
+            "DVC_NO_ANALYTICS": "true",
+        }
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy."""
+        return super().run(*command, check=check, **{"PATH": self.environment()["PATH"], **variables})
+
+    def snakemake(self, *options: str, check: bool = True, **variables: str) -> str:
+        """Run Snakemake on all; return what it says."""
+        done = self.run("snakemake", "--cores", "2", *options, "all", check=check, **variables)
+        return str(done.stdout + done.stderr)
+
+    def ran(self) -> list[str]:
+        """The jobs that ran since the last call, in order."""
+        log = self.root / "runs.log"
+        names = log.read_text().split() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return names
+
+    def waiting(self, engine: str) -> set[str]:
+        """The jobs that an engine would run, by its own records alone."""
+        return {name for name, job in self.listed(engine).items() if job["stale"]}
+
+    def listed(self, engine: str) -> dict[str, dict[str, Any]]:
+        """An engine's jobs, by its own records alone."""
+        done = self.run(sys.executable, str(ROOT / "tests" / "engines.py"), engine, **{OFF: "1"})
+        jobs: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+        return jobs
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace the first ``old`` in a file, which must be there."""
+        path = self.root / name
+        text = path.read_text()
+        if old not in text:
+            pytest.fail(f"{name} has no {old!r}")
+        path.write_text(text.replace(old, new, 1))
+
+    def twin(self, target: Path) -> Stubbed:
+        """A copy with all records and times."""
+        shutil.copytree(self.root, target, symlinks=True)
+        return Stubbed(target)
+
+
+def stubbed_copy(target: Path, preset: str) -> Stubbed:
+    """Copy the project to ``target`` with a preset in force and the stand-in in place."""
+    project = Stubbed(copy_project(target).root)
+    shutil.copy(project.root / "presets" / f"{preset}.yaml", project.root / "params.yaml")
+    program = project.root / ".stub" / "metadiffuser"
+    program.parent.mkdir()
+    program.write_text(STUB.replace("PYTHON", sys.executable))
+    program.chmod(0o755)
+    return project

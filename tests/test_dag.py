@@ -1,0 +1,146 @@
+"""The DAG as data: what it declares is what the stages import, read and are told."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from metadiffuser import dag
+from metadiffuser.config import OVERRIDABLE, Params, Section, load
+from metadiffuser.errors import InputError
+
+PACKAGE = ROOT / "src" / "metadiffuser"
+
+# What carries jobs and decides none of their outputs: an edit here re-runs nothing.
+STRUCTURE = {"cli", "config", "dag", "paths", "run", "errors", "progress", "presets", "receipts", "bridge"}
+SMOKE = load(ROOT / "presets" / "smoke.yaml")
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of the package, given its dotted name; none for a name that is no module."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
+
+
+@cache
+def imports(path: Path) -> frozenset[Path]:
+    """The files of the package that a file imports, packages' own files included, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    found: set[Path] = set()
+    for name in names:
+        if name.split(".")[0] == "metadiffuser" and file_of(name):
+            parts = name.split(".")
+            found |= {p for i in range(2, len(parts) + 1) if (p := file_of(".".join(parts[:i])))}
+    return frozenset(found)
+
+
+def reached(start: Path) -> Iterator[Path]:
+    """All files that ``start`` imports, directly or through others, short of the structure."""
+    seen, waiting = {start}, [start]
+    while waiting:
+        for path in imports(waiting.pop()):
+            if path not in seen and path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in STRUCTURE:
+                seen.add(path)
+                waiting.append(path)
+                yield path
+
+
+def inert(path: Path) -> bool:
+    """Tell whether a file holds a docstring and nothing else."""
+    return not [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.Expr)]
+
+
+@pytest.mark.parametrize("stage", dag.STAGES.values(), ids=lambda stage: stage.name)
+def test_a_stage_declares_the_code_that_it_imports(stage: dag.Stage) -> None:
+    declared = {Path(path) for path in dag.source_files((*dag.COMMON_CODE, *stage.code), PACKAGE)}
+    start = PACKAGE / "stages" / f"{stage.name}.py"
+    needed = {path for path in (start, *reached(start)) if not inert(path)}
+    missing = sorted(str(path.relative_to(PACKAGE)) for path in needed - declared)
+    assert missing == [], f"add to the code of {stage.name} in dag.py, its rule and dvc.yaml"
+
+
+@pytest.mark.parametrize("stage", dag.STAGES.values(), ids=lambda stage: stage.name)
+def test_declared_code_exists_and_is_imported(stage: dag.Stage) -> None:
+    used = set(reached(PACKAGE / "stages" / f"{stage.name}.py")) | {PACKAGE / "stages" / f"{stage.name}.py"}
+    for entry in stage.code:
+        path = PACKAGE / entry
+        assert path.exists(), entry
+        assert any(file == path or path in file.parents for file in used), f"{stage.name} imports nothing of {entry}"
+
+
+def attributes_read() -> set[str]:
+    """Every attribute and string that appears in the package outside config.py."""
+    names: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "config.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                names.add(node.attr)
+            elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                names.add(str(node.args[0].value))
+    return names
+
+
+def test_every_key_is_read_by_something() -> None:
+    read = attributes_read()
+    sections = {name: field.annotation for name, field in Params.model_fields.items()}
+    keys = set(sections) - {"overrides"}
+    for annotation in sections.values():
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            keys |= set(annotation.model_fields)
+    assert sorted(keys - read) == []
+
+
+def test_every_section_is_told_to_a_stage_with_its_overrides() -> None:
+    for name in OVERRIDABLE:
+        stages = [stage for stage in dag.STAGES.values() if name in stage.params and "family" in stage.wildcards]
+        assert stages, name
+        assert all(f"overrides.{{family}}.{name}" in stage.params for stage in stages)
+
+
+def test_producers_stand_before_consumers_and_every_output_has_one_maker() -> None:
+    made: set[str] = set()
+    for job in dag.jobs(SMOKE):
+        assert set(job.inputs) <= made, job.name
+        assert not made.intersection(job.outputs), job.name
+        made.update(job.outputs)
+
+
+def test_no_output_lies_in_another() -> None:
+    outputs = [path for job in dag.jobs(SMOKE) for path in job.outputs]
+    assert not [(a, b) for a in outputs for b in outputs if b.startswith(f"{a}/")]
+
+
+def test_names_are_unique_and_readable() -> None:
+    names = [job.name for job in dag.jobs(SMOKE)]
+    assert len(set(names)) == len(names)
+    assert "train_context@smoke-cheetah_vel-generalised-0" in names
+    assert "make_report@smoke" in names
+
+
+def test_overrides_of_one_family_leave_the_other_alone() -> None:
+    tree = SMOKE.model_dump()
+    tree["overrides"]["cheetah_vel"]["diffusion"] = {"steps": 41, "threads": 2}
+    changed = Params.model_validate(tree)
+    before = {job.name: job.params for job in dag.jobs(SMOKE)}
+    after = {job.name: job.params for job in dag.jobs(changed)}
+    differing = {name for name in before if before[name] != after[name]}
+    assert differing == {"train_diffusion@smoke-cheetah_vel-generalised-0", "make_report@smoke"}
+    threads = {job.name: dag.threads(job, changed) for job in dag.jobs(changed)}
+    assert {name for name, count in threads.items() if count == 2} == {"train_diffusion@smoke-cheetah_vel-generalised-0"}
+
+
+def test_a_wildcard_that_is_not_in_force_is_refused() -> None:
+    with pytest.raises(InputError, match="--family ant: not in params.yaml, which has point_robot, cheetah_vel"):
+        dag.find_job("define_tasks", {"family": "ant"}, SMOKE)

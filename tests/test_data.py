@@ -1,0 +1,88 @@
+"""Episodes, contexts, segments and normalisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from metadiffuser.data.episodes import Episodes, transition_rows
+from metadiffuser.data.normaliser import Normaliser
+from metadiffuser.data.windows import draw_contexts, draw_segments, draw_transitions
+from tests.models import A, S, make_data
+
+
+def test_one_context_layout_is_s_a_r_s() -> None:
+    rows = transition_rows(np.array([[1.0, 2]]), np.array([[3.0]]), np.array([4.0]), np.array([[5.0, 6]]))
+    assert rows.tolist() == [[1, 2, 3, 4, 5, 6]]
+
+
+def test_training_contexts_use_the_same_layout_as_gathered_ones() -> None:
+    data = make_data(tasks=1, episodes=1)
+    states, actions, rewards = data.observations[0, 0], data.actions[0, 0], data.rewards[0, 0]
+    rows = transition_rows(states[:-1].numpy(), actions.numpy(), rewards.numpy(), states[1:].numpy())
+    assert torch.equal(data.transitions[0, 0], torch.from_numpy(rows))
+
+
+def test_episodes_refuse_shapes_that_disagree() -> None:
+    with pytest.raises(ValueError, match="expected observations"):
+        Episodes(np.zeros((2, 5, 3), np.float32), np.zeros((2, 5, 1), np.float32), np.zeros((2, 5), np.float32))
+
+
+def test_contexts_come_from_one_episode_of_the_right_task_without_repetition() -> None:
+    data = make_data()
+    tasks = torch.tensor([0, 1, 2, 3] * 20)
+    contexts, mask = draw_contexts(data, tasks, 6, torch.Generator().manual_seed(0))
+    assert set(mask.sum(dim=1).tolist()) == set(range(1, 7))
+    for row, task in zip(contexts, tasks, strict=True):
+        matches = (data.transitions[task][:, :, None] == row).all(-1)  # (E, T, K)
+        assert matches.any(dim=1).all(dim=1).any(), "all K transitions lie in one episode of the task"
+        assert len(torch.unique(row, dim=0)) == len(row)
+
+
+def test_contexts_of_a_short_episode_take_all_of_it() -> None:
+    contexts, mask = draw_contexts(make_data(steps=4), torch.tensor([0]), 10, torch.Generator(), full=True)
+    assert contexts.shape[1] == 4 and bool(mask.all())
+
+
+def test_transitions_come_from_the_right_task() -> None:
+    data = make_data()
+    drawn = draw_transitions(data, torch.tensor([2, 0]), 50, torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn[0, :, S + A + 1] - drawn[0, :, S + A], torch.tensor(2.0), atol=1e-5)
+    assert torch.allclose(drawn[1, :, S + A + 1] - drawn[1, :, S + A], torch.tensor(0.0), atol=1e-5)
+
+
+def test_segments_reach_the_last_step_and_mask_what_lies_beyond() -> None:
+    data = make_data(tasks=1, episodes=1, steps=12)
+    _, states, actions, mask = draw_segments(data, 8, 500, torch.Generator().manual_seed(0))
+    lengths = mask.sum(dim=1)
+    assert lengths.min() == 1 and lengths.max() == 8
+    last = states[lengths == 1][0]
+    assert torch.equal(last[0], data.observations[0, 0, 11])
+    assert torch.equal(last[1:], data.observations[0, 0, 12].expand(7, -1))
+    assert bool((actions[~mask] == 0).all())
+
+
+def test_held_out_episodes_are_not_trained_on() -> None:
+    data = make_data(episodes=20)
+    kept, held = data.split_episodes(0.1)
+    assert (kept.rewards.shape[1], held.rewards.shape[1]) == (18, 2)
+    assert not (kept.rewards[0][:, None] == held.rewards[0][None]).all(-1).any()
+
+
+def test_normaliser_standardises_and_inverts() -> None:
+    data = make_data()
+    normaliser = Normaliser(S).fit(data.observations, data.rewards)
+    states = normaliser.state(data.observations)
+    assert torch.allclose(states.mean((0, 1, 2)), torch.zeros(S), atol=1e-5)
+    assert torch.allclose(states.flatten(0, 2).std(0), torch.ones(S), atol=1e-4)
+    assert torch.allclose(normaliser.raw_state(states), data.observations, atol=1e-5)
+    assert torch.allclose(normaliser.raw_reward(normaliser.reward(data.rewards)), data.rewards, atol=1e-5)
+    assert torch.allclose(normaliser.raw_delta(normaliser.delta(data.observations)), data.observations, atol=1e-5)
+
+
+def test_normaliser_survives_a_constant_coordinate() -> None:
+    data = make_data()
+    constant = data.observations.clone()
+    constant[..., 1] = 7.0
+    assert torch.isfinite(Normaliser(S).fit(constant, data.rewards).state(constant)).all()

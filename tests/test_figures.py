@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import colors, image
+from matplotlib.figure import Figure
+
+from metadiffuser import paths
+from metadiffuser.artifacts import read_json, write_json
+from metadiffuser.errors import InputError
+from metadiffuser.evaluation.statistics import Bootstrap
+from metadiffuser.reporting import figures, scores, style
+from metadiffuser.tracking import read_curve
+from tests import fabricated
+
+PARAMS = fabricated.parameters()
+NAMES = ("scores_by_warm_start", "scores_by_guide", "planned_and_executed", "embedding", "learning_curves")
+FAMILIES = list(fabricated.ANCHORS)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working directory of a run of ``make_figures`` on fabricated metrics."""
+    folder = tmp_path_factory.mktemp("figures")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        fabricated.write_metrics(PARAMS)
+        fabricated.write_curves(PARAMS)
+        fabricated.run_stage("make_figures", PARAMS)
+        yield folder / paths.FIGURES.format(preset=PARAMS.preset)
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Files of (planner, dataset, context) metrics."""
+    groups: tuple[list[Path], list[Path], list[Path]] = ([], [], [])
+    for family in FAMILIES:
+        records = (
+            fabricated.planner_metrics(family, 0),
+            fabricated.dataset_metrics(family),
+            fabricated.context_metrics(family, 0),
+        )
+        for number, (group, record) in enumerate(zip(groups, records, strict=True)):
+            group.append(tmp_path / f"{family}{number}.json")
+            write_json(group[-1], record)
+    return groups
+
+
+def test_every_figure_as_png_and_svg_and_the_same_bytes_twice(results: Path) -> None:
+    before = {path.name: path.read_bytes() for path in results.iterdir()}
+    assert set(before) == {f"{name}{suffix}" for name in NAMES for suffix in (".png", ".svg")} | {"figures.json"}
+    fabricated.run_stage("make_figures", PARAMS)
+    assert before == {path.name: path.read_bytes() for path in results.iterdir()}
+
+
+def test_files_hold_neither_date_nor_version(results: Path) -> None:
+    for path in (*results.glob("*.svg"), *results.glob("*.png")):
+        content = path.read_bytes()
+        assert b"dc:date" not in content
+        assert b"atplotlib v" not in content
+        assert b"Software" not in content
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_show_something(results: Path, name: str) -> None:
+    pixels = image.imread(results / f"{name}.png")[..., :3]
+    assert min(pixels.shape[:2]) > 300
+    assert (pixels.min(axis=2) < 0.9).mean() > 0.01
+    entry = next(e for e in read_json(results / "figures.json")["figures"] if e["name"] == name)
+    assert len(entry["caption"]) > 40
+
+
+def test_bars_have_the_score_and_colour_of_their_cell(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
+    table = scores.read_scores(metrics[0], metrics[1])
+    figure = figures.score_bars(table, "guide", Bootstrap(0.95, 50))
+    assert titles(figure) == ["Point-Robot", "Cheetah-Vel"]
+    panel = figure.axes[0]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["none", "return", "dynamics", "dual"]
+    assert [patch.get_height() for patch in panel.patches] == pytest.approx([85, 88, 86, 90])  # type: ignore[attr-defined]
+    assert colors.to_hex(panel.patches[3].get_facecolor()).upper() == style.PLANNED == "#E8743B"
+
+
+def test_planned_is_orange_over_executed_in_blue(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
+    figure = figures.planned_and_executed(scores.read_traces(metrics[0]))
+    assert titles(figure) == [
+        f"{family}, task {task}\nguide {guide}"
+        for family in ("Point-Robot", "Cheetah-Vel")
+        for task in (12, 13)
+        for guide in ("none", "dual")
+    ]
+    assert [panel.get_ylabel() for panel in figure.axes] == ["y (m)"] * 4 + ["z (m)"] * 4
+    lines = figure.axes[1].lines
+    executed = [line for line in lines if line.get_color() == style.EXECUTED]
+    planned = [line for line in lines if line.get_color() == style.PLANNED]
+    assert (len(executed), len(planned)) == (1, 2)
+    # Plans of 8 steps made at 8 and 12: the path from half a plan before the first to half a plan after the last.
+    np.testing.assert_allclose(np.asarray(executed[0].get_xdata(), float), np.linspace(0, 1, 41)[4:24])
+    assert len(np.asarray(planned[0].get_xdata())) == 8
+
+
+def test_embedding_has_a_dot_a_training_task_and_a_star_an_unseen_one(
+    metrics: tuple[list[Path], list[Path], list[Path]],
+) -> None:
+    figure = figures.embedding(scores.read_embeddings(metrics[2]))
+    panels = [panel for panel in figure.axes if panel.get_title(loc="left")]
+    assert len(panels) == 6
+    for panel in panels:
+        dots, stars = panel.collections
+        assert len(np.asarray(dots.get_offsets())) == fabricated.TRAIN
+        assert len(np.asarray(stars.get_offsets())) == fabricated.TEST
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_near_tasks_have_near_colours(count: int) -> None:
+    base = np.random.default_rng(0).uniform(-1, 1, (20, count))
+    parameters = np.concatenate([base, base[:1] + 1e-4, -base[:1]])
+    found, _ = figures._task_colours(parameters)
+    near = np.abs(found[20] - found[0]).max()
+    far = np.abs(found[21] - found[0]).max()
+    assert near < 0.02 < far
+
+
+def test_learning_curves_have_a_line_a_shard() -> None:
+    table = pd.DataFrame(fabricated.curve(-3, -18, "return", "return_min")).set_index("step")
+    loss = pd.DataFrame(fabricated.curve(0.1, 1, "loss", "validation")).set_index("step")
+    curves = {("behaviour", "point_robot"): [table, table + 1], ("diffusion", "point_robot"): [loss]}
+    figure = figures.learning_curves(curves)
+    assert [len(panel.lines) for panel in figure.axes] == [4, 0, 2]
+    assert [panel.get_yscale() for panel in figure.axes] == ["linear", "linear", "log"]
+
+
+def test_a_run_too_weak_to_be_scored_is_drawn_all_the_same(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
+    table = scores.read_scores(metrics[0], metrics[1])
+    table = table[table["episode"] == 0].assign(normalised=np.nan)
+    figure = figures.score_bars(table, "context", Bootstrap(0.95, 50))
+    assert [len(panel.patches) for panel in figure.axes] == [0, 0]
+
+
+def test_a_single_run_has_a_bar_and_no_interval(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
+    table = scores.read_scores(metrics[0], metrics[1])
+    figure = figures.score_bars(table[table["episode"] == 0], "guide", Bootstrap(0.95, 50))
+    assert [(len(panel.patches), len(panel.containers)) for panel in figure.axes] == [(4, 4), (4, 4)]
+
+
+def test_a_curve_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing: no learning curve"):
+        read_curve(tmp_path / "nothing")
+    file = tmp_path / "curve" / "plots" / "metrics" / "loss.tsv"
+    file.parent.mkdir(parents=True)
+    file.write_text("neither\there\n1\t2\n", encoding="utf-8")
+    with pytest.raises(InputError, match="curve: damaged"):
+        read_curve(tmp_path / "curve")
+
+
+@pytest.mark.parametrize("template", [paths.BEHAVIOUR_CURVE, paths.CONTEXT_CURVE, paths.PLANNER_METRICS])
+def test_fields_of_a_path_are_those_it_was_made_of(template: str) -> None:
+    values = {"preset": "smoke", "family": "ant_dir", "representation": "generalised", "seed": "3", "shard": "0"}
+    found = paths.fields(template, template.format(**values))
+    assert found == {name: value for name, value in values.items() if f"{{{name}}}" in template}
+    with pytest.raises(ValueError, match="expected a path like"):
+        paths.fields(template, "results/elsewhere.json")
+
+
+def test_unknown_names_have_a_colour_of_their_own_every_time() -> None:
+    assert style.colour("new_method", style.METHOD_COLOURS) == style.colour("new_method", style.METHOD_COLOURS)
+    assert style.colour("metadiffuser", style.METHOD_COLOURS) == style.PLANNED
+    assert style.ordered(["b", "dual", "a", "none"], style.GUIDE_NAMES) == ["none", "dual", "a", "b"]
+
+
+def titles(figure: Figure) -> list[str]:
+    return [panel.get_title(loc="left") for panel in figure.axes]

@@ -1,0 +1,112 @@
+"""The dataset store: equal bytes, Minari's own reader, and errors that name the file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import minari
+import numpy as np
+import pytest
+
+from metadiffuser.data.episodes import Episodes
+from metadiffuser.data.minari_store import (
+    Provenance,
+    data_folder,
+    dataset_id,
+    read_dataset,
+    read_family,
+    write_dataset,
+)
+from metadiffuser.envs import Task, get_family
+from metadiffuser.errors import InputError
+
+FAMILY = get_family("point_robot")
+TASKS = [Task(index, "train", {"goal": (0.1 * index, -0.5)}) for index in range(3)]
+PROVENANCE = Provenance({"algorithm": "SAC", "checkpoint": 3}, random_return=-20.0, expert_return=-4.0)
+
+
+def some_episodes(seed: int, count: int = 4) -> Episodes:
+    generator = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> np.ndarray:
+        return generator.uniform(-1, 1, shape).astype(np.float32)
+
+    steps = FAMILY.episode_length
+    return Episodes(draw(count, steps + 1, 2), draw(count, steps, 2), draw(count, steps))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_round_trip_of_a_family(tmp_path: Path) -> None:
+    written = {
+        (quality, task.index): some_episodes(10 * task.index + len(quality))
+        for quality in ("expert", "random")
+        for task in TASKS
+    }
+    for (quality, index), episodes in written.items():
+        write_dataset(tmp_path, FAMILY, TASKS[index], quality, episodes, PROVENANCE)
+    read = read_family(tmp_path, TASKS[:2], ["random", "expert"])
+    assert list(read) == ["random", "expert"]
+    for quality, by_task in read.items():
+        assert list(by_task) == [0, 1]
+        for index, episodes in by_task.items():
+            for name in ("observations", "actions", "rewards"):
+                expected = getattr(written[quality, index], name)
+                assert getattr(episodes, name).dtype == np.float32
+                np.testing.assert_array_equal(getattr(episodes, name), expected)
+
+
+def test_equal_arguments_give_equal_bytes_at_any_time(tmp_path: Path) -> None:
+    episodes = some_episodes(1)
+    write_dataset(tmp_path / "first", FAMILY, TASKS[1], "expert", episodes, PROVENANCE)
+    time.sleep(1.1)  # HDF5 and JSON time stamps count seconds
+    write_dataset(tmp_path / "second", FAMILY, TASKS[1], "expert", episodes, PROVENANCE)
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+    write_dataset(tmp_path / "third", FAMILY, TASKS[1], "expert", some_episodes(2), PROVENANCE)
+    assert contents(tmp_path / "first") != contents(tmp_path / "third")
+
+
+@pytest.mark.filterwarnings("error")
+def test_minari_loads_it_and_recovers_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    episodes = some_episodes(3)
+    write_dataset(tmp_path, FAMILY, TASKS[2], "medium", episodes, PROVENANCE)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    dataset = minari.load_dataset("metadiffuser/point_robot/002-medium-v0")
+    assert dataset.total_episodes == len(episodes)
+    assert dataset.total_steps == episodes.rewards.size
+    assert dataset_id("point_robot", 2, "medium") in minari.list_local_datasets()
+    for number, episode in enumerate(dataset.iterate_episodes()):
+        np.testing.assert_array_equal(episode.observations, episodes.observations[number])
+        np.testing.assert_array_equal(episode.actions, episodes.actions[number])
+        np.testing.assert_array_equal(episode.rewards, episodes.rewards[number])
+        assert not episode.terminations.any()
+        assert episode.truncations.tolist() == [False] * (FAMILY.episode_length - 1) + [True]
+        assert dataset.observation_space.contains(episode.observations[0])
+    metadata = dataset.storage.metadata
+    assert metadata["task"] == TASKS[2].to_json()
+    assert metadata["policy"] == PROVENANCE.policy
+    assert minari.get_normalized_score(dataset, np.array(-12.0)) == pytest.approx(0.5)
+    environment = dataset.recover_environment()
+    assert environment.unwrapped.task == TASKS[2]
+    environment.close()
+
+
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found nothing"):
+        read_family(tmp_path, TASKS, ["expert"])
+    write_dataset(tmp_path, FAMILY, TASKS[0], "expert", some_episodes(5), PROVENANCE)
+    with pytest.raises(InputError, match=r"001-expert-v0.*missing"):
+        read_family(tmp_path, TASKS, ["expert"])
+    path = data_folder(tmp_path, "point_robot", 0, "expert") / "main_data.hdf5"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(InputError, match=r"000-expert-v0.*damaged"):
+        read_dataset(tmp_path, "point_robot", 0, "expert")
+    path.write_bytes(whole)
+    metadata = path.parent / "metadata.json"
+    metadata.write_text("{")
+    with pytest.raises(InputError, match=r"metadata\.json.*damaged"):
+        read_dataset(tmp_path, "point_robot", 0, "expert")

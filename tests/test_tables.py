@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metadiffuser import paths
+from metadiffuser.artifacts import read_json, write_json
+from metadiffuser.envs import FAMILIES
+from metadiffuser.errors import InputError
+from metadiffuser.evaluation.statistics import Bootstrap
+from metadiffuser.reporting import layout, scores, style
+from metadiffuser.reporting.layout import Column, Table
+from metadiffuser.reporting.published import REFERENCE, read_published
+from metadiffuser.reporting.summary import Estimate, reference_cell, sizes, summarise
+from tests import fabricated
+
+PARAMS = fabricated.parameters(seeds=(0, 1))
+NAMES = (
+    "table1_few_shot",
+    "table1_published",
+    "table2_warm_start",
+    "table4_guide",
+    "comparisons",
+    "behaviour",
+    "context",
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working directory of a run of ``make_tables`` on fabricated metrics of two seeds."""
+    folder = tmp_path_factory.mktemp("tables")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        fabricated.write_metrics(PARAMS)
+        fabricated.run_stage("make_tables", PARAMS)
+        yield folder
+
+
+def tables_folder() -> Path:
+    return Path(paths.TABLES.format(preset=PARAMS.preset))
+
+
+def rows_of(name: str) -> dict[str, dict[str, str]]:
+    """Return a table's CSV as {first column: row}."""
+    with (tables_folder() / f"{name}.csv").open(encoding="utf-8") as stream:
+        return {row[next(iter(row))]: row for row in csv.DictReader(stream)}
+
+
+def metrics_files(template: str, root: Path | None = None) -> list[Path]:
+    chosen = [
+        template.format(preset=PARAMS.preset, family=family, representation="generalised", seed=seed)
+        for family in PARAMS.families
+        for seed in PARAMS.seeds
+    ]
+    return [Path(name) for name in dict.fromkeys(chosen)]
+
+
+@pytest.mark.usefixtures("results")
+class TestValues:
+    @pytest.mark.parametrize(
+        ("row", "share"),
+        [
+            ("MetaDiffuser (dual guide)", 0.9),
+            ("MetaDiffuser, another task's context", -0.2),
+            ("Unconditional diffusion planner", 0.3),
+            ("Random planner", 0.0),
+            ("Behaviour expert (oracle)", 1.0),
+        ],
+    )
+    @pytest.mark.parametrize("family", list(fabricated.ANCHORS))
+    def test_table_1_is_what_a_hand_computes(self, row: str, share: float, family: str) -> None:
+        low, high = fabricated.ANCHORS[family]
+        title, values = style.family_title(family), rows_of("table1_few_shot")[row]
+        assert float(values[f"{title} return"]) == pytest.approx(low + share * (high - low))
+        assert float(values[f"{title} score"]) == pytest.approx(100 * share)
+        assert float(values[f"{title} IQM"]) == pytest.approx(100 * share)
+        assert float(values[f"{title} return low"]) < float(values[f"{title} return"])
+        assert float(values[f"{title} return high"]) - float(values[f"{title} return"]) < 1.0
+
+    def test_table_1_has_one_row_a_method(self) -> None:
+        assert len(rows_of("table1_few_shot")) == 5
+
+    def test_table_2_has_a_row_a_context_under_the_same_guide(self) -> None:
+        rows = rows_of("table2_warm_start")
+        found = {name: round(float(row["Cheetah-Vel score"]), 3) for name, row in rows.items()}
+        assert found == {"expert": 90, "medium": 80, "random": 60, "zero-shot": 50, "wrong task": -20}
+
+    def test_table_4_has_a_row_a_guide_and_averages_plan_errors_over_seeds(self) -> None:
+        rows = rows_of("table4_guide")
+        assert list(rows) == ["none", "return", "dynamics", "dual"]
+        assert {name: float(row["Point-Robot score"]) for name, row in rows.items()} == pytest.approx(
+            {"none": 85, "return": 88, "dynamics": 86, "dual": 90}
+        )
+        assert float(rows["dual"]["Point-Robot error at 1"]) == pytest.approx(0.01)
+        assert float(rows["none"]["Point-Robot error at 1"]) == pytest.approx(0.06)
+        assert float(rows["dual"]["Point-Robot error at 5"]) == pytest.approx(0.25)
+        assert float(rows["dual"]["Point-Robot error at last"]) == pytest.approx((0.5 + 1.5) / 2)
+
+    def test_comparisons_are_differences_and_probabilities_against_the_reference(self) -> None:
+        rows = rows_of("comparisons")
+        wrong = rows["MetaDiffuser, context wrong task"]
+        assert float(wrong["Cheetah-Vel difference"]) == pytest.approx(1.1 * 250)
+        assert float(wrong["Cheetah-Vel P(better)"]) == 1.0
+        close = rows["MetaDiffuser, guide return"]  # +-1 against +-1 shifted by 0.3: three of four pairs
+        assert float(close["Point-Robot difference"]) == pytest.approx(0.3)
+        assert float(close["Point-Robot P(better)"]) == pytest.approx(0.75)
+
+    def test_behaviour_gap_is_relative_to_the_exact_optimum(self) -> None:
+        text = (tables_folder() / "behaviour.csv").read_text(encoding="utf-8")
+        rows = {(row["Family, tasks"], row["Policy"]): row for row in csv.DictReader(io.StringIO(text))}
+        expert = rows["Point-Robot, training", "expert"]
+        assert float(expert["return"]) == pytest.approx(-3.0)
+        assert float(expert["gap to optimum (%)"]) == pytest.approx(100 * (3.0 - 2.5) / 2.5)
+        assert rows["Cheetah-Vel, unseen", "expert"]["optimum"] == ""
+        assert float(rows["Cheetah-Vel, unseen", "medium"]["score"]) == pytest.approx(50)
+
+    def test_context_diagnostics(self) -> None:
+        row = rows_of("context")["Point-Robot"]
+        assert float(row["Probe R² unseen tasks"]) == 0.95
+        assert float(row["Reward RMSE unseen tasks"]) == 0.13
+        assert float(row["Dynamics RMSE training tasks"]) == 0.02
+
+    def test_captions_state_the_sample_sizes(self) -> None:
+        index = read_json(tables_folder() / "tables.json")
+        captions = {table["name"]: table["caption"] for table in index["tables"]}
+        for name in ("table1_few_shot", "table2_warm_start", "table4_guide", "comparisons"):
+            assert "Point-Robot 5 unseen tasks × 4 episodes × 2 training seeds" in captions[name]
+            assert "95%" in captions[name]
+        assert index["sizes"][1] == {"family": "cheetah_vel", "tasks": 5, "episodes": 4, "seeds": 2, "unscored": 0}
+
+    def test_a_cell_has_the_same_interval_in_every_table(self) -> None:
+        first, second = rows_of("table1_few_shot"), rows_of("table2_warm_start")
+        for column in ("Point-Robot return low", "Point-Robot score high"):
+            assert first["MetaDiffuser (dual guide)"][column] == second["expert"][column]
+            assert first["MetaDiffuser, another task's context"][column] == second["wrong task"][column]
+
+
+@pytest.mark.usefixtures("results")
+class TestPublished:
+    def test_published_and_measured_numbers_share_no_column(self) -> None:
+        ours = (tables_folder() / "table1_few_shot.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+        theirs = (tables_folder() / "table1_published.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert not set(ours) & set(theirs)
+        for name in NAMES:
+            text = (tables_folder() / f"{name}.csv").read_text(encoding="utf-8")
+            assert ("-86.5" in text) == (name == "table1_published")
+
+    def test_every_published_number_has_protocol_and_source(self) -> None:
+        text = (tables_folder() / "table1_published.csv").read_text(encoding="utf-8")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert len(rows) == len(read_published().entries) == 11
+        assert all(row["Protocol"] and row["Source"] for row in rows)
+        assert rows[0]["Published return Ant-Dir"] == "858.5 ± 42.5"
+        assert rows[0]["Source"] == "T2DA (2025), table 13"
+        assert rows[7]["Published return Point-Robot"] == ""
+        assert rows[7]["Source"].endswith("second-hand")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("entries: [", "YAML"),
+        ("notes: {}\nentries:\n  - {method: X, protocol: p, source: s, second_hand: false}", "entries.0.returns"),
+        (
+            "notes: {}\nentries:\n  - {method: X, protocol: p, source: s, second_hand: no, returns: {a: {mean: .nan}}}",
+            "mean",
+        ),
+        ("notes: {}\nentries: []\nextra: 1", "extra"),
+    ],
+)
+def test_damage_to_the_reference_file_is_named(tmp_path: Path, damage: str, words: str) -> None:
+    path = tmp_path / REFERENCE.name
+    path.write_text(damage, encoding="utf-8")
+    with pytest.raises(InputError, match=words) as caught:
+        read_published(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_reference_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml: missing"):
+        read_published(tmp_path / "none.yaml")
+
+
+@pytest.mark.usefixtures("results")
+class TestFiles:
+    def test_every_table_in_every_format_and_the_same_bytes_twice(self) -> None:
+        before = {path.name: path.read_bytes() for path in tables_folder().iterdir()}
+        assert set(before) == {f"{n}{suffix}" for n in NAMES for suffix in (".csv", ".md", ".tex")} | {"tables.json"}
+        fabricated.run_stage("make_tables", PARAMS)
+        assert before == {path.name: path.read_bytes() for path in tables_folder().iterdir()}
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_latex_is_balanced(self, name: str) -> None:
+        check_latex((tables_folder() / f"{name}.tex").read_text(encoding="utf-8"))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_markdown_rows_have_one_cell_a_column(self, name: str) -> None:
+        text = (tables_folder() / f"{name}.md").read_text(encoding="utf-8")
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
+        assert len(widths) == 1
+
+
+def check_latex(text: str) -> None:
+    """Check braces, environments, maths and the number of cells in each row."""
+    bare = re.sub(r"\\[\\{}$&%#_]", "", text)
+    depth = 0
+    for character in bare:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count("$") % 2 == 0
+    opened, closed = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert opened == closed[::-1]
+    alignment = re.search(r"\\begin{tabular}{([lr]+)}", text)
+    assert alignment is not None
+    assert text.isascii() or not set(text) & set("×±²–≤≥")
+    body = text[alignment.end() : text.index(r"\bottomrule")]
+    for row in re.findall(r"^(.*) \\\\$", body, re.MULTILINE):
+        spans = [int(span) for span in re.findall(r"\\multicolumn{(\d+)}", row)]
+        cells = len(re.findall(r"(?<!\\)&", row)) + 1
+        assert cells - len(spans) + sum(spans) == len(alignment.group(1))
+
+
+def hostile() -> Table:
+    rows: tuple[tuple[layout.Cell, ...], ...] = (
+        ("100% of $a_b & {c} | ~^\\ <x>", Estimate(-0.04, -1.0, 2.0), None),
+        ("line\nbreak", 1.25, float("nan")),
+    )
+    columns = (Column("#name", words=True), Column("value", "group | 1", 1), Column("empty", "group | 1"))
+    return Table("hostile", "A <title> | of_it", "50% ± 1", columns, rows, 2)
+
+
+def test_hostile_text_is_escaped_in_latex_and_markdown() -> None:
+    latex = layout.to_latex(hostile())
+    check_latex(latex)
+    assert r"100\% of \$a\_b \& \{c\}" in latex
+    markdown = layout.to_markdown(hostile())
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("|")}
+    assert widths == {4}
+
+
+def test_numbers_have_their_columns_digits_and_no_negative_zero() -> None:
+    texts = hostile().texts()
+    assert texts[0][1] == ("0.0", "[-1.0, 2.0]")
+    assert texts[0][2] == texts[1][2] == ("–", "")
+    assert layout.number(-0.5, 1) == "-0.5"
+    assert layout.number(-0.04, 1) == "0.0"
+
+
+def test_a_row_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 2 cells, got 1"):
+        Table("t", "t", "c", (Column("a"), Column("b")), (("x",),), 1)
+
+
+def test_family_titles_are_those_of_the_registry() -> None:
+    assert {name: style.family_title(name) for name in FAMILIES} == {n: f.title for n, f in FAMILIES.items()}
+
+
+@pytest.mark.usefixtures("results")
+class TestScores:
+    def test_one_row_an_episode(self) -> None:
+        table = scores.read_scores(metrics_files(paths.PLANNER_METRICS), metrics_files(paths.DATASET_METRICS))
+        assert tuple(table.columns) == scores.SCORES
+        assert len(table) == 2 * 2 * len(fabricated.SHARES) * fabricated.TEST * fabricated.EPISODES
+        assert reference_cell(table) == ("dual", "expert")
+        assert set(table["task"]) == set(range(fabricated.TRAIN, fabricated.TRAIN + fabricated.TEST))
+
+    def test_tasks_without_a_scale_are_left_out_of_scores_and_counted(self) -> None:
+        table = scores.read_scores(metrics_files(paths.PLANNER_METRICS), metrics_files(paths.DATASET_METRICS))
+        table = table[table["family"] == "point_robot"].copy()
+        table.loc[table["task"] == fabricated.TRAIN, "normalised"] = np.nan
+        assert [size.unscored for size in sizes(table)] == [1]
+        row = summarise(table, Bootstrap(0.95, 50)).iloc[0]
+        assert row["normalised"].value == pytest.approx(90)
+        table["normalised"] = np.nan
+        row = summarise(table, Bootstrap(0.95, 50)).iloc[0]
+        assert row["normalised"] is None
+        assert row["return"].value == pytest.approx(-4.5)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda record: record.pop("cells"),
+            lambda record: record["cells"][0].pop("returns"),
+            lambda record: record["cells"][0]["returns"].update({"12": []}),
+            lambda record: record["cells"][0]["returns"].update({"12": ["high"]}),
+            lambda record: record["cells"][0]["returns"].update({"99": [1.0]}),
+            lambda record: record.update({"cells": 3}),
+            lambda record: record.update({"family": "unheard_of"}),
+        ],
+    )
+    def test_damaged_metrics_are_named(self, tmp_path: Path, damage: Any) -> None:
+        record = fabricated.planner_metrics("point_robot", 0)
+        damage(record)
+        path = tmp_path / "damaged.json"
+        write_json(path, record)
+        with pytest.raises(InputError, match="not the metrics expected") as caught:
+            scores.read_scores([path], metrics_files(paths.DATASET_METRICS))
+        assert str(path) in str(caught.value)
+
+    def test_not_a_number_is_refused(self, tmp_path: Path) -> None:
+        record = fabricated.planner_metrics("point_robot", 0)
+        record["cells"][0]["returns"]["12"][0] = float("nan")
+        path = tmp_path / "nan.json"
+        path.write_text(json.dumps(record), encoding="utf-8")
+        with pytest.raises(InputError, match="finite"):
+            scores.read_scores([path], metrics_files(paths.DATASET_METRICS))
+
+    @pytest.mark.parametrize(
+        ("read", "content"),
+        [
+            (scores.read_behaviour, {"family": "point_robot"}),
+            (scores.read_optimum, [1, 2]),
+            (scores.read_diagnostics, {"family": "point_robot", "probe": None}),
+            (scores.read_embeddings, {"embeddings": [{"xy": [1.0]}]}),
+            (scores.read_traces, {"family": "f", "traces": [{"planned": [1.0], "executed": [2.0]}]}),
+            (scores.read_plan_errors, {"cells": [{"plan_error": 3}]}),
+        ],
+    )
+    def test_every_reader_names_the_damaged_file(self, tmp_path: Path, read: Any, content: Any) -> None:
+        path = tmp_path / "damaged.json"
+        write_json(path, content)
+        with pytest.raises(InputError, match=r"damaged\.json"):
+            read([path])
+        with pytest.raises(InputError, match=r"absent\.json: missing"):
+            read([tmp_path / "absent.json"])

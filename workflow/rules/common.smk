@@ -1,0 +1,72 @@
+"""Shared by the rules: the parameters, a slice of them, source files, threads."""
+
+import json
+
+from snakemake.exceptions import WorkflowError
+
+from metadiffuser import dag
+from metadiffuser.config import load
+from metadiffuser.errors import InputError
+
+
+def read_params():
+    """Return the parameters in force; a mistake in them stops the workflow with one sentence."""
+    if config:
+        raise WorkflowError(
+            f"--config {' '.join(config)}: not supported; edit params.yaml, or use 'metadiffuser use PRESET', "
+            "so that both engines see the same parameters"
+        )
+    try:
+        return load("params.yaml")
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def told(*keys):
+    """Return the slice of params.yaml that a job is told, as one canonical JSON string.
+
+    One string, because Snakemake compares params as a set of values.
+    """
+
+    def get(wildcards):
+        names = [key.format(**wildcards) for key in keys]
+        return json.dumps(
+            {name: dag.lookup(TREE, name) for name in names}, sort_keys=True
+        )
+
+    return get
+
+
+def code(*entries):
+    """Return the source files of code entries and the common ones."""
+    return dag.source_files((*dag.COMMON_CODE, *entries))
+
+
+def threads_of(section):
+    """Return the threads of a section of params.yaml, with the family's overrides merged in."""
+    return lambda wildcards: PARAMS.section(section, wildcards.family).threads
+
+
+def per_job(template):
+    """Return ``template`` for every family, representation and seed (``preset`` stays a wildcard)."""
+    return expand(
+        template,
+        family=PARAMS.families,
+        representation=PARAMS.representations,
+        seed=PARAMS.seeds,
+        shard=PARAMS.shards,
+        allow_missing=True,
+    )
+
+
+PARAMS = read_params()
+TREE = PARAMS.model_dump()
+GPUS = 0 if PARAMS.device == "cpu" else 1
+
+
+wildcard_constraints:
+    preset=PARAMS.preset,
+    family="|".join(PARAMS.families),
+    representation="|".join(PARAMS.representations),
+    seed="|".join(map(str, PARAMS.seeds)),
+    shard="|".join(map(str, PARAMS.shards)),

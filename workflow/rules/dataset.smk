@@ -1,0 +1,34 @@
+rule collect_dataset:
+    input:
+        code=code(
+            "stages/collect_dataset.py",
+            "behaviour",
+            "data",
+            "envs",
+            "checkpointing.py",
+        ),
+        tasks="artifacts/{preset}/tasks/{family}.json",
+        policies=per_job(
+            "artifacts/{preset}/behaviour/{{family}}/shard{shard}.safetensors"
+        ),
+    output:
+        dataset=directory("artifacts/{preset}/datasets/{family}"),
+        metrics="results/{preset}/metrics/dataset/{family}.json",
+        timing="results/{preset}/timings/collect_dataset-{family}.json",
+    log:
+        "logs/{preset}/collect_dataset/{family}.log",
+    benchmark:
+        "logs/{preset}/collect_dataset/{family}.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: threads_of("dataset")
+    resources:
+        runtime=240,
+        mem_mb=4000,
+        gpus=GPUS,
+    params:
+        told=told("seed", "device", "shards", "dataset", "overrides.{family}.dataset"),
+    message:
+        "{wildcards.family}: collecting the datasets"
+    shell:
+        "metadiffuser collect_dataset --family {wildcards.family} > {log} 2>&1"

@@ -1,0 +1,39 @@
+rule train_diffusion:
+    input:
+        code=code(
+            "stages/train_diffusion.py",
+            "diffusion",
+            "context",
+            "data",
+            "envs",
+            "checkpointing.py",
+            "tracking.py",
+            "training.py",
+        ),
+        tasks="artifacts/{preset}/tasks/{family}.json",
+        dataset="artifacts/{preset}/datasets/{family}",
+        context="artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
+    output:
+        model="artifacts/{preset}/diffusion/{family}/{representation}/seed{seed}.safetensors",
+        curve=directory(
+            "results/{preset}/training/diffusion/{family}/{representation}/seed{seed}"
+        ),
+        timing="results/{preset}/timings/train_diffusion-{family}-{representation}-{seed}.json",
+    log:
+        "logs/{preset}/train_diffusion/{family}-{representation}-{seed}.log",
+    benchmark:
+        "logs/{preset}/train_diffusion/{family}-{representation}-{seed}.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: threads_of("diffusion")
+    resources:
+        runtime=1440,
+        mem_mb=4000,
+        gpus=GPUS,
+    params:
+        told=told("seed", "device", "diffusion", "overrides.{family}.diffusion"),
+    message:
+        "{wildcards.family}: training the diffusion model, {wildcards.representation}, seed {wildcards.seed}"
+    shell:
+        "metadiffuser train_diffusion --family {wildcards.family} --representation {wildcards.representation}"
+        " --seed {wildcards.seed} > {log} 2>&1"

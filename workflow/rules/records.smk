@@ -1,0 +1,28 @@
+"""Before and after a run: the records of Snakemake and DVC are made to agree (metadiffuser.bridge)."""
+
+import sys
+
+from metadiffuser import bridge
+
+BRIDGED = workflow.is_main_process and bridge.wanted(sys.argv)
+
+
+def make_records_agree():
+    if BRIDGED:
+        try:
+            bridge.reconcile(
+                PARAMS, {step.name: step.shellcmd for step in workflow.rules}
+            )
+        except InputError as error:
+            raise WorkflowError(str(error)) from None
+
+
+make_records_agree()
+
+
+onsuccess:
+    make_records_agree()
+
+
+onerror:
+    make_records_agree()

@@ -1,0 +1,121 @@
+DATASET_METRICS = "results/{preset}/metrics/dataset/{family}.json"
+CONTEXT_METRICS = (
+    "results/{preset}/metrics/context/{family}/{representation}/seed{seed}.json"
+)
+PLANNER_METRICS = (
+    "results/{preset}/metrics/planner/{family}/{representation}/seed{seed}.json"
+)
+
+
+rule make_tables:
+    input:
+        code=code("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
+        dataset=per_job(DATASET_METRICS),
+        context=per_job(CONTEXT_METRICS),
+        planner=per_job(PLANNER_METRICS),
+    output:
+        tables=report(
+            directory("results/{preset}/tables"),
+            patterns=["{name}.csv", "{name}.md"],
+            category="Tables",
+            caption="../report/tables.rst",
+            labels={"table": "{name}"},
+        ),
+        timing="results/{preset}/timings/make_tables.json",
+    log:
+        "logs/{preset}/make_tables/all.log",
+    benchmark:
+        "logs/{preset}/make_tables/all.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: 1
+    resources:
+        runtime=10,
+        mem_mb=2000,
+        gpus=0,
+    params:
+        told=told("families", "representations", "seeds", "report"),
+    message:
+        "Making the tables"
+    shell:
+        "metadiffuser make_tables > {log} 2>&1"
+
+
+rule make_figures:
+    input:
+        code=code(
+            "stages/make_figures.py",
+            "reporting",
+            "evaluation/statistics.py",
+            "tracking.py",
+        ),
+        dataset=per_job(DATASET_METRICS),
+        context=per_job(CONTEXT_METRICS),
+        planner=per_job(PLANNER_METRICS),
+        behaviour_curves=per_job(
+            "results/{preset}/training/behaviour/{family}/shard{shard}"
+        ),
+        context_curves=per_job(
+            "results/{preset}/training/context/{family}/{representation}/seed{seed}"
+        ),
+        diffusion_curves=per_job(
+            "results/{preset}/training/diffusion/{family}/{representation}/seed{seed}"
+        ),
+    output:
+        figures=report(
+            directory("results/{preset}/figures"),
+            patterns=["{name}.png"],
+            category="Figures",
+            caption="../report/figures.rst",
+            labels={"figure": "{name}"},
+        ),
+        timing="results/{preset}/timings/make_figures.json",
+    log:
+        "logs/{preset}/make_figures/all.log",
+    benchmark:
+        "logs/{preset}/make_figures/all.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: 1
+    resources:
+        runtime=10,
+        mem_mb=2000,
+        gpus=0,
+    params:
+        told=told("families", "representations", "seeds", "report"),
+    message:
+        "Drawing the figures"
+    shell:
+        "metadiffuser make_figures > {log} 2>&1"
+
+
+rule make_report:
+    input:
+        code=code("stages/make_report.py", "reporting", "evaluation/statistics.py"),
+        tables="results/{preset}/tables",
+        figures="results/{preset}/figures",
+        videos=per_job("results/{preset}/videos/{family}"),
+        timings=dag.expand(dag.paths.TIMING, {"preset": PARAMS.preset}, PARAMS),
+    output:
+        report(
+            "results/{preset}/report.html",
+            category="Report",
+            caption="../report/report.rst",
+        ),
+    log:
+        "logs/{preset}/make_report/all.log",
+    benchmark:
+        "logs/{preset}/make_report/all.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: 1
+    resources:
+        runtime=10,
+        mem_mb=2000,
+        gpus=0,
+    params:
+        told=told(*TREE),
+    message:
+        "Making the report"
+    shell:
+        "metadiffuser make_report > {log} 2>&1"
