@@ -40,15 +40,18 @@ class Project:
 
     root: Path
 
-    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command with the copy's code and this environment's programs; output is captured."""
-        environment = {
+    def environment(self) -> dict[str, str]:
+        """The variables that commands see: the copy's code, this environment's programs."""
+        return {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.root / "src"),
             "DVC_NO_ANALYTICS": "true",
-            **variables,
         }
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy; output is captured."""
+        environment = {**self.environment(), **variables}
         done = subprocess.run(command, cwd=self.root, env=environment, text=True, capture_output=True, check=False)
         if check and done.returncode != 0:
             pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+
 def dvc_jobs() -> dict[str, dict[str, Any]]:
     """The jobs of dvc.yaml; ``stale`` goes by contents and includes what is downstream."""
     from dvc.repo import Repo

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Project, copy_project
-from metadiffuser.bridge import OFF
+from tests.conftest import ROOT, Project, copy_project
 
 # Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
 # apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that never ends.
@@ -56,25 +54,14 @@ receipts.write(job, made_from)
 """
 
 
-
-
 @dataclass(frozen=True)
 class Stubbed(Project):
     """A scratch copy of the project whose ``metadiffuser`` is the stand-in."""
 
     def environment(self) -> dict[str, str]:
         """The variables that commands see, with the stand-in first on the path."""
-        folders = (str(self.root / ".stub"), str(Path(sys.executable).parent), os.environ["PATH"])
-        return {
-            **os.environ,
-            "PATH": os.pathsep.join(folders),
-            "PYTHONPATH": str(self.root / "src"),
-            "DVC_NO_ANALYTICS": "true",
-        }
-
-    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the copy."""
-        return super().run(*command, check=check, **{"PATH": self.environment()["PATH"], **variables})
+        variables = super().environment()
+        return {**variables, "PATH": f"{self.root / '.stub'}{os.pathsep}{variables['PATH']}"}
 
     def snakemake(self, *options: str, check: bool = True, **variables: str) -> str:
         """Run Snakemake on all; return what it says."""
@@ -94,7 +81,7 @@ class Stubbed(Project):
 
     def listed(self, engine: str) -> dict[str, dict[str, Any]]:
         """An engine's jobs, by its own records alone."""
-        done = self.run(sys.executable, str(ROOT / "tests" / "engines.py"), engine, **{OFF: "1"})
+        done = self.run(sys.executable, str(ROOT / "tests" / "engines.py"), engine, METADIFFUSER_BRIDGE_OFF="1")
         jobs: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
         return jobs
 

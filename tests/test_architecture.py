@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "metadiffuser"
 SOURCES = sorted(PACKAGE.rglob("*.py"))

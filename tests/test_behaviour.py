@@ -99,6 +99,34 @@ def test_all_members_learn_what_each_would_alone() -> None:
     assert not torch.allclose(together.actor.frozen[0][0][0], together.actor.frozen[0][0][1])
 
 
+def test_losses_are_those_of_the_definition() -> None:
+    agent = SoftActorCritic(config(entropy=0.3), 1, 3, 2, generator())
+    for network in (agent.actor, agent.critics, agent.targets):  # as if trained: last layers are no longer small
+        network.flat.copy_(0.5 * torch.randn(network.flat.shape, generator=generator(6)))
+    shapes = [(1, 8, 3), (1, 8, 2), (1, 8), (1, 8, 3)]
+    batch = Batch(*(torch.randn(shape, generator=generator(2)) for shape in shapes))
+    noise = torch.randn((1, 8, 2), generator=generator(3))
+
+    def value(network: MemberMLP, twin: int, inputs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        hidden = torch.cat([inputs, actions], dim=-1)
+        for number, (weight, bias) in enumerate(network.frozen):
+            hidden = hidden @ weight[twin] + bias[twin]
+            hidden = hidden if number == len(network.frozen) - 1 else hidden.clamp(min=0)
+        return hidden.squeeze(-1)
+
+    actions, density = squashed_sample(agent.actor(batch.successors, frozen=True), noise)
+    ahead = torch.minimum(*(value(agent.targets, twin, batch.successors[0], actions[0]) for twin in (0, 1)))
+    goal = batch.rewards[0] + CONFIG.discount * (ahead - 0.3 * density[0])
+    errors = [(value(agent.critics, twin, batch.inputs[0], batch.actions[0]) - goal) ** 2 for twin in (0, 1)]
+    torch.testing.assert_close(agent.critic_loss(batch, noise)[0].detach(), errors[0].mean() + errors[1].mean())
+
+    actions, density = squashed_sample(agent.actor(batch.inputs, frozen=True), noise)
+    now = torch.minimum(*(value(agent.critics, twin, batch.inputs[0], actions[0]) for twin in (0, 1)))
+    loss, entropy = agent.actor_loss(batch, noise)
+    torch.testing.assert_close(loss[0].detach(), (0.3 * density[0] - now).mean())
+    torch.testing.assert_close(entropy[0], -density.mean())
+
+
 def test_targets_move_at_their_rate_and_actor_waits_for_its_turn() -> None:
     agent = SoftActorCritic(CONFIG, 2, 3, 2, generator())
     shapes = [(2, 8, 3), (2, 8, 2), (2, 8), (2, 8, 3)]

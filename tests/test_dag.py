@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.conftest import ROOT
 
-from conftest import ROOT
 from metadiffuser import dag
 from metadiffuser.config import OVERRIDABLE, Params, Section, load
 from metadiffuser.errors import InputError
@@ -138,9 +138,11 @@ def test_overrides_of_one_family_leave_the_other_alone() -> None:
     differing = {name for name in before if before[name] != after[name]}
     assert differing == {"train_diffusion@smoke-cheetah_vel-generalised-0", "make_report@smoke"}
     threads = {job.name: dag.threads(job, changed) for job in dag.jobs(changed)}
-    assert {name for name, count in threads.items() if count == 2} == {"train_diffusion@smoke-cheetah_vel-generalised-0"}
+    assert {name for name, count in threads.items() if count == 2} == {
+        "train_diffusion@smoke-cheetah_vel-generalised-0"
+    }
 
 
 def test_a_wildcard_that_is_not_in_force_is_refused() -> None:
-    with pytest.raises(InputError, match="--family ant: not in params.yaml, which has point_robot, cheetah_vel"):
+    with pytest.raises(InputError, match=r"--family ant: not in params\.yaml, which has point_robot, cheetah_vel"):
         dag.find_job("define_tasks", {"family": "ant"}, SMOKE)

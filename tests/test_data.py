@@ -42,7 +42,8 @@ def test_contexts_come_from_one_episode_of_the_right_task_without_repetition() -
 
 def test_contexts_of_a_short_episode_take_all_of_it() -> None:
     contexts, mask = draw_contexts(make_data(steps=4), torch.tensor([0]), 10, torch.Generator(), full=True)
-    assert contexts.shape[1] == 4 and bool(mask.all())
+    assert contexts.shape[1] == 4
+    assert bool(mask.all())
 
 
 def test_transitions_come_from_the_right_task() -> None:
@@ -56,7 +57,7 @@ def test_segments_reach_the_last_step_and_mask_what_lies_beyond() -> None:
     data = make_data(tasks=1, episodes=1, steps=12)
     _, states, actions, mask = draw_segments(data, 8, 500, torch.Generator().manual_seed(0))
     lengths = mask.sum(dim=1)
-    assert lengths.min() == 1 and lengths.max() == 8
+    assert (int(lengths.min()), int(lengths.max())) == (1, 8)
     last = states[lengths == 1][0]
     assert torch.equal(last[0], data.observations[0, 0, 11])
     assert torch.equal(last[1:], data.observations[0, 0, 12].expand(7, -1))

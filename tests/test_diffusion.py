@@ -16,7 +16,9 @@ from tests.models import DIFFUSION, A, S, Z, make_context, make_data, make_diffu
 
 def test_signal_rates_fall_from_clean_to_noise() -> None:
     rates = signal_rates(20)
-    assert rates[0] == 1.0 and rates[-1] < 1e-3 and bool((rates[1:] < rates[:-1]).all())
+    assert rates[0] == 1.0
+    assert rates[-1] < 1e-3
+    assert bool((rates[1:] < rates[:-1]).all())
 
 
 def test_ddpm_steps_are_the_posterior_of_ho_et_al() -> None:
@@ -34,7 +36,8 @@ def test_ddpm_steps_are_the_posterior_of_ho_et_al() -> None:
 def test_reverse_process_ends_at_x0_and_takes_the_steps_asked_for(sampler: str, count: int) -> None:
     steps = reverse_steps(20, sampler, count)
     assert len(steps) == min(count, 20)
-    assert steps[0].step == 20 and [s.step for s in steps] == sorted((s.step for s in steps), reverse=True)
+    assert steps[0].step == 20
+    assert [step.step for step in steps] == sorted((step.step for step in steps), reverse=True)
     last = steps[-1]
     assert (last.clean_weight, last.noisy_weight, last.variance) == pytest.approx((1.0, 0.0, 0.0))
 
@@ -90,8 +93,9 @@ def test_loss_ignores_what_is_given_or_masked_and_weighs_the_first_action() -> N
     mask[:, 5:] = False
     arguments = (torch.zeros(2, Z), torch.tensor([True, True]), torch.tensor([3, 3]), noise)
     with torch.no_grad():
-        errors = model.network(clean, model.network.task_condition(*arguments[:2]) + model.network.step_condition(
-            torch.tensor([3, 3]))).square()
+        errors = model.network(
+            clean, model.network.task_condition(*arguments[:2]) + model.network.step_condition(torch.tensor([3, 3]))
+        ).square()
     weights = torch.zeros(2, 8, S + A)
     weights[:, 0, S:] = 10.0
     weights[:, 1:5] = 1.0

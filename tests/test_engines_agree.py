@@ -1,4 +1,4 @@
-"""One DAG in three forms: dag.py, Snakefile and dvc.yaml state the same jobs, and the same edit makes the same ones stale."""
+"""One DAG in three forms: dag.py, Snakefile and dvc.yaml state the same jobs, and grow stale by the same edits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from tests.conftest import ROOT
+from tests.stubbed import Stubbed, stubbed_copy
 
-from conftest import ROOT
 from metadiffuser import dag
 from metadiffuser.config import FamilyName, Params, load, schema
-from stubbed import Stubbed, stubbed_copy
 
 pytestmark = pytest.mark.engine
 
@@ -118,17 +118,32 @@ MODEL = "quick-point_robot-generalised-0"
             "dvc",
             [
                 ("dvc.yaml", "      - src/metadiffuser/planning\n", "", f"evaluate@{MODEL}.deps: code"),
-                ("dvc.yaml", "      - overrides.${item.family}.dataset\n", "", "collect_dataset@quick-point_robot.params"),
+                (
+                    "dvc.yaml",
+                    "      - overrides.${item.family}.dataset\n",
+                    "",
+                    "collect_dataset@quick-point_robot.params",
+                ),
                 ("dvc.yaml", "      - results/${item.preset}/videos\n", "", "make_report@quick.deps: inputs"),
                 ("dvc.yaml", "--shard $", "--shard 0$", "train_behaviour@quick-point_robot-0.command"),
                 ("dvc.yaml", "  make_tables:", "  make_table:", "make_tables@quick: only in dag.py"),
-                ("dvc.yaml", "/figures:\n          cache: false", "/figures:\n          cache: true", "make_figures@quick: in"),
+                (
+                    "dvc.yaml",
+                    "/figures:\n          cache: false",
+                    "/figures:\n          cache: true",
+                    "make_figures@quick: in",
+                ),
             ],
         ),
         (
             "snakemake",
             [
-                ("workflow/rules/behaviour.smk", '"stages/define_tasks.py", ', "", "define_tasks@quick-point_robot.inputs"),
+                (
+                    "workflow/rules/behaviour.smk",
+                    '"stages/define_tasks.py", ',
+                    "",
+                    "define_tasks@quick-point_robot.inputs",
+                ),
                 ("workflow/rules/dataset.smk", '"shards", ', "", "collect_dataset@quick-point_robot.told"),
                 ("workflow/rules/diffusion.smk", "--seed {", "--seed 1{", f"train_diffusion@{MODEL}.command"),
                 ("workflow/rules/context.smk", 'threads_of("context")', "7", f"train_context@{MODEL}.threads"),
@@ -194,7 +209,11 @@ def test_metrics_and_plots_of_every_family(recorded: Stubbed) -> None:
     shown = json.loads(recorded.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
     folders = [
         f"results/smoke/training/{kind}/{family}/{leaf}"
-        for kind, leaf in (("behaviour", "shard0"), ("context", "generalised/seed0"), ("diffusion", "generalised/seed0"))
+        for kind, leaf in (
+            ("behaviour", "shard0"),
+            ("context", "generalised/seed0"),
+            ("diffusion", "generalised/seed0"),
+        )
         for family in get_args(FamilyName)
     ]
     assert set(shown) == {f"{folder}/metrics.json" for folder in folders}

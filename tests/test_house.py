@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import metadiffuser
-from conftest import ROOT
+from tests.conftest import ROOT
 
 MOST_LINES = 420
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ImageGrab
 
-from conftest import ROOT, require
 from metadiffuser.artifacts import write_json
 from metadiffuser.config import load
 from metadiffuser.envs import Task
 from metadiffuser.errors import InputError
 from metadiffuser.viewing.live import Player, pick_task, view
 from metadiffuser.viewing.scene import EXECUTED, PLAN
+from tests.conftest import ROOT, require
 
 SLATE = (100, 110, 126)
 PATIENCE = 60.0  # seconds before a window that does not react fails the test

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from metadiffuser.context.representation import ContextModel
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import dual_gradient, inconsistency, predicted_return
@@ -30,6 +32,13 @@ def noise(planner: Planner, size: int = 4) -> torch.Tensor:
     return planner.draw_noise(size, torch.Generator().manual_seed(3))
 
 
+def score(
+    function: Callable[..., torch.Tensor], model: ContextModel, plan: torch.Tensor, latents: torch.Tensor
+) -> torch.Tensor:
+    states, actions = plan.split([S, A], dim=-1)
+    return function(model, states, actions, latents)
+
+
 def test_mixing_is_affine_in_omega() -> None:
     a, b = torch.randn(3), torch.randn(3)
     assert torch.equal(mix(a, b, 0.0), a)
@@ -45,10 +54,9 @@ def test_guide_raises_the_return_and_lowers_the_inconsistency(return_scale: floa
     gradient = dual_gradient(model, plan, latents, *scales)
     step = 1e-3 / gradient.norm(dim=(1, 2), keepdim=True)
     for sign in (1, -1):
-        moved = (plan + sign * step * gradient).split([S, A], dim=-1)
-        here = plan.split([S, A], dim=-1)
-        gained = predicted_return(model, *moved, latents) - predicted_return(model, *here, latents)
-        spoiled = inconsistency(model, *moved, latents) - inconsistency(model, *here, latents)
+        moved = plan + sign * step * gradient
+        gained = score(predicted_return, model, moved, latents) - score(predicted_return, model, plan, latents)
+        spoiled = score(inconsistency, model, moved, latents) - score(inconsistency, model, plan, latents)
         if return_scale:
             assert bool((sign * gained > 0).all())
         else:
@@ -63,8 +71,8 @@ def test_guide_agrees_with_finite_differences() -> None:
     gradient = dual_gradient(model, plan, latents, alpha, weight)
 
     def objective(x: torch.Tensor) -> torch.Tensor:
-        parts = x.split([S, A], dim=-1)
-        return (0.7 * predicted_return(model, *parts, latents) - 0.3 * inconsistency(model, *parts, latents)).sum()
+        gained = score(predicted_return, model, x, latents)
+        return (0.7 * gained - 0.3 * score(inconsistency, model, x, latents)).sum()
 
     for index in [(0, 0, 0), (1, 3, S), (0, 7, S + A - 1), (1, 5, 1)]:
         step = torch.zeros_like(plan)
@@ -104,7 +112,8 @@ def test_plans_start_where_the_agent_stands_and_stay_in_range() -> None:
     wanted = request(return_scale=100.0)
     plan = planner.plan(wanted, noise(planner))
     assert torch.allclose(plan.states[:, 0], wanted.states, atol=1e-6)
-    assert bool((plan.actions.abs() <= 1).all()) and plan.actions.shape == (4, 8, A)
+    assert bool((plan.actions.abs() <= 1).all())
+    assert plan.actions.shape == (4, 8, A)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 1.2])
@@ -149,7 +158,8 @@ def test_blocks_share_their_noise() -> None:
     told = Instructions.join([instructions(2, False)] * 3)
     agent = PlanningAgent(make_planner(), told, torch.Generator().manual_seed(0), blocks=3)
     actions = agent.act(np.tile(np.zeros((2, S), np.float32), (3, 1)))
-    assert np.allclose(actions[:2], actions[2:4], atol=1e-6) and np.allclose(actions[:2], actions[4:], atol=1e-6)
+    assert np.allclose(actions[:2], actions[2:4], atol=1e-6)
+    assert np.allclose(actions[:2], actions[4:], atol=1e-6)
 
 
 def test_actions_per_plan_executes_the_plan_before_remaking_it() -> None:

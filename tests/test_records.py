@@ -18,7 +18,7 @@ import pytest
 
 from metadiffuser import bridge, dag
 from metadiffuser.config import load
-from stubbed import Stubbed, stubbed_copy
+from tests.stubbed import Stubbed, stubbed_copy
 
 pytestmark = pytest.mark.engine
 
@@ -213,7 +213,9 @@ def test_an_interrupted_engine_records_what_it_finished(project: Stubbed) -> Non
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=60)
     changed = set(json.loads(project.run("dvc", "status", "--json").stdout))
-    assert {"train_diffusion@smoke-point_robot-generalised-0", "evaluate@smoke-point_robot-generalised-0"}.isdisjoint(changed)
+    assert {"train_diffusion@smoke-point_robot-generalised-0", "evaluate@smoke-point_robot-generalised-0"}.isdisjoint(
+        changed
+    )
     assert "make_tables@smoke" in changed
 
 
@@ -275,6 +277,15 @@ def test_a_lock_and_other_modes_keep_the_bridge_away(tmp_path: Path, monkeypatch
 
 def test_the_source_of_another_checkout_is_refused(project: Stubbed) -> None:
     other = str(Path(bridge.__file__).parents[1])
-    done = project.run(sys.executable, "-m", "metadiffuser.cli", "define_tasks", "--family", "point_robot", check=False, PYTHONPATH=other)
+    done = project.run(
+        sys.executable,
+        "-m",
+        "metadiffuser.cli",
+        "define_tasks",
+        "--family",
+        "point_robot",
+        check=False,
+        PYTHONPATH=other,
+    )
     assert done.returncode == 2
     assert "not this checkout's" in done.stderr

@@ -19,7 +19,7 @@ from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.reporting import layout, scores, style
 from metadiffuser.reporting.layout import Column, Table
 from metadiffuser.reporting.published import REFERENCE, read_published
-from metadiffuser.reporting.summary import Estimate, reference_cell, sizes, summarise
+from metadiffuser.reporting.summary import Estimate, reference_cell, sizes, sizes_text, summarise
 from tests import fabricated
 
 PARAMS = fabricated.parameters(seeds=(0, 1))
@@ -133,7 +133,7 @@ class TestValues:
         index = read_json(tables_folder() / "tables.json")
         captions = {table["name"]: table["caption"] for table in index["tables"]}
         for name in ("table1_few_shot", "table2_warm_start", "table4_guide", "comparisons"):
-            assert "Point-Robot 5 unseen tasks × 4 episodes × 2 training seeds" in captions[name]
+            assert "Point-Robot, Cheetah-Vel: 5 unseen tasks × 4 episodes × 2 training seeds" in captions[name]
             assert "95%" in captions[name]
         assert index["sizes"][1] == {"family": "cheetah_vel", "tasks": 5, "episodes": 4, "seeds": 2, "unscored": 0}
 
@@ -278,7 +278,9 @@ class TestScores:
         table = scores.read_scores(metrics_files(paths.PLANNER_METRICS), metrics_files(paths.DATASET_METRICS))
         table = table[table["family"] == "point_robot"].copy()
         table.loc[table["task"] == fabricated.TRAIN, "normalised"] = np.nan
-        assert [size.unscored for size in sizes(table)] == [1]
+        (size,) = sizes(table)
+        assert size.unscored == 1
+        assert "(1 of the tasks without a normalised score" in sizes_text([size])
         row = summarise(table, Bootstrap(0.95, 50)).iloc[0]
         assert row["normalised"].value == pytest.approx(90)
         table["normalised"] = np.nan

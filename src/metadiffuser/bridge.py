@@ -34,7 +34,7 @@ from metadiffuser.errors import InputError
 
 SNAKEMAKE = Path(".snakemake")
 OFF = "METADIFFUSER_BRIDGE_OFF"  # set for the Snakemake that the bridge itself starts
-WITHOUT = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l", "--report"}
+WITHOUT = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l"}
 LONG_AGO = 86400  # seconds since the epoch: older than any source file
 
 

@@ -45,9 +45,10 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
     elif arguments.verb == "view":
+        from metadiffuser.stages.view import make_player
         from metadiffuser.viewing.live import view
 
-        view(load(), arguments.family, arguments.task, arguments.method)
+        view(load(), arguments.family, arguments.task, arguments.method, make_player)
     else:
         _run_stage(arguments.verb, {name: getattr(arguments, name) for name in arguments.stage.wildcards})
 

@@ -57,7 +57,7 @@ class Behaviour(Section):
     actor_interval: Count = Field(description="critic updates per actor update")
     batch_size: Count = Field(description="transitions in one update")
     hidden: Widths = Field(description="hidden layer widths of actor and critics")
-    learning_rate: Rate = Field(description="Adam's step size, of actor, critics and temperature")
+    learning_rate: Rate = Field(description="Adam's step size of all networks; falls linearly in the last two fifths")
     discount: Fraction = Field(description="gamma")
     target_rate: Rate = Field(description="tau: Polyak averaging rate of the target critics")
     entropy: Literal["automatic"] | Scale = Field(description="temperature: tuned, or a fixed value")
@@ -205,6 +205,10 @@ class Params(Section):
                 raise ValueError(f"{key}: the list {values} names something twice; remove the repetition")
         if list(self.shards) != list(range(len(self.shards))):
             raise ValueError(f"shards: expected 0, 1, 2, ... without gaps, got {self.shards}")
+        self._check_overrides()
+        return self
+
+    def _check_overrides(self) -> None:
         known = get_args(FamilyName)
         for key in self.overrides:
             if key not in known:
@@ -220,7 +224,6 @@ class Params(Section):
                 if name not in sections:
                     raise ValueError(f"overrides.{key}.{name}: missing; write '{name}: {{}}' for no override")
                 self.section(name, key)
-        return self
 
     def section(self, name: str, family: str | None = None) -> Any:
         """Return section ``name`` with the overrides of ``family`` merged in."""

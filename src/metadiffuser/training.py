@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,10 @@ def fit(
     return records
 
 
-class MovingAverage:
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class MovingAverage(Generic[Model]):
     """Exponential moving average of a module's parameters; the average is what is evaluated (method section 2.2).
 
     Args:
@@ -67,10 +71,11 @@ class MovingAverage:
         decay: share of the old average kept at each update.
     """
 
-    def __init__(self, module: nn.Module, decay: float):
-        self.module = copy.deepcopy(module).requires_grad_(False)
-        self._source = list(module.parameters())
-        self._average = list(self.module.parameters())
+    def __init__(self, module: Model, decay: float):
+        self.module = copy.deepcopy(module)
+        self.module.requires_grad_(False)
+        self._source: list[Tensor] = list(module.parameters())
+        self._average: list[Tensor] = list(self.module.parameters())
         self._decay = decay
 
     @torch.no_grad()

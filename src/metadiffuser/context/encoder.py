@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ GATES = 8  # weighted means that pool a context
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Return linear layers of the given sizes with SiLU between them."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.SiLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -100,5 +100,5 @@ def _absorb(layer: nn.Module, size: int, mean: Tensor, std: Tensor, old_mean: Te
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
         weight = layer.weight[:, -size:] / old_std
-        layer.bias += weight @ (mean - old_mean)
+        layer.bias.add_(weight @ (mean - old_mean))
         layer.weight[:, -size:] = weight * std

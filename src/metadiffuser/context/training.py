@@ -36,9 +36,7 @@ def prediction_losses(
     return reward_loss, dynamics_loss
 
 
-def validation_batch(
-    model: ContextModel, data: TaskData, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def validation_batch(model: ContextModel, data: TaskData, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Draw contexts, masks and targets of every task in ``data``, for measuring errors."""
     tasks = torch.arange(data.rewards.shape[0]).repeat(VALIDATION_CONTEXTS)
     contexts, mask = draw_contexts(data, tasks, model.config.context_length, generator, full=True)

@@ -75,7 +75,9 @@ class DiffusionModel(nn.Module):
         """Read what ``save`` wrote. Raises ``InputError`` if the file is missing, damaged or something else."""
         tensors, header = read_tensors(path, device)
         try:
-            model = cls(*header["sizes"], Diffusion.model_validate(header["diffusion"])).to(device)
+            observation_size, action_size, latent_size = header["sizes"]
+            config = Diffusion.model_validate(header["diffusion"])
+            model = cls(observation_size, action_size, latent_size, config).to(device)
             model.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]

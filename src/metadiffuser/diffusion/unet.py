@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -48,20 +49,15 @@ class TemporalUNet(nn.Module):
         super().__init__()
         channels = [width * multiplier for multiplier in multipliers]
         self.embed_step = nn.Sequential(nn.Embedding(steps + 1, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
-        self.embed_task = nn.Sequential(
-            nn.Linear(latent_size, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING)
-        )
+        self.embed_task = nn.Sequential(nn.Linear(latent_size, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
         self.null = nn.Parameter(torch.zeros(EMBEDDING))
         self.enter = nn.Conv1d(transition_size, channels[0], KERNEL, padding=KERNEL // 2)
         self.down = nn.ModuleList(ResidualBlock(size, size) for size in channels)
-        self.shrink = nn.ModuleList(
-            nn.Conv1d(inputs, outputs, 2, stride=2) for inputs, outputs in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.shrink = nn.ModuleList(nn.Conv1d(inputs, outputs, 2, stride=2) for inputs, outputs in pairwise(channels))
         self.middle = ResidualBlock(channels[-1], channels[-1])
         self.up = nn.ModuleList(ResidualBlock(2 * size, size) for size in reversed(channels))
         self.grow = nn.ModuleList(
-            nn.ConvTranspose1d(inputs, outputs, 2, stride=2)
-            for inputs, outputs in zip(channels[:0:-1], channels[-2::-1], strict=True)
+            nn.ConvTranspose1d(inputs, outputs, 2, stride=2) for inputs, outputs in pairwise(reversed(channels))
         )
         self.leave = nn.Conv1d(channels[0], transition_size, KERNEL, padding=KERNEL // 2)
 

@@ -11,7 +11,9 @@ The guide's gradient g is taken at x0, since the reward and dynamics models know
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -116,13 +118,13 @@ class Planner:
             parts = (clean, request.latents, request.return_scale, request.dynamics_scale)
             return dual_gradient(self.context, *(part.clone() for part in parts))
 
-    def _predictor(self, request: Request):  # type: ignore[no-untyped-def]
+    def _predictor(self, request: Request) -> Callable[[Tensor, int], Tensor]:
         """Return (x, step index) -> mixed prediction, with both branches in one forward pass where both are needed."""
         network, weight = self.diffusion.network, self.config.guidance_weight
         known = request.known if weight > 0 else torch.zeros_like(request.known)
         conditional = network.task_condition(request.latents, known)
         if weight in (0.0, 1.0) or not bool(known.any()):
-            return lambda x, index: network(x, conditional + self._step_conditions[index])
+            return lambda x, index: cast(Tensor, network(x, conditional + self._step_conditions[index]))
         both = torch.cat([network.task_condition(request.latents, torch.zeros_like(known)), conditional])
 
         def predict(x: Tensor, index: int) -> Tensor:

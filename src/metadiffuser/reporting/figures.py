@@ -307,7 +307,7 @@ def all_figures(
     guide, context = reference_cell(scores)
     spread = (
         f"Bars: mean over unseen tasks, with {bootstrap.confidence:.0%} stratified bootstrap interval; dots: tasks; "
-        f"0 is the random policy, 100 the behaviour expert. {sizes_text(sizes(scores), style.family_title)}."
+        f"0 is the random policy, 100 the behaviour expert. {sizes_text(sizes(scores))}."
     )
     return [
         Drawing(

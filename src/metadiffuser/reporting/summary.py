@@ -16,6 +16,7 @@ import pandas as pd
 from metadiffuser.evaluation import statistics
 from metadiffuser.evaluation.statistics import Array, Bootstrap
 from metadiffuser.reporting.scores import CELL
+from metadiffuser.reporting.style import family_title
 from metadiffuser.seeding import numpy_generator
 
 STREAM = "report-bootstrap"
@@ -130,13 +131,13 @@ def sizes(scores: pd.DataFrame) -> list[Size]:
     return found
 
 
-def sizes_text(found: Sequence[Size], title: Any) -> str:
-    """Return the sample sizes in words: tasks x episodes x seeds, family by family."""
-    parts = []
+def sizes_text(found: Sequence[Size]) -> str:
+    """Return the sample sizes in words: tasks x episodes x seeds, families of one size together."""
+    families: dict[str, list[str]] = {}
     for size in found:
         seeds = f"{size.seeds} training seed" + ("s" if size.seeds != 1 else "")
-        text = f"{title(size.family)} {size.tasks} unseen tasks × {size.episodes} episodes × {seeds}"
+        text = f"{size.tasks} unseen tasks × {size.episodes} episodes × {seeds}"
         if size.unscored:
             text += f" ({size.unscored} of the tasks without a normalised score: their expert is no better than random)"
-        parts.append(text)
-    return "; ".join(parts)
+        families.setdefault(text, []).append(family_title(size.family))
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in families.items())

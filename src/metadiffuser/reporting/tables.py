@@ -76,7 +76,7 @@ def _protocol(evidence: Evidence, bootstrap: Bootstrap) -> str:
     return (
         f"Undiscounted episode return on unseen tasks; brackets: {bootstrap.confidence:.0%} stratified bootstrap "
         f"interval (strata: tasks; {bootstrap.samples} resamples of the runs within a task). {NORMALISED} "
-        f"{sizes_text(sizes(evidence.scores), style.family_title)}."
+        f"{sizes_text(sizes(evidence.scores))}."
     )
 
 

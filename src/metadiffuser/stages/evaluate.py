@@ -79,9 +79,7 @@ def run(run: Run) -> None:
 
     scale = context.normaliser.state_std.cpu().numpy()
     size = len(played)
-    results = [
-        _result(cell, _part(recording, index * size, size), played, scale) for index, cell in enumerate(planned)
-    ]
+    results = [_result(cell, _part(recording, index * size, size), played, scale) for index, cell in enumerate(planned)]
     results.append(_result(Cell("random", "none", "none"), reference, played, scale))
     shown = _shown(planned, size, section.episodes)
     record = {
@@ -142,9 +140,10 @@ def _shown(cells: list[Cell], size: int, episodes: int) -> list[int]:
     context = cells[0].context
     rows = []
     for guide in dict.fromkeys((cells[0].guide, "none")):
-        index = cells.index(Cell("metadiffuser", guide, context)) if Cell("metadiffuser", guide, context) in cells else 0
-        rows += [index * size + first for first in range(0, size, episodes)]
-    return list(dict.fromkeys(rows))
+        cell = Cell("metadiffuser", guide, context)
+        if cell in cells:
+            rows += [cells.index(cell) * size + first for first in range(0, size, episodes)]
+    return rows
 
 
 def _traces(

@@ -1,0 +1,104 @@
+"""Mistakes in params.yaml: one sentence that names the key and the nearest right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.conftest import ROOT
+
+from metadiffuser.config import load, parse
+from metadiffuser.errors import InputError
+
+TEXT = (ROOT / "presets" / "smoke.yaml").read_text(encoding="utf-8")
+FIRST_OVERRIDE = "  point_robot:\n    tasks: {}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("  horizon:", "  horizn:", "unknown key 'diffusion.horizn'; did you mean 'horizon'?"),
+        ("\ndiffusion:", "\ndifusion:", "unknown key 'difusion'; did you mean 'diffusion'?"),
+        ("seed: 0", "seed: 0\nseed: 1", "key 'seed' stands twice (line 3); remove one"),
+        ("  train: 3", "  train: 3\n  train: 4", "key 'train' stands twice (line 11); remove one"),
+        ("seed: 0", "seed: .nan", "'seed' is nan: "),
+        ("  temperature:", "  temperature: .nan #", "'planning.temperature' is nan: input should be a finite number"),
+        ("  temperature:", "  temperature: .inf #", "'planning.temperature' is inf: "),
+        ("  temperature:", "  temperature: '1' #", "'planning.temperature' is '1': input should be a valid number"),
+        ("seed: 0", "seed: true", "'seed' is True: input should be a valid integer"),
+        ("seed: 0", "seed: -1", "'seed' is -1: input should be greater than or equal to 0"),
+        ("seed: 0", "seed: !!python/name:os.system", "not valid YAML at line 2: "),
+        ("seed: 0", "seed: !!python/object/apply:os.system [ls]", "not valid YAML at line 2: "),
+        ("seed: 0", "seed: 0\n? [1]\n: 2", "line 3: expected a word as key"),
+        ("seed: 0", "<<: {seed: 0}", "line 2: expected a word as key, got <<"),
+        ("seed: 0", "seed: [", "not valid YAML at line "),
+        ("seed: 0", "seed: " + "[" * 5000, "not valid YAML: "),
+        ("preset: smoke", "preset: ../elsewhere", "'preset' is '../elsewhere': "),
+        ("device: cpu", "device: gpu", "'device' is 'gpu': input should be 'auto', 'cpu' or 'cuda'"),
+        ("seeds: [0]", "seeds: [0, 0]", "seeds: the list [0, 0] names something twice"),
+        ("shards: [0, 1]", "shards: [0, 2]", "shards: expected 0, 1, 2, ... without gaps, got [0, 2]"),
+        ("families: [", "families: [ant, ", "'families.0' is 'ant': input should be 'point_robot'"),
+        ("  point_robot:\n", "  point_robt:\n", "overrides.point_robt: unknown family; did you mean 'point_robot'?"),
+        (
+            FIRST_OVERRIDE,
+            "  point_robot:\n    taskz: {}",
+            "overrides.point_robot.taskz: unknown section; did you mean 'tasks'?",
+        ),
+        (FIRST_OVERRIDE, "  point_robot:", "overrides.point_robot.tasks: missing; write 'tasks: {}'"),
+        (
+            FIRST_OVERRIDE,
+            FIRST_OVERRIDE[:-1] + "trian: 1}",
+            "unknown key 'overrides.point_robot.tasks.trian'; did you mean 'train'?",
+        ),
+        (FIRST_OVERRIDE, FIRST_OVERRIDE[:-1] + "train: 0}", "'overrides.point_robot.tasks.train' is 0: "),
+        (FIRST_OVERRIDE, FIRST_OVERRIDE[:-2] + "3", "'overrides.point_robot.tasks' is 3: "),
+    ],
+)
+def test_a_mistake_is_one_sentence(old: str, new: str, sentence: str) -> None:
+    assert old in TEXT
+    with pytest.raises(InputError) as caught:
+        parse(TEXT.replace(old, new, 1))
+    message = str(caught.value)
+    assert message.startswith("params.yaml: ")
+    assert sentence in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "3", "word"])
+def test_what_is_no_mapping_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"params.yaml: expected a mapping of sections"):
+        parse(text)
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"params\.yaml: cannot be read"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        load(tmp_path / "params.yaml")
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(InputError, match="key 'seed' is missing"):
+        parse(TEXT.replace("seed: 0\n", "", 1))
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    text = TEXT.replace("  temperature:", "  temperature: 1e-2 #", 1)
+    assert parse(text).planning.temperature == 0.01
+
+
+def test_overrides_are_merged_for_their_family_alone() -> None:
+    params = parse(TEXT.replace(FIRST_OVERRIDE, FIRST_OVERRIDE[:-1] + "train: 8}", 1))
+    assert params.section("tasks", "point_robot").train == 8
+    assert params.section("tasks", "cheetah_vel").train == params.section("tasks").train == 3
+    assert params.section("tasks", "point_robot").test == params.tasks.test
+
+
+def test_quick_is_the_preset_in_force() -> None:
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "presets" / "quick.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_is_valid_and_bears_its_name(path: Path) -> None:
+    assert load(path).preset == path.stem

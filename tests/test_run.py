@@ -1,0 +1,160 @@
+"""One job at work: what it may see, one copy at a time, and going on after a kill."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.conftest import ROOT
+
+from metadiffuser import dag, paths, receipts
+from metadiffuser.artifacts import write_json
+from metadiffuser.config import Params, load
+from metadiffuser.errors import InputError
+from metadiffuser.run import Run, exclusive, execute
+
+PARAMS = load(ROOT / "presets" / "smoke.yaml")
+TASKS = Path("artifacts/smoke/tasks/point_robot.json")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def job() -> dag.Job:
+    """The job that needs no input."""
+    return dag.find_job("define_tasks", {"family": "point_robot"}, PARAMS)
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, stage: str, action: object) -> None:
+    """Put a function in place of a stage."""
+    module = ModuleType(f"metadiffuser.stages.{stage}")
+    module.run = action  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_a_job_writes_outputs_time_and_receipt_and_clears_up(job: dag.Job) -> None:
+    execute(job, PARAMS)
+    assert all(Path(path).exists() for path in job.outputs)
+    assert receipts.holds(job)
+    assert not list(Path(".work/smoke").iterdir())
+    first = TASKS.read_bytes()
+    shutil.rmtree("artifacts")
+    execute(job, PARAMS)
+    assert TASKS.read_bytes() == first
+
+
+def test_a_stage_sees_what_it_declares_and_nothing_else(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(run: Run) -> None:
+        assert run.root_seed == PARAMS.seed
+        assert run.section("tasks") == PARAMS.tasks
+        assert run.wildcard("family") == "point_robot"
+        assert run.path(paths.TASKS) == TASKS
+        for forbidden in (lambda: run.section("diffusion"), lambda: run.value("device"), lambda: run.whole()):
+            with pytest.raises(KeyError, match="does not declare parameter"):
+                forbidden()
+        with pytest.raises(KeyError, match="does not declare"):
+            run.path(paths.DATASET)
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", look)
+    execute(job, PARAMS)
+
+
+def test_overrides_reach_the_stage(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = PARAMS.model_dump()
+    tree["overrides"]["point_robot"]["tasks"] = {"train": 9}
+    seen: list[int] = []
+
+    def look(run: Run) -> None:
+        seen.append(run.section("tasks").train)
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", look)
+    execute(job, Params.model_validate(tree))
+    assert seen == [9]
+
+
+def test_a_second_copy_is_refused(job: dag.Job) -> None:
+    with exclusive(job.name), pytest.raises(InputError, match="already running in this checkout"):
+        execute(job, PARAMS)
+    execute(job, PARAMS)
+
+
+def test_a_killed_job_goes_on_from_its_work_folder(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    def work(run: Run) -> None:
+        half = run.work / "half.txt"
+        seen.append(half.read_text() if half.exists() else None)
+        half.write_text("half done")
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", work)
+    with pytest.raises(KeyboardInterrupt):
+        execute(job, PARAMS)
+    assert not any(Path(path).exists() for path in job.outputs)
+    assert not receipts.holds(job)
+    execute(job, PARAMS)
+    assert seen == [None, "half done"]
+
+
+def test_other_parameters_start_anew(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def work(run: Run) -> None:
+        seen.append((run.work / "half.txt").exists())
+        (run.work / "half.txt").touch()
+        raise KeyboardInterrupt
+
+    pretend(monkeypatch, "define_tasks", work)
+    tree = PARAMS.model_dump()
+    tree["seed"] = 1
+    other = Params.model_validate(tree)
+    for params in (PARAMS, PARAMS, other, PARAMS):
+        with pytest.raises(KeyboardInterrupt):
+            execute(dag.find_job("define_tasks", {"family": "point_robot"}, params), params)
+    assert seen == [False, True, False, False]
+
+
+def test_time_is_summed_over_resumptions(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[int] = []
+
+    def work(run: Run) -> None:
+        attempts.append(1)
+        if len(attempts) == 1:
+            record = run.work / "spent.json"
+            assert not record.exists()
+            raise KeyboardInterrupt
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", work)
+    with pytest.raises(KeyboardInterrupt):
+        execute(job, PARAMS)
+    spent = Path(".work/smoke", job.name, "spent.json")
+    spent.write_text(json.dumps({"wall": 1000.0, "cpu": 500.0}))
+    execute(job, PARAMS)
+    timing = json.loads(Path(dag.timing_path(job.name, "smoke")).read_text())
+    assert timing["wall_seconds"] >= 1000
+    assert timing["cpu_seconds"] >= 500
+
+
+def test_a_missing_device_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = importlib.import_module("metadiffuser.run")
+    monkeypatch.setattr(run.torch.cuda, "is_available", lambda: False)
+    assert run.pick_device("auto") == "cpu"
+    with pytest.raises(InputError, match="'device' is cuda, but torch finds no CUDA device"):
+        run.pick_device("cuda")
+    monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
+    assert [run.pick_device(wanted) for wanted in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
