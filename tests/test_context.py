@@ -73,6 +73,25 @@ def test_predicted_states_undo_both_normalisations() -> None:
     assert torch.allclose(predicted, raw, atol=1e-5)
 
 
+def test_models_and_encoder_do_not_see_where_a_travelled_coordinate_starts() -> None:
+    torch.manual_seed(0)
+    model = ContextModel(S, A, CONTEXT, travelled=[1])
+    data = make_data()
+    model.normaliser.fit(data.observations, data.rewards)
+    contexts, mask = batch()
+    moved = contexts.clone()
+    moved[..., 1] += 40.0
+    moved[..., S + A + 2] += 40.0
+    assert torch.allclose(model.encode(contexts, mask), model.encode(moved, mask), atol=1e-3)
+    states, actions, latents = torch.randn(4, S), torch.rand(4, A), torch.randn(4, CONTEXT.latent_size)
+    elsewhere = states + torch.tensor([0.0, 3.0, 0.0])
+    assert torch.equal(
+        model.predict_rewards(states, actions, latents), model.predict_rewards(elsewhere, actions, latents)
+    )
+    shift = model.predict_states(elsewhere, actions, latents) - model.predict_states(states, actions, latents)
+    assert torch.allclose(shift, torch.tensor([0.0, 3.0, 0.0]).expand(4, -1), atol=1e-5)
+
+
 def test_standardising_latents_leaves_predictions_alone() -> None:
     model = make_context()
     contexts, mask = batch(20)

@@ -87,3 +87,14 @@ def test_normaliser_survives_a_constant_coordinate() -> None:
     constant = data.observations.clone()
     constant[..., 1] = 7.0
     assert torch.isfinite(Normaliser(S).fit(constant, data.rewards).state(constant)).all()
+
+
+def test_travelled_coordinates_count_steps_and_hide_from_models() -> None:
+    data = make_data()
+    normaliser = Normaliser(S, travelled=[1]).fit(data.observations, data.rewards)
+    step = (data.observations[..., 1:, 1] - data.observations[..., :-1, 1]).square().mean().sqrt()
+    assert float(normaliser.state_std[1]) == pytest.approx(10 * float(step), rel=1e-4)
+    assert float(normaliser.state_mean[1]) == 0.0
+    states = torch.tensor([[1.0, 50.0, 2.0]])
+    assert normaliser.origin(states).tolist() == [[0.0, 50.0, 0.0]]
+    assert float(normaliser.local(normaliser.state(states))[0, 1]) == 0.0

@@ -14,7 +14,7 @@ from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import dual_gradient, inconsistency, predicted_return
 from metadiffuser.planning.planner import Planner, Request
-from tests.models import A, S, Z, make_context, make_planner
+from tests.models import PLANNING, A, S, Z, make_context, make_diffusion, make_planner
 
 
 def request(size: int = 4, return_scale: float = 0.0, dynamics_scale: float = 0.0, known: bool = True) -> Request:
@@ -196,3 +196,19 @@ def test_zero_shot_starts_without_z_and_then_uses_its_own_transitions() -> None:
     own = torch.from_numpy(np.stack([rows[index] for index in chosen]))[None].float()
     expected = make_context().encode(own, torch.ones(1, 6, dtype=torch.bool))
     assert torch.allclose(agent.latents[:1], expected, atol=1e-5)
+
+
+def test_plans_do_not_depend_on_where_a_travelled_coordinate_starts() -> None:
+    context, diffusion = make_context(), make_diffusion()
+    for model in (context, diffusion):
+        model.normaliser.local_mask[1] = 0.0
+        model.normaliser.state_mean[1] = 0.0
+    planner = Planner(diffusion, context, PLANNING)
+    here = request(return_scale=1.0, dynamics_scale=1.0)
+    there = replace(here, states=here.states + torch.tensor([0.0, 30.0, 0.0]))
+    start = noise(planner)
+    first, second = planner.plan(here, start), planner.plan(there, start)
+    assert torch.allclose(first.actions, second.actions, atol=1e-5)
+    shift = torch.tensor([0.0, 30.0, 0.0]).expand(4, 8, -1)
+    assert torch.allclose(second.states - first.states, shift, atol=1e-3)
+    assert torch.allclose(second.states[:, 0], there.states, atol=1e-4)

@@ -53,7 +53,7 @@ class ContextEncoder(nn.Module):
         """Normalise transitions (..., 2S + A + 1); s' becomes the change of state, where dynamics show."""
         state, action, reward, successor = contexts.split(self.sizes, dim=-1)
         change = normaliser.delta(successor - state)
-        return torch.cat([normaliser.state(state), action, normaliser.reward(reward), change], dim=-1)
+        return torch.cat([normaliser.local(normaliser.state(state)), action, normaliser.reward(reward), change], dim=-1)
 
     def forward(self, contexts: Tensor, mask: Tensor, normaliser: Normaliser) -> Tensor:
         """Return z (B, Z) of contexts (B, K, 2S + A + 1), of which mask (B, K) says what counts.

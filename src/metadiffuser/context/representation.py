@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,18 @@ class ContextModel(nn.Module):
         observation_size: S.
         action_size: A.
         config: widths and sizes.
+        travelled: entries of the observation that are positions along an endless floor.
     """
 
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, observation_size: int, action_size: int, config: Context):
+    def __init__(self, observation_size: int, action_size: int, config: Context, travelled: Sequence[int] = ()):
         super().__init__()
         self.observation_size = observation_size
         self.action_size = action_size
         self.config = config
-        self.normaliser = Normaliser(observation_size)
+        self.normaliser = Normaliser(observation_size, travelled)
         self.encoder = ContextEncoder(observation_size, action_size, config.latent_size, config.encoder_width)
         sizes = (observation_size, action_size, config.latent_size, config.hidden)
         self.reward_model = RewardModel(*sizes)
@@ -63,14 +65,19 @@ class ContextModel(nn.Module):
         self.latent_std.copy_(std)
 
     def predict_rewards(self, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
-        """R_psi: rewards (...) in the environment's units of normalised states and actions."""
-        return self.normaliser.raw_reward(self.reward_model(states, actions, latents))
+        """R_psi: normalised rewards (...) of normalised states (..., S), actions (..., A) and z (..., Z)."""
+        rewards: Tensor = self.reward_model(self.normaliser.local(states), actions, latents)
+        return rewards
+
+    def predict_changes(self, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
+        """P_omega: normalised changes of state (..., S) of normalised states, actions and z."""
+        changes: Tensor = self.dynamics_model(self.normaliser.local(states), actions, latents)
+        return changes
 
     def predict_states(self, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
         """P_omega: the next states (..., S), normalised, of normalised states and actions."""
-        normaliser = self.normaliser
-        change = normaliser.raw_delta(self.dynamics_model(states, actions, latents))
-        return states + change / normaliser.state_std
+        change = self.normaliser.raw_delta(self.predict_changes(states, actions, latents))
+        return states + change / self.normaliser.state_std
 
     def save(self, path: Path, header: dict[str, Any]) -> None:
         """Write weights, normaliser and configuration as one safetensors file."""

@@ -31,8 +31,8 @@ def prediction_losses(
     state, action, reward, successor = targets.split(model.encoder.sizes, dim=-1)
     state_, reward_ = model.normaliser.state(state), model.normaliser.reward(reward[..., 0])
     change = model.normaliser.delta(successor - state)
-    reward_loss = functional.mse_loss(model.reward_model(state_, action, latents), reward_)
-    dynamics_loss = functional.mse_loss(model.dynamics_model(state_, action, latents), change)
+    reward_loss = functional.mse_loss(model.predict_rewards(state_, action, latents), reward_)
+    dynamics_loss = functional.mse_loss(model.predict_changes(state_, action, latents), change)
     return reward_loss, dynamics_loss
 
 

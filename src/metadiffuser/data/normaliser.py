@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+TRAVEL = 10  # steps whose displacement is one unit of a travelled coordinate
 FLOOR = 1e-3  # smallest standard deviation divided by: a constant coordinate stays constant
 
 
 class Normaliser(nn.Module):
     """Affine maps to zero mean and unit deviation. Actions lie in [-1, 1] already and stay as they are.
 
+    Travelled coordinates (positions along an endless floor) are treated apart, since neither rewards nor
+    dynamics depend on where they start (docs/deviations.md, 22): their mean is zero and their unit is the
+    displacement of ten typical steps, ``origin`` says what to subtract from a segment, and ``local`` hides
+    them from models of single transitions.
+
     Args:
         observation_size: S.
+        travelled: entries of the observation that are travelled coordinates.
     """
 
     state_mean: Tensor
@@ -21,12 +30,15 @@ class Normaliser(nn.Module):
     delta_std: Tensor
     reward_mean: Tensor
     reward_std: Tensor
+    local_mask: Tensor
 
-    def __init__(self, observation_size: int):
+    def __init__(self, observation_size: int, travelled: Sequence[int] = ()):
         super().__init__()
         for name in ("state", "delta"):
             self.register_buffer(f"{name}_mean", torch.zeros(observation_size))
             self.register_buffer(f"{name}_std", torch.ones(observation_size))
+        self.register_buffer("local_mask", torch.ones(observation_size))
+        self.local_mask[list(travelled)] = 0.0
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_std", torch.ones(()))
 
@@ -38,6 +50,10 @@ class Normaliser(nn.Module):
             flat = values.reshape(-1, size).double()
             getattr(self, f"{name}_mean").copy_(flat.mean(0))
             getattr(self, f"{name}_std").copy_(flat.std(0).clamp_min(FLOOR))
+        travelled = self.local_mask == 0
+        step = deltas.flatten(0, -2).double().square().mean(0).sqrt()
+        self.state_mean[travelled] = 0.0
+        self.state_std[travelled] = (TRAVEL * step).clamp_min(FLOOR).float()[travelled]
         self.reward_mean.copy_(rewards.double().mean())
         self.reward_std.copy_(rewards.double().std().clamp_min(FLOOR))
         return self
@@ -45,6 +61,14 @@ class Normaliser(nn.Module):
     def state(self, states: Tensor) -> Tensor:
         """Normalise states (..., S)."""
         return (states - self.state_mean) / self.state_std
+
+    def origin(self, states: Tensor) -> Tensor:
+        """Return the travelled coordinates of states (..., S), zero elsewhere: what to subtract from a segment."""
+        return states * (1 - self.local_mask)
+
+    def local(self, normalised: Tensor) -> Tensor:
+        """Return normalised states (..., S) without the travelled coordinates."""
+        return normalised * self.local_mask
 
     def raw_state(self, states: Tensor) -> Tensor:
         """Invert ``state``."""

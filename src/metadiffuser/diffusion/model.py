@@ -46,11 +46,21 @@ class DiffusionModel(nn.Module):
         """S."""
         return self.sizes[0]
 
+    def segments(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Return normalised segments (B, H, S + A); travelled coordinates count from a segment's first state."""
+        normaliser = self.normaliser
+        return torch.cat([normaliser.state(states - normaliser.origin(states[:, :1])), actions], dim=-1)
+
     def set_range(self, observations: Tensor) -> None:
-        """Limit clean segments to the range of the data's states (..., S) and to actions in [-1, 1]."""
-        states = self.normaliser.state(observations).flatten(0, -2)
-        self.low[: self.observation_size] = states.amin(0)
-        self.high[: self.observation_size] = states.amax(0)
+        """Limit clean segments to the range of the episodes' states (..., T + 1, S) and to actions in [-1, 1]."""
+        size, normaliser = self.observation_size, self.normaliser
+        states = normaliser.local(normaliser.state(observations)).flatten(0, -2)
+        low, high = states.amin(0), states.amax(0)
+        travelled = normaliser.state(normaliser.origin(observations)) * (1 - normaliser.local_mask)
+        for ahead in range(1, min(self.config.horizon, observations.shape[-2])):
+            moved = (travelled[..., ahead:, :] - travelled[..., :-ahead, :]).flatten(0, -2)
+            low, high = torch.minimum(low, moved.amin(0)), torch.maximum(high, moved.amax(0))
+        self.low[:size], self.high[:size] = low, high
 
     def add_noise(self, clean: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """q(x_k | x_0): segments (B, H, S + A) noised to steps k (B,), with the first state left clean."""

@@ -69,7 +69,7 @@ def train_diffusion(
 
     def draw(part: TaskData, count: int) -> tuple[Tensor, ...]:
         tasks, states, actions, mask = draw_segments(part, config.horizon, count, generator)
-        clean = torch.cat([model.normaliser.state(states), actions], dim=-1)
+        clean = model.segments(states, actions)
         chosen = latents[tasks, torch.randint(latents.shape[1], (count,), generator=generator)]
         known = torch.rand(count, generator=generator) >= config.condition_dropout
         steps = torch.randint(1, config.denoising_steps + 1, (count,), generator=generator)

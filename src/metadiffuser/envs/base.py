@@ -90,6 +90,8 @@ class Family:
         model: task -> MuJoCo model for drawing (and, for robots, for physics).
         reward_terms: names of the terms whose sum is the reward.
         path: observations (..., S) -> world points (..., 3) that show where the agent is, for drawing plans.
+        travelled: entries of the observation that are positions along an endless floor: neither rewards nor
+            dynamics depend on where they start.
         optimum: task -> the best possible return of an episode, where it is known exactly.
     """
 
@@ -105,6 +107,7 @@ class Family:
     model: Callable[[Task], mujoco.MjModel]
     reward_terms: tuple[str, ...]
     path: Callable[[Array], Array]
+    travelled: tuple[int, ...] = ()
     optimum: Callable[[Task], float] | None = None
 
     def __repr__(self) -> str:

@@ -112,4 +112,5 @@ CHEETAH_VEL = Family(
     model=lambda task: robot(),
     reward_terms=("speed", "control"),
     path=path,
+    travelled=(17,),
 )

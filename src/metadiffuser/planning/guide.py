@@ -16,7 +16,7 @@ from metadiffuser.context.representation import ContextModel
 def predicted_return(model: ContextModel, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
     """Return sum_t R_psi (B,), in normalised rewards, of states (B, H, S), actions (B, H, A), latents (B, Z)."""
     repeated = latents[:, None].expand(-1, states.shape[1], -1)
-    return model.reward_model(states, actions, repeated).sum(dim=1)
+    return model.predict_rewards(states, actions, repeated).sum(dim=1)
 
 
 def inconsistency(model: ContextModel, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:

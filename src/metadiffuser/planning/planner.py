@@ -50,7 +50,7 @@ class Plan:
     """B plans of H steps.
 
     Attributes:
-        segments: (B, H, S + A), normalised states and actions.
+        segments: (B, H, S + A), normalised states and actions; travelled coordinates count from the first state.
         states: (B, H, S), in the environment's units.
         actions: (B, H, A), in [-1, 1].
     """
@@ -93,7 +93,8 @@ class Planner:
         """
         diffusion, config = self.diffusion, self.config
         size = diffusion.observation_size
-        first = diffusion.normaliser.state(request.states)
+        origin = diffusion.normaliser.origin(request.states)
+        first = diffusion.normaliser.state(request.states - origin)
         predict = self._predictor(request)
         scale = (request.return_scale, request.dynamics_scale)
         guided = any(bool(part.any()) for part in scale)
@@ -111,7 +112,8 @@ class Planner:
             x[:, 0, :size] = first
         x = torch.minimum(torch.maximum(x, diffusion.low), diffusion.high)
         x[:, 0, :size] = first
-        return Plan(x, diffusion.normaliser.raw_state(x[..., :size]), x[..., size:])
+        states = diffusion.normaliser.raw_state(x[..., :size]) + origin[:, None]
+        return Plan(x, states, x[..., size:])
 
     def _gradient(self, clean: Tensor, request: Request) -> Tensor:
         with torch.inference_mode(False):

@@ -33,7 +33,7 @@ def run(run: Run) -> None:
     episodes = read_family(run.path(paths.DATASET), tasks, section.qualities)
     data = TaskData.stack(episodes, [task.index for task in split(tasks, "train")])
     with torch_initialisation(run.root_seed, *stream):
-        model = ContextModel(family.observation_size, family.action_size, section)
+        model = ContextModel(family.observation_size, family.action_size, section, family.travelled)
     generator = torch_generator(run.root_seed, *stream)
     records = train_context(model, data, generator, run.work / "training.safetensors")
     model.eval()
