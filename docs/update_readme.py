@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = Path("results/quick/tables/table1.md")
+TABLE = Path("results/quick/tables/table1_few_shot.md")
 BEGIN = "<!-- results:begin -->\n"
 END = "<!-- results:end -->"
 
