@@ -260,9 +260,10 @@ def test_calls_that_do_not_build_leave_the_records_alone(project: Stubbed) -> No
 def test_a_bad_key_stops_snakemake_with_a_sentence(project: Stubbed, old: str, new: str, named: str) -> None:
     project.edit("params.yaml", old, new)
     done = project.run("snakemake", "--cores", "1", "all", check=False)
-    assert done.returncode == 1
-    assert re.search(f"params.yaml: .*{named}", done.stderr)
+    assert done.returncode == 2
+    assert re.fullmatch(f"metadiffuser: params.yaml: .*{named}.*", done.stderr.splitlines()[-1])
     assert "Traceback" not in done.stderr
+    assert "File" not in done.stderr
     assert project.ran() == []
 
 

@@ -1,25 +1,30 @@
 """Shared by the rules: the parameters, a slice of them, source files, threads."""
 
 import json
-
-from snakemake.exceptions import WorkflowError
+import sys
 
 from metadiffuser import dag
 from metadiffuser.config import load
 from metadiffuser.errors import InputError
 
 
+def refuse(sentence):
+    """Stop with one sentence and exit code 2, as the command line does; an exception would show its place."""
+    print(f"metadiffuser: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
 def read_params():
     """Return the parameters in force; a mistake in them stops the workflow with one sentence."""
     if config:
-        raise WorkflowError(
+        refuse(
             f"--config {' '.join(config)}: not supported; edit params.yaml, or use 'metadiffuser use PRESET', "
             "so that both engines see the same parameters"
         )
     try:
         return load("params.yaml")
     except InputError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
 
 
 def told(*keys):

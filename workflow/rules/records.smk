@@ -14,7 +14,7 @@ def make_records_agree():
                 PARAMS, {step.name: step.shellcmd for step in workflow.rules}
             )
         except InputError as error:
-            raise WorkflowError(str(error)) from None
+            refuse(error)
 
 
 make_records_agree()
