@@ -269,7 +269,7 @@ def test_a_bad_key_stops_snakemake_with_a_sentence(project: Stubbed, old: str, n
 
 def test_parameters_on_snakemakes_command_line_are_refused(project: Stubbed) -> None:
     done = project.run("snakemake", "--cores", "1", "--config", "seed=7", "--", "all", check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "edit params.yaml" in done.stderr
     assert project.ran() == []
 
