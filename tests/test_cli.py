@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
 
 from metadiffuser import cli, dag
 from metadiffuser.config import schema
 from metadiffuser.errors import InputError
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
 
 from metadiffuser.config import load, parse
 from metadiffuser.errors import InputError
+from tests.conftest import ROOT
 
 TEXT = (ROOT / "presets" / "smoke.yaml").read_text(encoding="utf-8")
 FIRST_OVERRIDE = "  point_robot:\n    tasks: {}"

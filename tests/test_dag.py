@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
 
 from metadiffuser import dag
 from metadiffuser.config import OVERRIDABLE, Params, Section, load
 from metadiffuser.errors import InputError
+from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "metadiffuser"
 

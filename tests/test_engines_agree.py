@@ -11,11 +11,11 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from tests.conftest import ROOT
-from tests.stubbed import Stubbed, stubbed_copy
 
 from metadiffuser import dag
 from metadiffuser.config import FamilyName, Params, load, schema
+from tests.conftest import ROOT
+from tests.stubbed import Stubbed, stubbed_copy
 
 pytestmark = pytest.mark.engine
 

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
 
 from metadiffuser import dag, presets
 from metadiffuser.config import load
 from metadiffuser.errors import InputError
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
 
 from metadiffuser import dag, receipts
 from metadiffuser.config import Params, load
+from tests.conftest import ROOT
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
 

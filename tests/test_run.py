@@ -10,13 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.conftest import ROOT
 
 from metadiffuser import dag, paths, receipts
 from metadiffuser.artifacts import write_json
 from metadiffuser.config import Params, load
 from metadiffuser.errors import InputError
 from metadiffuser.run import Run, exclusive, execute
+from tests.conftest import ROOT
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
 TASKS = Path("artifacts/smoke/tasks/point_robot.json")
