@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from metadiffuser.errors import InputError, nearest
 
-FamilyName = Literal["point_robot", "cheetah_vel"]
+FamilyName = Literal["point_robot", "cheetah_vel", "cheetah_dir", "ant_dir", "hopper_param", "walker_param"]
 Quality = Literal["expert", "medium", "random", "mixed"]
 Representation = Literal["generalised"]
 Guide = Literal["none", "return", "dynamics", "dual"]
