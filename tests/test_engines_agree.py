@@ -140,7 +140,7 @@ MODEL = "quick-point_robot-generalised-0"
             [
                 (
                     "workflow/rules/behaviour.smk",
-                    '"stages/define_tasks.py", ',
+                    '            "stages/define_tasks.py",\n',
                     "",
                     "define_tasks@quick-point_robot.inputs",
                 ),

@@ -60,7 +60,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("tasks")),
             inputs=(),
             outputs=(paths.TASKS,),
-            code=("stages/define_tasks.py", "envs"),
+            code=("stages/define_tasks.py", "importing/store.py", "data/episodes.py", "envs"),
         ),
         Stage(
             name="train_behaviour",
@@ -71,6 +71,7 @@ STAGES: dict[str, Stage] = {
             code=(
                 "stages/train_behaviour.py",
                 "behaviour",
+                "importing/store.py",
                 "data/episodes.py",
                 "envs",
                 "checkpointing.py",
@@ -82,8 +83,17 @@ STAGES: dict[str, Stage] = {
             wildcards=("family",),
             params=("seed", "device", "shards", *_sections("dataset")),
             inputs=(paths.TASKS, paths.BEHAVIOUR),
-            outputs=(paths.DATASET, paths.DATASET_METRICS),
-            code=("stages/collect_dataset.py", "behaviour", "data", "envs", "checkpointing.py"),
+            outputs=(paths.DATASET, paths.DATASET_METRICS, paths.DATASET_CARD),
+            code=(
+                "stages/collect_dataset.py",
+                "behaviour",
+                "importing/store.py",
+                "data",
+                "envs",
+                "checkpointing.py",
+                "reporting/card.py",
+                "reporting/style.py",
+            ),
         ),
         Stage(
             name="train_context",

@@ -3,9 +3,12 @@ rule collect_dataset:
         code=code(
             "stages/collect_dataset.py",
             "behaviour",
+            "importing/store.py",
             "data",
             "envs",
             "checkpointing.py",
+            "reporting/card.py",
+            "reporting/style.py",
         ),
         tasks="artifacts/{preset}/tasks/{family}.json",
         policies=per_job(
@@ -14,6 +17,13 @@ rule collect_dataset:
     output:
         dataset=directory("artifacts/{preset}/datasets/{family}"),
         metrics="results/{preset}/metrics/dataset/{family}.json",
+        card=report(
+            directory("results/{preset}/datasets/{family}"),
+            patterns=["{name}.png"],
+            category="Datasets",
+            caption="../report/datasets.rst",
+            labels={"family": "{family}"},
+        ),
         timing="results/{preset}/timings/collect_dataset-{family}.json",
     log:
         "logs/{preset}/collect_dataset/{family}.log",
