@@ -19,6 +19,7 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     define_tasks,
+    describe_dataset,
     make_tables,
     make_report,
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"training", "receipts"},
     {"envs"},
     {"data"},
-    {"behaviour", "context"},
+    {"behaviour", "context", "importing"},
     {"diffusion"},
     {"planning"},
     {"evaluation"},
@@ -32,7 +32,7 @@ LAYERS = (
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
-LIBRARY = {"envs", "data", "behaviour", "context", "diffusion", "planning", "evaluation", "reporting"}
+LIBRARY = {"envs", "data", "behaviour", "importing", "context", "diffusion", "planning", "evaluation", "reporting"}
 PROJECT = {"dag", "paths", "receipts", "bridge", "presets", "run", "stages", "cli"}
 
 

@@ -23,6 +23,7 @@ from metadiffuser import dag, paths
 from metadiffuser.artifacts import write_json, write_tensors
 from metadiffuser.config import Params
 from metadiffuser.envs import FAMILIES, Task, get_family, gl, total_reward
+from metadiffuser.envs.camera import roams
 from metadiffuser.envs.tasks import draw_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.run import Run
@@ -113,15 +114,14 @@ def episode(name: str, guide: str = "dual") -> Episode:
     family = FAMILIES[name]
     task = draw_tasks(family, 1, 1, np.random.default_rng(0))[1]
     simulator = family.simulator([task], 1)
-    observations = [simulator.reset(np.random.default_rng(1))]
+    simulator.reset(np.random.default_rng(1))
     positions, rewards = [simulator.positions[0]], []
     for step in range(STEPS):
         action = 0.5 * np.cos(step + np.arange(family.action_size))[None]
-        observation, terms = simulator.step(action)
-        observations.append(observation)
+        _, terms = simulator.step(action)
         positions.append(simulator.positions[0])
         rewards.append(total_reward(terms)[0])
-    path = family.path(np.concatenate(observations))
+    path = family.place(np.stack(positions))
     ahead = np.linspace(0, 0.8, HORIZON)[:, None] * np.array([1.0, 0.0, 0.0])
     return Episode(task, guide, np.stack(positions), path, path[:-1, None] + ahead, np.array(rewards))
 
@@ -154,7 +154,7 @@ def test_a_frame_shows_robot_plan_and_executed_path(
     assert image.shape == (240, 240, 3)
     assert image.dtype == np.uint8
     assert near(image, PLAN).sum() > 40
-    assert near(image, EXECUTED).sum() > 10
+    assert near(image, EXECUTED).sum() > 5
     without = painter.paint(shown.positions[-2], None, shown.path[:-1])
     assert near(without, PLAN).sum() == 0
     alone = painter.paint(shown.positions[-2], None, shown.path[-2:-1])
@@ -187,7 +187,8 @@ def test_both_painters_put_the_plan_in_the_same_place(name: str, opengl: None) -
         ys, xs = near(frames.episode_frame(painter, shown, 2), PLAN).nonzero()
         places.append((xs.min(), xs.max(), ys.mean()))
     scene.close()
-    assert np.allclose(places[0], places[1], atol=8)
+    # One looks down at an angle, the other straight, on a robot that goes anywhere: its torso's height shows in one.
+    assert np.allclose(places[0], places[1], atol=14 if roams(model) else 8)
 
 
 def test_frames_are_spread_evenly_and_end_with_the_episode_if_they_may() -> None:

@@ -40,8 +40,13 @@ LONG_AGO = 86400  # seconds since the epoch: older than any source file
 
 def wanted(argv: Sequence[str]) -> bool:
     """Tell whether this call of Snakemake builds on the records (and no other one is at work here)."""
+    return OFF not in os.environ and not WITHOUT & set(argv) and not at_work()
+
+
+def at_work() -> bool:
+    """Tell whether a Snakemake holds the lock of this checkout."""
     locks = SNAKEMAKE / "locks"
-    return OFF not in os.environ and not WITHOUT & set(argv) and not (locks.is_dir() and any(locks.iterdir()))
+    return locks.is_dir() and any(locks.iterdir())
 
 
 def reconcile(params: Params, commands: Mapping[str, str]) -> None:

@@ -29,8 +29,26 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--family", required=True)
     view.add_argument("--task", type=int, help="index of the task (default: the first unseen one)")
     view.add_argument("--method", default="dual", help="guide variant (default: %(default)s)")
+    importing = verbs.add_parser("import", help="put other people's data in place of a family's generated ones")
+    importing.add_argument("--family", required=True)
+    importing.add_argument("--from", required=True, type=Path, dest="source", metavar="PATH")
+    importing.add_argument("--tasks", type=Path, metavar="FILE", help="list of tasks (default: PATH/tasks.json)")
+    importing.add_argument(
+        "--reward-tolerance",
+        type=_tolerance,
+        default=1e-3,
+        metavar="X",
+        help="largest difference of a reward from the family's own that is accepted (default: %(default)s)",
+    )
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
+
+
+def _tolerance(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise ValueError(text)
+    return value
 
 
 def _dispatch(arguments: argparse.Namespace) -> None:
@@ -44,6 +62,10 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         from metadiffuser.config import schema
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
+    elif arguments.verb == "import":
+        from metadiffuser.stages.import_data import import_data
+
+        import_data(load(), arguments.family, arguments.source, arguments.tasks, arguments.reward_tolerance)
     elif arguments.verb == "view":
         from metadiffuser.stages.view import make_player
         from metadiffuser.viewing.live import view

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from metadiffuser.errors import InputError, nearest
 
-FamilyName = Literal["point_robot", "cheetah_vel"]
+FamilyName = Literal["point_robot", "cheetah_vel", "cheetah_dir", "ant_dir", "hopper_param", "walker_param"]
 Quality = Literal["expert", "medium", "random", "mixed"]
 Representation = Literal["generalised"]
 Guide = Literal["none", "return", "dynamics", "dual"]
@@ -41,6 +41,12 @@ class Tasks(Section):
 
     train: Count = Field(description="tasks that models are trained on")
     test: Count = Field(description="unseen tasks, drawn after the training tasks")
+    imported: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="hash of imported data that take the place of drawn tasks and collected episodes; an override "
+        "of one family, written by 'metadiffuser import'",
+    )
 
 
 class Behaviour(Section):
@@ -205,6 +211,8 @@ class Params(Section):
                 raise ValueError(f"{key}: the list {values} names something twice; remove the repetition")
         if list(self.shards) != list(range(len(self.shards))):
             raise ValueError(f"shards: expected 0, 1, 2, ... without gaps, got {self.shards}")
+        if self.tasks.imported is not None:
+            raise ValueError("tasks.imported: data belong to one family; it goes under overrides.<family>.tasks")
         self._check_overrides()
         return self
 

@@ -60,7 +60,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("tasks")),
             inputs=(),
             outputs=(paths.TASKS,),
-            code=("stages/define_tasks.py", "envs"),
+            code=("stages/define_tasks.py", "importing/store.py", "data/episodes.py", "envs"),
         ),
         Stage(
             name="train_behaviour",
@@ -71,6 +71,7 @@ STAGES: dict[str, Stage] = {
             code=(
                 "stages/train_behaviour.py",
                 "behaviour",
+                "importing/store.py",
                 "data/episodes.py",
                 "envs",
                 "checkpointing.py",
@@ -83,7 +84,22 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", "shards", *_sections("dataset")),
             inputs=(paths.TASKS, paths.BEHAVIOUR),
             outputs=(paths.DATASET, paths.DATASET_METRICS),
-            code=("stages/collect_dataset.py", "behaviour", "data", "envs", "checkpointing.py"),
+            code=(
+                "stages/collect_dataset.py",
+                "behaviour",
+                "importing/store.py",
+                "data",
+                "envs",
+                "checkpointing.py",
+            ),
+        ),
+        Stage(
+            name="describe_dataset",
+            wildcards=("family",),
+            params=(),
+            inputs=(paths.DATASET_METRICS,),
+            outputs=(paths.DATASET_CARD,),
+            code=("stages/describe_dataset.py", "reporting/card.py", "reporting/style.py", "envs"),
         ),
         Stage(
             name="train_context",

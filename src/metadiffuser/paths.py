@@ -14,6 +14,7 @@ ROLLOUTS = "artifacts/{preset}/rollouts/{family}/{representation}/seed{seed}.saf
 DATASET_METRICS = "results/{preset}/metrics/dataset/{family}.json"
 CONTEXT_METRICS = "results/{preset}/metrics/context/{family}/{representation}/seed{seed}.json"
 PLANNER_METRICS = "results/{preset}/metrics/planner/{family}/{representation}/seed{seed}.json"
+DATASET_CARD = "results/{preset}/datasets/{family}"
 BEHAVIOUR_CURVE = "results/{preset}/training/behaviour/{family}/shard{shard}"
 CONTEXT_CURVE = "results/{preset}/training/context/{family}/{representation}/seed{seed}"
 DIFFUSION_CURVE = "results/{preset}/training/diffusion/{family}/{representation}/seed{seed}"
@@ -21,6 +22,9 @@ VIDEOS = "results/{preset}/videos/{family}"
 TABLES = "results/{preset}/tables"
 FIGURES = "results/{preset}/figures"
 REPORT = "results/{preset}/report.html"
+
+# What 'metadiffuser import' keeps, by the hash of its contents: no job writes it.
+IMPORTED = "imports/{family}/{digest}.safetensors"
 
 # The only files that hold times and dates, and so differ from run to run.
 TIMING = "results/{preset}/timings/{job}.json"

@@ -33,7 +33,7 @@ def stale(params: Params) -> list[str]:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         tree = yaml.load(LOCK.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
         for name, stage in (tree or {}).get("stages", {}).items():
-            recorded[name] = stage.get("params", {}).get(PARAMS.name, {})
+            recorded[name] = stage.get("params", {}).get(PARAMS.name) or {}
     found: list[str] = []
     spoilt: set[str] = set()
     for job in dag.jobs(params):

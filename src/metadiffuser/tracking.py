@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from metadiffuser.artifacts import whole_directory
+from metadiffuser.artifacts import read_json, whole_directory
 from metadiffuser.errors import InputError
 
 
@@ -32,8 +32,14 @@ def write_curve(folder: Path, records: Sequence[Mapping[str, float]]) -> None:
 
 
 def read_curve(folder: Path) -> pd.DataFrame:
-    """Read a DVCLive folder into a table indexed by step, one column a metric. Raises ``InputError``."""
+    """Read a DVCLive folder into a table indexed by step, one column a metric. Raises ``InputError``.
+
+    The table of a job that had nothing to train is empty.
+    """
     files = sorted((folder / "plots" / "metrics").rglob("*.tsv"))
+    summary = folder / "metrics.json"
+    if not files and summary.is_file() and read_json(summary) == {}:
+        return pd.DataFrame()
     if not files:
         raise InputError(f"{folder}: no learning curve; run the stage that makes it")
     try:

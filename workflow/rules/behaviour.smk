@@ -1,6 +1,11 @@
 rule define_tasks:
     input:
-        code=code("stages/define_tasks.py", "envs"),
+        code=code(
+            "stages/define_tasks.py",
+            "importing/store.py",
+            "data/episodes.py",
+            "envs",
+        ),
     output:
         tasks="artifacts/{preset}/tasks/{family}.json",
         timing="results/{preset}/timings/define_tasks-{family}.json",
@@ -28,6 +33,7 @@ rule train_behaviour:
         code=code(
             "stages/train_behaviour.py",
             "behaviour",
+            "importing/store.py",
             "data/episodes.py",
             "envs",
             "checkpointing.py",

@@ -3,6 +3,7 @@ rule collect_dataset:
         code=code(
             "stages/collect_dataset.py",
             "behaviour",
+            "importing/store.py",
             "data",
             "envs",
             "checkpointing.py",
@@ -32,3 +33,40 @@ rule collect_dataset:
         "{wildcards.family}: collecting the datasets"
     shell:
         "metadiffuser collect_dataset --family {wildcards.family} > {log} 2>&1"
+
+
+rule describe_dataset:
+    input:
+        code=code(
+            "stages/describe_dataset.py",
+            "reporting/card.py",
+            "reporting/style.py",
+            "envs",
+        ),
+        metrics="results/{preset}/metrics/dataset/{family}.json",
+    output:
+        card=report(
+            directory("results/{preset}/datasets/{family}"),
+            patterns=["{name}.png"],
+            category="Datasets",
+            caption="../report/datasets.rst",
+            labels={"family": "{family}"},
+        ),
+        timing="results/{preset}/timings/describe_dataset-{family}.json",
+    log:
+        "logs/{preset}/describe_dataset/{family}.log",
+    benchmark:
+        "logs/{preset}/describe_dataset/{family}.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: 1
+    resources:
+        runtime=10,
+        mem_mb=2000,
+        gpus=0,
+    params:
+        told=told(),
+    message:
+        "{wildcards.family}: describing the datasets"
+    shell:
+        "metadiffuser describe_dataset --family {wildcards.family} > {log} 2>&1"

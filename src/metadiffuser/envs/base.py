@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+MOST_SHOWN = 4  # parameters of a task that a caption has room for
+
 
 @dataclass(frozen=True)
 class Task:
@@ -35,6 +37,17 @@ class Task:
     def vector(self) -> Array:
         """All parameters as one vector (F,), in the order of their names."""
         return np.concatenate([np.asarray(self.parameters[name], float) for name in sorted(self.parameters)])
+
+    @property
+    def description(self) -> str:
+        """The parameters as text, such as ``speed 1.52`` or ``goal (0.31, -0.52)``; the index where they are many."""
+        if len(self.vector) > MOST_SHOWN:
+            return f"task {self.index}"
+        parts = []
+        for name, values in sorted(self.parameters.items()):
+            shown = ", ".join(f"{value:.2f}" for value in values)
+            parts.append(f"{name} {shown}" if len(values) == 1 else f"{name} ({shown})")
+        return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable record."""
@@ -89,7 +102,9 @@ class Family:
         simulator: (tasks, threads) -> B environments stepped together.
         model: task -> MuJoCo model for drawing (and, for robots, for physics).
         reward_terms: names of the terms whose sum is the reward.
-        path: observations (..., S) -> world points (..., 3) that show where the agent is, for drawing plans.
+        place: qpos (..., Q) -> world points (..., 3) that show where the agent is.
+        path: (successive states (..., T, S), world point (..., 3) of the first) -> world points (..., T, 3), for
+            drawing plans; what the states do not hold of the place is reckoned from the velocities that they do.
         travelled: entries of the observation that are positions along an endless floor: neither rewards nor
             dynamics depend on where they start.
         optimum: task -> the best possible return of an episode, where it is known exactly.
@@ -106,7 +121,8 @@ class Family:
     simulator: Callable[[Sequence[Task], int], Simulator]
     model: Callable[[Task], mujoco.MjModel]
     reward_terms: tuple[str, ...]
-    path: Callable[[Array], Array]
+    place: Callable[[Array], Array]
+    path: Callable[[Array, Array], Array]
     travelled: tuple[int, ...] = ()
     optimum: Callable[[Task], float] | None = None
 

@@ -1,10 +1,17 @@
-"""Half-cheetah families: Cheetah-Vel (run at a target speed).
+"""Half-cheetah families: Cheetah-Vel (run at a target speed) and Cheetah-Dir (run forward or backward).
 
-| observation | meaning | unit |
-|---|---|---|
-| 0-7 | qpos[1:]: torso height and pitch, then thigh, shin, foot of the back and of the front leg | m, rad |
-| 8-16 | qvel: torso x, z, pitch, then the six joints in the same order | m/s, rad/s |
-| 17-19 | torso position x, y, z | m |
+| index | name | joint | unit |
+|---|---|---|---|
+| 0 | height of the torso above its rest | rootz | m |
+| 1 | pitch of the torso | rooty | rad |
+| 2-4 | angles of the back thigh, shin and foot | bthigh, bshin, bfoot | rad |
+| 5-7 | angles of the front thigh, shin and foot | fthigh, fshin, ffoot | rad |
+| 8 | forward velocity of the torso | rootx | m/s |
+| 9 | upward velocity of the torso | rootz | m/s |
+| 10 | angular velocity of the torso | rooty | rad/s |
+| 11-13 | angular velocities of the back leg | bthigh, bshin, bfoot | rad/s |
+| 14-16 | angular velocities of the front leg | fthigh, fshin, ffoot | rad/s |
+| 17-19 | position x, y, z of the torso in the world | rootx, -, rootz | m |
 
 Actions (6): torques of back thigh, shin, foot, front thigh, shin, foot, in [-1, 1] of their gear.
 Frame skip 5 of 0.01 s: dt = 0.05 s; episodes last 200 steps and never end early (method section 5).
@@ -14,21 +21,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
-import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
 
 from metadiffuser.envs.base import Array, Family, Task
-from metadiffuser.envs.physics import BatchedPhysics
+from metadiffuser.envs.robots import EPISODE_LENGTH, RobotSimulator, asset
 
 FRAME_SKIP = 5
-EPISODE_LENGTH = 200
 CONTROL_COST = 0.05
 TORSO_HEIGHT = 0.7  # metres: the torso's z where qpos is zero
 RESET_NOISE = 0.1  # rad or m, and standard deviation of velocities, as in gymnasium's HalfCheetah
 SPEEDS = (0.075, 3.0)  # m/s: range of target speeds
+DIRECTIONS = (-1.0, 1.0)  # backward, forward
 
 
 @cache
@@ -38,8 +43,7 @@ def robot() -> mujoco.MjModel:
     Its file states the total mass by an attribute of which MuJoCo warns on the terminal and in a log file;
     the call that the warning recommends gives the same model, bit for bit.
     """
-    assets = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
-    spec = mujoco.MjSpec.from_file(str(assets / "half_cheetah.xml"))
+    spec = mujoco.MjSpec.from_file(asset("half_cheetah.xml"))
     mass = spec.compiler.settotalmass
     spec.compiler.settotalmass = -1.0
     model = spec.compile()
@@ -48,15 +52,15 @@ def robot() -> mujoco.MjModel:
     return model
 
 
-def observe(positions: Array, velocities: Array) -> Array:
-    """Return observations (B, 20) of qpos (B, 9) and qvel (B, 9)."""
-    torso = np.stack([positions[:, 0], np.zeros(len(positions)), positions[:, 1] + TORSO_HEIGHT], axis=1)
-    return np.concatenate([positions[:, 1:], velocities, torso], axis=1)
+def place(positions: Array) -> Array:
+    """Return the torso's world points (..., 3) of qpos (..., 9)."""
+    x, z = positions[..., 0], positions[..., 1] + TORSO_HEIGHT
+    return np.stack([x, np.zeros_like(x), z], axis=-1)
 
 
-def path(observations: Array) -> Array:
-    """Return the torso's world points (..., 3) of observations (..., 20)."""
-    return observations[..., 17:20]
+def path(states: Array, start: Array) -> Array:
+    """Return the torso's world points (..., T, 3) of states (..., T, 20), which hold them."""
+    return states[..., 17:20]
 
 
 def sample_speeds(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
@@ -64,39 +68,59 @@ def sample_speeds(generator: np.random.Generator, count: int) -> list[dict[str, 
     return [{"speed": (float(generator.uniform(*SPEEDS)),)} for _ in range(count)]
 
 
-class CheetahVelSimulator:
-    """B half-cheetahs stepped together, rewarded for running at their target speed."""
+def list_directions(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
+    """Return ``count`` directions, backward and forward in turn; nothing is drawn.
+
+    The family has two tasks only, and both are trained on and tested on: with two training and two test tasks, tasks
+    0 and 1 train, and 2 and 3 are the same two again, with episodes of their own. More tasks would repeat them.
+    """
+    return [{"direction": (DIRECTIONS[index % 2],)} for index in range(count)]
+
+
+class CheetahSimulator(RobotSimulator):
+    """B half-cheetahs stepped together."""
+
+    frame_skip = FRAME_SKIP
+    noise = RESET_NOISE
+
+    @classmethod
+    def model(cls, task: Task) -> mujoco.MjModel:
+        """Return the robot: the same for every task."""
+        return robot()
+
+    def observe(self, positions: Array, velocities: Array) -> Array:
+        """Return observations (B, 20) of qpos (B, 9) and qvel (B, 9)."""
+        return np.concatenate([positions[:, 1:], velocities, place(positions)], axis=1)
+
+
+class CheetahVelSimulator(CheetahSimulator):
+    """Half-cheetahs rewarded for running at their target speed."""
 
     def __init__(self, tasks: Sequence[Task], threads: int = 1):
-        self.tasks = list(tasks)
+        super().__init__(tasks, threads)
         self._speeds = np.array([task.parameters["speed"][0] for task in self.tasks])
-        self._physics = BatchedPhysics([robot()] * len(self.tasks), FRAME_SKIP, threads)
 
-    @property
-    def positions(self) -> Array:
-        """qpos (B, 9)."""
-        return self._physics.positions.copy()
-
-    def reset(self, generator: np.random.Generator) -> Array:
-        """Start near the rest pose, as gymnasium does; return observations (B, 20)."""
-        size = len(self.tasks)
-        rest = self._physics.initial_positions
-        positions = rest + generator.uniform(-RESET_NOISE, RESET_NOISE, (size, rest.size))
-        velocities = RESET_NOISE * generator.standard_normal((size, robot().nv))
-        self._physics.reset(positions, velocities)
-        return observe(self._physics.positions, self._physics.velocities)
-
-    def step(self, actions: Array) -> tuple[Array, dict[str, Array]]:
-        """Return observations (B, 20) and the terms -abs(v - v*) and -0.05 * |a|^2, each (B,)."""
-        actions = np.clip(actions, -1.0, 1.0)
-        before = self._physics.positions[:, 0].copy()
-        self._physics.step(actions)
-        velocity = (self._physics.positions[:, 0] - before) / self._physics.dt
-        terms = {
-            "speed": -np.abs(velocity - self._speeds),
+    def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
+        """Return -abs(v - v*) and -0.05 * |a|^2, each (B,)."""
+        return {
+            "speed": -np.abs(velocity[:, 0] - self._speeds),
             "control": -CONTROL_COST * np.square(actions).sum(axis=1),
         }
-        return observe(self._physics.positions, self._physics.velocities), terms
+
+
+class CheetahDirSimulator(CheetahSimulator):
+    """Half-cheetahs rewarded for running in their direction."""
+
+    def __init__(self, tasks: Sequence[Task], threads: int = 1):
+        super().__init__(tasks, threads)
+        self._directions = np.array([task.parameters["direction"][0] for task in self.tasks])
+
+    def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
+        """Return d * v and -0.05 * |a|^2, each (B,)."""
+        return {
+            "progress": self._directions * velocity[:, 0],
+            "control": -CONTROL_COST * np.square(actions).sum(axis=1),
+        }
 
 
 CHEETAH_VEL = Family(
@@ -109,8 +133,26 @@ CHEETAH_VEL = Family(
     dt=0.05,
     sample_tasks=sample_speeds,
     simulator=CheetahVelSimulator,
-    model=lambda task: robot(),
+    model=CheetahVelSimulator.model,
     reward_terms=("speed", "control"),
+    place=place,
+    path=path,
+    travelled=(17,),
+)
+
+CHEETAH_DIR = Family(
+    name="cheetah_dir",
+    title="Cheetah-Dir",
+    gym_id="metadiffuser/CheetahDir-v0",
+    observation_size=20,
+    action_size=6,
+    episode_length=EPISODE_LENGTH,
+    dt=0.05,
+    sample_tasks=list_directions,
+    simulator=CheetahDirSimulator,
+    model=CheetahDirSimulator.model,
+    reward_terms=("progress", "control"),
+    place=place,
     path=path,
     travelled=(17,),
 )

@@ -28,6 +28,7 @@ BACKENDS = ("egl", "osmesa", "glfw") if sys.platform == "linux" else ("glfw",)
 SWITCHED_OFF = ("disable", "disabled", "off", "false", "0")  # MuJoCo's words for no rendering at all
 PROBE_SECONDS = 60
 SLATE = (0.36, 0.40, 0.46, 1.0)  # RGBA of robots
+LIGHT_SLATE = (0.55, 0.60, 0.67, 1.0)  # of parts that the robot's file sets off by a colour, such as a second leg
 FLOOR = (218, 244)  # darkest and lightest of the floor's pattern, of 255
 FLOOR_REACH = 13.5  # metres from the middle to the edge of a floor, at least
 SKY = (228, 250)
@@ -127,7 +128,8 @@ def scenery(model: mujoco.MjModel) -> mujoco.MjModel:
         model.geom_rgba[plane] = 1.0
     if model.nu:  # a robot with motors, and not a point that carries the colours of a diagram
         robot = model.geom_bodyid > 0
-        model.geom_rgba[robot] = SLATE
+        set_off = (model.geom_rgba[robot] != model.geom_rgba[robot][0]).any(axis=1, keepdims=True)
+        model.geom_rgba[robot] = np.where(set_off, LIGHT_SLATE, SLATE)
         model.geom_matid[robot] = -1
     for index, kind in enumerate(model.tex_type):
         low, high = SKY if int(kind) == mujoco.mjtTexture.mjTEXTURE_SKYBOX else FLOOR

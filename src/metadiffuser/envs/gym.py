@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from metadiffuser.envs import gl
 from metadiffuser.envs.base import Task, total_reward
+from metadiffuser.envs.camera import camera
 from metadiffuser.envs.registry import FAMILIES, get_family
 from metadiffuser.seeding import numpy_generator
 
 DEFAULT_TASKS = 50
 FRAME_SIZE = (480, 480)  # height, width in pixels
+SLOWEST = 4  # frames a second, of families whose step has no duration of its own
 
 
 def default_task(family: str, index: int) -> Task:
@@ -41,9 +43,11 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
             task = Task.from_json(task)
         self.task = task if isinstance(task, Task) else default_task(family, task)
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": max(SLOWEST, round(1.0 / self.family.dt))}
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self._simulator = self.family.simulator([self.task], 1)
+        self._start = self._simulator.positions[0]
         self._renderer: mujoco.Renderer | None = None
         self._scene: mujoco.MjData | None = None
 
@@ -52,7 +56,9 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """Start an episode; return the observation (S,) and an empty info."""
         super().reset(seed=seed)
-        return self._simulator.reset(self.np_random)[0], {}
+        observation = self._simulator.reset(self.np_random)[0]
+        self._start = self._simulator.positions[0]
+        return observation, {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
         """Apply ``action`` (A,). Episodes never end; the registered time limit truncates them."""
@@ -75,7 +81,8 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
         model = self._renderer.model
         self._scene.qpos[:] = self._simulator.positions[0]
         mujoco.mj_forward(model, self._scene)
-        self._renderer.update_scene(self._scene, camera=0 if model.ncam else -1)
+        way = self.family.place(np.stack([self._start, self._scene.qpos]))
+        self._renderer.update_scene(self._scene, camera(model, way))
         image: NDArray[np.uint8] = self._renderer.render()
         return image
 

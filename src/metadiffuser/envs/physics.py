@@ -16,9 +16,21 @@ class BatchedPhysics:
 
     The state of a copy is (time, qpos, qvel); every step starts the constraint solver from a zero warm
     start, so a copy's future depends on its state and actions alone and not on its neighbours.
+
+    Args:
+        models: the model of each copy (B,); of one structure, but with parameters of their own.
+        frame_skip: physics steps of one control step.
+        threads: CPU threads; they change the speed and nothing else.
+        sensors: a model of the same structure whose sensors ``sense`` reads.
     """
 
-    def __init__(self, models: Sequence[mujoco.MjModel], frame_skip: int, threads: int):
+    def __init__(
+        self,
+        models: Sequence[mujoco.MjModel],
+        frame_skip: int,
+        threads: int,
+        sensors: mujoco.MjModel | None = None,
+    ):
         first = models[0]
         self.models = list(models)
         self.frame_skip = frame_skip
@@ -28,6 +40,8 @@ class BatchedPhysics:
         self._state = np.zeros((len(models), mujoco.mj_stateSize(first, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
         self._data = [mujoco.MjData(first) for _ in range(threads)]
         self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._sensors = [] if sensors is None else [sensors] * len(models)
+        self._sensed = [mujoco.MjData(sensors) for _ in range(threads)] if sensors is not None else []
 
     @property
     def positions(self) -> Array:
@@ -47,6 +61,32 @@ class BatchedPhysics:
 
     def step(self, controls: Array) -> None:
         """Apply controls (B, A) for ``frame_skip`` physics steps."""
-        held = np.repeat(controls[:, None, :], self.frame_skip, axis=1)
-        states, _ = self._rollout.rollout(self.models, self._data, self._state, held)
+        states, _ = self._run(self.models, self._data, controls, self.frame_skip)
         self._state = states[:, -1].copy()
+
+    def sense(self, controls: Array) -> Array:
+        """Return the readings (B, M) of the model of sensors in the present states under controls (B, A).
+
+        MuJoCo fills sensors at the beginning of a physics step: so one step is taken, and thrown away.
+        """
+        _, readings = self._run(self._sensors, self._sensed, controls, 1)
+        return readings[:, 0]
+
+    def _run(
+        self, models: list[mujoco.MjModel], data: list[mujoco.MjData], controls: Array, steps: int
+    ) -> tuple[Array, Array]:
+        """Return states (B, steps, -) and sensor readings (B, steps, M) of physics steps from here on.
+
+        MuJoCo's own checks of shapes look at every model at every call, which costs as much as the physics of a single
+        copy; here the only array that comes from outside is checked.
+        """
+        size = len(self._state)
+        if controls.shape != (size, models[0].nu):
+            raise ValueError(f"expected controls of shape {(size, models[0].nu)}, got {controls.shape}")
+        states = np.empty((size, steps, self._state.shape[1]))
+        readings = np.empty((size, steps, models[0].nsensordata))
+        held = np.repeat(np.asarray(controls, float)[:, None, :], steps, axis=1)
+        self._rollout.rollout(
+            models, data, self._state, held, skip_checks=True, nstep=steps, state=states, sensordata=readings
+        )
+        return states, readings

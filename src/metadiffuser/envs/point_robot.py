@@ -56,10 +56,15 @@ def model(task: Task) -> mujoco.MjModel:
     return scene
 
 
-def path(observations: Array) -> Array:
-    """Return the world points (..., 3) of observations (..., 2), just above the floor."""
-    height = np.full((*observations.shape[:-1], 1), 0.06)
-    return np.concatenate([observations[..., :2], height], axis=-1)
+def place(positions: Array) -> Array:
+    """Return the world points (..., 3) of positions (..., 2), just above the floor."""
+    height = np.full((*positions.shape[:-1], 1), 0.06)
+    return np.concatenate([positions, height], axis=-1)
+
+
+def path(states: Array, start: Array) -> Array:
+    """Return the world points (..., T, 3) of states (..., T, 2), which are positions."""
+    return place(states)
 
 
 class PointRobotSimulator:
@@ -109,6 +114,7 @@ POINT_ROBOT = Family(
     simulator=PointRobotSimulator,
     model=model,
     reward_terms=("distance",),
+    place=place,
     path=path,
     optimum=lambda task: optimal_return(np.array(task.parameters["goal"])),
 )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from metadiffuser.envs.ant import ANT_DIR
 from metadiffuser.envs.base import Family
-from metadiffuser.envs.cheetah import CHEETAH_VEL
+from metadiffuser.envs.cheetah import CHEETAH_DIR, CHEETAH_VEL
+from metadiffuser.envs.hopper import HOPPER_PARAM
 from metadiffuser.envs.point_robot import POINT_ROBOT
+from metadiffuser.envs.walker import WALKER_PARAM
 from metadiffuser.errors import InputError, nearest
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (POINT_ROBOT, CHEETAH_VEL)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (POINT_ROBOT, CHEETAH_VEL, CHEETAH_DIR, ANT_DIR, HOPPER_PARAM, WALKER_PARAM)
+}
 
 
 def get_family(name: str) -> Family:

@@ -45,7 +45,7 @@ class LivePlayer:
         self._agent = PlanningAgent(self._planner, told, torch_generator(self._seed, *stream, "noise"))
         self._observation = self._group.reset()
         self._step, self._return = 0, 0.0
-        self._action = self._agent.act(self._observation)
+        self._decide()
 
     def step(self) -> None:
         """Execute the planned action, then plan again."""
@@ -54,7 +54,14 @@ class LivePlayer:
         self._observation = successor
         self._step += 1
         self._return += float(reward[0])
+        self._decide()
+
+    def _decide(self) -> None:
+        """Choose the next action, and note where a new plan begins."""
+        before = self._agent.plan
         self._action = self._agent.act(self._observation)
+        if self._agent.plan is not before:
+            self._start = self._family.place(self.positions)
 
     @property
     def positions(self) -> Array:
@@ -65,12 +72,9 @@ class LivePlayer:
     def plan(self) -> Array | None:
         """Planned world points (H, 3)."""
         assert self._agent.plan is not None
-        return self._family.path(self._agent.plan.states[0].numpy().astype(float))
+        return self._family.path(self._agent.plan.states[0].numpy().astype(float), self._start)
 
     @property
     def caption(self) -> str:
         """Task, guide, step and return so far."""
-        goal = ", ".join(
-            f"{name} {' '.join(f'{value:.2f}' for value in values)}" for name, values in self._task.parameters.items()
-        )
-        return f"{goal}\nguide {self._guide}, step {self._step}\nreturn {self._return:.1f}"
+        return f"{self._task.description}\nguide {self._guide}, step {self._step}\nreturn {self._return:.1f}"

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from metadiffuser.artifacts import write_json
 from metadiffuser.evaluation.statistics import Array, Bootstrap
 from metadiffuser.reporting import style
-from metadiffuser.reporting.summary import Estimate, reference_cell, sizes, sizes_text, summarise
+from metadiffuser.reporting.summary import Estimate, anchors_text, reference_cell, sizes, sizes_text, summarise
 
 INDEX = "figures.json"
 
@@ -75,7 +75,11 @@ def learning_curves(curves: Mapping[tuple[str, str], Sequence[pd.DataFrame]]) ->
     figure, axes = _grid(len(families), len(STAGES))
     for row, family in zip(axes, families, strict=True):
         for panel, (stage, (title, step, quantity)) in zip(row, STAGES.items(), strict=True):
-            _curve_panel(panel, curves.get((stage, family), ()), logarithmic=quantity == "loss")
+            tables = curves.get((stage, family), ())
+            _curve_panel(panel, tables, logarithmic=quantity == "loss")
+            if tables and all(table.empty for table in tables):
+                panel.text(0.5, 0.5, "imported data:\nnothing to train", ha="center", transform=panel.transAxes)
+                panel.set(xticks=[], yticks=[])
             panel.set(title=f"{style.family_title(family)}: {title.lower()}", xlabel=step, ylabel=quantity)
     return figure
 
@@ -302,13 +306,23 @@ def all_figures(
     traces: pd.DataFrame,
     curves: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
     bootstrap: Bootstrap,
+    imported: Mapping[str, str],
 ) -> list[Drawing]:
-    """Return every figure, in the order of the report."""
+    """Return every figure, in the order of the report.
+
+    Args:
+        scores: episodes of the evaluation.
+        embeddings: contexts embedded.
+        traces: plans traced against execution.
+        curves: see ``learning_curves``.
+        bootstrap: draws the intervals.
+        imported: {family: how its episodes got their labels} for families whose data were imported.
+    """
     guide, context = reference_cell(scores)
     spread = (
         f"Bars: mean over unseen tasks, with {bootstrap.confidence:.0%} stratified bootstrap interval; dots: tasks; "
-        f"0 is the random policy, 100 the behaviour expert. {sizes_text(sizes(scores))}."
-    )
+        f"0 is the random policy, 100 the behaviour expert. {sizes_text(sizes(scores))}. {anchors_text(imported)}"
+    ).rstrip()
     return [
         Drawing(
             "scores_by_warm_start",

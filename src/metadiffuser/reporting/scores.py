@@ -113,6 +113,16 @@ def read_behaviour(dataset: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(BEHAVIOUR))
 
 
+def read_imported(dataset: Sequence[Path]) -> dict[str, str]:
+    """Return how the episodes of imported families got their labels, ``given`` or ``ranked``. Raises ``InputError``."""
+    found = {}
+    for path in dataset:
+        with _record(path) as content:
+            if content["source"] == "imported":
+                found[content["family"]] = str(content["labels"])
+    return found
+
+
 def read_optimum(dataset: Sequence[Path]) -> pd.DataFrame:
     """Read the exact optima from DATASET_METRICS, for families that have them. Raises ``InputError``."""
     rows = []

@@ -6,7 +6,7 @@ every table and figure, whatever else stands there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,6 +129,21 @@ def sizes(scores: pd.DataFrame) -> list[Size]:
         tasks, seeds = group["task"].nunique(), group["seed"].nunique()
         found.append(Size(str(family), tasks, int(np.median(runs)), seeds, unscored))
     return found
+
+
+def anchors_text(imported: Mapping[str, str]) -> str:
+    """Return what captions say of the anchors of families with imported data; nothing if there are none.
+
+    Args:
+        imported: {family: how its episodes got their labels, ``given`` or ``ranked``}.
+    """
+    parts = []
+    for family, labels in imported.items():
+        anchors = "its episodes labelled random and expert"
+        if labels == "ranked":
+            anchors = "the worst and the best third of its episodes on the task, ranked by return"
+        parts.append(f"{family_title(family)}: imported data; R_random and R_expert are the means of {anchors}.")
+    return " ".join(parts)
 
 
 def sizes_text(found: Sequence[Size]) -> str:

@@ -6,7 +6,7 @@ metrics hold: a new method, guide or context needs no change here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from metadiffuser.reporting.published import Published, Result
 from metadiffuser.reporting.scores import CELL
 from metadiffuser.reporting.summary import (
     Size,
+    anchors_text,
     compare,
     estimate,
     oracle,
@@ -48,6 +49,7 @@ class Evidence:
         plan_errors: planned against executed states, of one representation.
         diagnostics: probes and model errors of every context encoder.
         published: the reference file.
+        imported: {family: how its episodes got their labels} for families whose data were imported.
     """
 
     scores: pd.DataFrame
@@ -56,6 +58,7 @@ class Evidence:
     plan_errors: pd.DataFrame
     diagnostics: pd.DataFrame
     published: Published
+    imported: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,12 @@ def _families(frame: pd.DataFrame) -> list[str]:
 
 
 def _protocol(evidence: Evidence, bootstrap: Bootstrap) -> str:
-    return (
+    text = (
         f"Undiscounted episode return on unseen tasks; brackets: {bootstrap.confidence:.0%} stratified bootstrap "
         f"interval (strata: tasks; {bootstrap.samples} resamples of the runs within a task). {NORMALISED} "
-        f"{sizes_text(sizes(evidence.scores))}."
+        f"{sizes_text(sizes(evidence.scores))}. {anchors_text(evidence.imported)}"
     )
+    return text.rstrip()
 
 
 def _score_columns(families: Sequence[str], *titles: str) -> tuple[Column, ...]:
@@ -121,7 +125,8 @@ def few_shot(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
     caption = (
         f"Table 1. Few-shot return on unseen tasks, warm-start context from one {style.context_name(context)} episode "
         f"of the task. {_protocol(evidence, bootstrap)} IQM: interquartile mean of the normalised scores of all runs. "
-        "The behaviour expert, an oracle that was trained on the tasks, is the mean of its episodes in the dataset."
+        "The behaviour expert, an oracle that was trained on the tasks, is the mean of its episodes in the dataset"
+        f"{'; of imported data, the mean of the episodes that count as expert' if evidence.imported else ''}."
     )
     columns = (Column("Method", words=True), *_score_columns(families, "return", "score", "IQM"))
     return Table("table1_few_shot", "Few-shot return on unseen tasks", caption, columns, tuple(rows), digits)
@@ -269,12 +274,13 @@ def behaviour_policies(evidence: Evidence, bootstrap: Bootstrap, digits: int) ->
             rows.append((name, quality, mean, score, best, gap))
         tasks = group["task"].nunique()
         counts.append(f"{name} {tasks} tasks × {len(group) // tasks // group['quality'].nunique()} episodes")
+    runs = "one behaviour training run each" + (", none where imported" if evidence.imported else "")
     caption = (
         "Behaviour policies that the data comes from, by split and quality: mean episode return over tasks, normalised "
         "score, and where the exact optimum is known how far they stay below it, relative to it. Brackets: "
-        f"{bootstrap.confidence:.0%} stratified bootstrap interval over episodes. {'; '.join(counts)} per quality; one "
-        "behaviour training run each."
-    )
+        f"{bootstrap.confidence:.0%} stratified bootstrap interval over episodes. {'; '.join(counts)} per quality; "
+        f"{runs}. {anchors_text(evidence.imported)}"
+    ).rstrip()
     names = (Column("Family, tasks", words=True), Column("Policy", words=True))
     columns = (*names, *map(Column, ("return", "score", "optimum", "gap to optimum (%)")))
     return Table("behaviour", "Behaviour policies", caption, columns, tuple(rows), digits)

@@ -1,11 +1,18 @@
-"""Stage ``define_tasks``: draw a family's tasks and split them into training and unseen ones."""
+"""Stage ``define_tasks``: draw a family's tasks and split them into training and unseen ones.
+
+Where the family's data are imported, the task list and its split come with them, and nothing is drawn.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.envs import get_family
 from metadiffuser.envs.tasks import draw_tasks
+from metadiffuser.importing.store import read_imported
 from metadiffuser.run import Run
 from metadiffuser.seeding import numpy_generator
 
@@ -14,6 +21,11 @@ def run(run: Run) -> None:
     """Write the task list of one family."""
     family = get_family(run.wildcard("family"))
     section = run.section("tasks")
-    generator = numpy_generator(run.root_seed, "define_tasks", family.name)
-    tasks = draw_tasks(family, section.train, section.test, generator)
-    write_json(run.path(paths.TASKS), {"family": family.name, "tasks": [task.to_json() for task in tasks]})
+    record: dict[str, Any] = {"family": family.name}
+    if section.imported is None:
+        generator = numpy_generator(run.root_seed, "define_tasks", family.name)
+        tasks = draw_tasks(family, section.train, section.test, generator)
+    else:
+        tasks = read_imported(Path(paths.IMPORTED.format(family=family.name, digest=section.imported))).tasks
+        record["imported"] = section.imported
+    write_json(run.path(paths.TASKS), {**record, "tasks": [task.to_json() for task in tasks]})

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
@@ -24,6 +25,8 @@ from metadiffuser.run import Run
 from metadiffuser.seeding import numpy_generator, torch_generator
 
 WARM_START = ("expert", "medium", "random")
+
+Steps = NDArray[np.int64]
 
 
 @dataclass
@@ -82,16 +85,18 @@ def run(run: Run) -> None:
     results = [_result(cell, _part(recording, index * size, size), played, scale) for index, cell in enumerate(planned)]
     results.append(_result(Cell("random", "none", "none"), reference, played, scale))
     shown = _shown(planned, size, section.episodes)
+    steps = np.arange(family.episode_length)
+    made = steps - steps % planning.actions_per_plan  # when the plan in force at each step was made
     record = {
         "family": family.name,
         "representation": run.wildcard("representation"),
         "seed": int(run.wildcard("seed")),
         "horizon": diffusion.config.horizon,
         "cells": results,
-        "traces": _traces(family, recording, planned, played, shown),
+        "traces": _traces(family, recording, made, planned, played, shown),
     }
     write_json(run.path(paths.PLANNER_METRICS), record)
-    _write_rollouts(run, family, recording, planned, played, shown)
+    _write_rollouts(run, family, recording, made, planned, played, shown)
 
 
 def _generator(run: Run, stream: tuple[str, ...], cell: Cell) -> torch.Generator:
@@ -147,7 +152,7 @@ def _shown(cells: list[Cell], size: int, episodes: int) -> list[int]:
 
 
 def _traces(
-    family: Family, recording: Recording, cells: list[Cell], played: list[Task], rows: list[int]
+    family: Family, recording: Recording, made: Steps, cells: list[Cell], played: list[Task], rows: list[int]
 ) -> list[dict[str, Any]]:
     """Return a few planned and executed paths for the figure: one decision early in the episode of each row."""
     assert recording.plans is not None
@@ -155,8 +160,8 @@ def _traces(
     traces = []
     for row in rows:
         cell = cells[row // len(played)]
-        executed = family.path(recording.observations[row].astype(float))
-        planned = family.path(recording.plans[row, step].astype(float))
+        executed = family.place(recording.positions[row].astype(float))
+        planned = family.path(recording.plans[row, step].astype(float), executed[made[step]])
         traces.append(
             {
                 "method": cell.method,
@@ -172,14 +177,15 @@ def _traces(
 
 
 def _write_rollouts(
-    run: Run, family: Family, recording: Recording, cells: list[Cell], played: list[Task], rows: list[int]
+    run: Run, family: Family, recording: Recording, made: Steps, cells: list[Cell], played: list[Task], rows: list[int]
 ) -> None:
     """Write positions, executed paths and plans of the rows that are shown."""
     assert recording.plans is not None
+    executed = family.place(recording.positions[rows].astype(float))
     tensors = {
         "positions": recording.positions[rows],
-        "paths": family.path(recording.observations[rows].astype(float)),
-        "plans": family.path(recording.plans[rows].astype(float)),
+        "paths": executed,
+        "plans": family.path(recording.plans[rows].astype(float), executed[:, made]),
         "rewards": recording.rewards[rows],
     }
     episodes = []

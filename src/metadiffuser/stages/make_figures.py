@@ -26,7 +26,8 @@ def run(run: Run) -> None:
             job = paths.fields(template, folder.as_posix())
             if job.get("representation", own) == own:
                 curves.setdefault((stage, job["family"]), []).append(read_curve(folder))
-    episodes = scores.read_scores(planner, run.all_paths(paths.DATASET_METRICS))
+    dataset = run.all_paths(paths.DATASET_METRICS)
+    episodes = scores.read_scores(planner, dataset)
     embeddings, traces = scores.read_embeddings(run.all_paths(paths.CONTEXT_METRICS)), scores.read_traces(planner)
     drawings = all_figures(
         episodes[episodes["representation"] == own],
@@ -34,6 +35,7 @@ def run(run: Run) -> None:
         traces[(traces["representation"] == own) & (traces["seed"] == seed)],
         curves,
         Bootstrap(section.confidence, section.bootstrap_samples),
+        scores.read_imported(dataset),
     )
     with whole_directory(run.path(paths.FIGURES)) as folder:
         write_figures(folder, drawings)

@@ -26,6 +26,7 @@ def run(run: Run) -> None:
         plan_errors=errors[errors["representation"] == own],
         diagnostics=scores.read_diagnostics(run.all_paths(paths.CONTEXT_METRICS)),
         published=read_published(),
+        imported=scores.read_imported(dataset),
     )
     bootstrap = Bootstrap(section.confidence, section.bootstrap_samples)
     with whole_directory(run.path(paths.TABLES)) as folder:

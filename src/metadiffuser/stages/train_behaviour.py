@@ -1,23 +1,34 @@
 """Stage ``train_behaviour``: soft actor-critic policies for the tasks of one shard, training and unseen ones alike.
 
+Where the family's data are imported there is nothing to train: the job leaves an empty shard.
+
 Unseen tasks need behaviour policies too: their episodes are the warm-start contexts and the anchors of scores.
 """
 
 from __future__ import annotations
 
+import logging
+
 from metadiffuser import paths
 from metadiffuser.behaviour.training import Trainer, empty_shard
 from metadiffuser.envs import get_family
 from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.importing.store import imported_digest
 from metadiffuser.run import Run
 from metadiffuser.tracking import write_curve
+
+log = logging.getLogger(__name__)
 
 
 def run(run: Run) -> None:
     """Write the policies and the learning curve of one shard."""
     family = get_family(run.wildcard("family"))
     shard = int(run.wildcard("shard"))
-    tasks = read_tasks(run.path(paths.TASKS))[shard :: len(run.value("shards"))]
+    task_list = run.path(paths.TASKS)
+    imported = imported_digest(task_list) is not None
+    if imported:
+        log.warning("%s: its data are imported, so there is no behaviour to train", family.name)
+    tasks = [] if imported else read_tasks(task_list)[shard :: len(run.value("shards"))]
     config = run.section("behaviour")
     if tasks:
         names = ("train_behaviour", family.name, str(shard))

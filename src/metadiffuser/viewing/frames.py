@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from metadiffuser.envs import Array, Family, Task, gl
+from metadiffuser.envs import Array, Family, gl
+from metadiffuser.envs.camera import camera
 from metadiffuser.viewing.rollouts import Episode
-from metadiffuser.viewing.scene import EXECUTED, PLAN, Colour, Image, camera, draw_plan, draw_trail
+from metadiffuser.viewing.scene import EXECUTED, PLAN, Colour, Image, draw_plan, draw_trail
 from metadiffuser.viewing.sideview import SideView
 
 SLOWEST = 4.0  # frames a second, of families whose step is long or has no duration of its own
@@ -98,20 +99,11 @@ def episode_frame(painter: Painter, episode: Episode, step: int) -> Image:
     return painter.paint(episode.positions[step], plan, episode.path[: step + 1])
 
 
-def describe(task: Task) -> str:
-    """Return the task's parameters as text, such as ``speed 1.52`` or ``goal (0.31, -0.52)``."""
-    parts = []
-    for name, values in sorted(task.parameters.items()):
-        shown = ", ".join(f"{value:.2f}" for value in values)
-        parts.append(f"{name} {shown}" if len(values) == 1 else f"{name} ({shown})")
-    return ", ".join(parts)
-
-
 def caption_lines(family: Family, episode: Episode, step: int) -> tuple[tuple[str, str], tuple[str, str]]:
     """Return the caption's two lines, each as (left, right)."""
     gained = episode.rewards[:step].sum(dtype=np.float64)
     return (
-        (f"{family.title}, {describe(episode.task)}", f"guide: {episode.guide}"),
+        (f"{family.title}, {episode.task.description}", f"guide: {episode.guide}"),
         (f"step {step} of {len(episode.rewards)}", f"return {gained:.1f}"),
     )
 

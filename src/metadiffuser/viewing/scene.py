@@ -1,4 +1,4 @@
-"""What every picture shares: the colours, where the camera stands, and how paths are drawn into a scene."""
+"""What every picture shares: the colours, and how paths are drawn into a scene."""
 
 from __future__ import annotations
 
@@ -23,37 +23,6 @@ TRAIL_REACH = 3.5  # metres behind the robot that the executed path is drawn
 LIFT = 0.08  # of the distance to the camera, by which the plan is drawn nearer
 
 GLOW = 0.12  # of its own colour that a marker adds to what the lights give it
-
-DISTANCE = 3.6  # metres from a robot to its camera
-ELEVATION = -8.0  # degrees
-AHEAD = 0.3  # metres that the camera looks ahead of the robot
-SIGHT_HEIGHT = 0.75  # where the camera looks, in heights of the first executed point
-
-
-def seen_from_top(model: mujoco.MjModel) -> bool:
-    """Tell whether the model brings a camera that stands still, as the flat families do."""
-    return bool(model.ncam) and int(model.cam_mode[0]) == mujoco.mjtCamLight.mjCAMLIGHT_FIXED
-
-
-def sight(path: Array) -> Array:
-    """Return the point (3,) that a robot's camera looks at after the executed ``path`` (t, 3).
-
-    It follows the robot along the floor and keeps its height, so that jumps look like jumps.
-    """
-    return np.array([path[-1, 0] + AHEAD, path[-1, 1], SIGHT_HEIGHT * path[0, 2]])
-
-
-def camera(model: mujoco.MjModel, path: Array) -> mujoco.MjvCamera:
-    """Return the camera of the scene after the executed ``path`` (t, 3)."""
-    view = mujoco.MjvCamera()
-    if seen_from_top(model):
-        view.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        view.fixedcamid = 0
-    else:
-        view.type = mujoco.mjtCamera.mjCAMERA_FREE
-        view.lookat[:] = sight(path)
-        view.distance, view.azimuth, view.elevation = DISTANCE, 90.0, ELEVATION
-    return view
 
 
 def draw_plan(scene: mujoco.MjvScene, points: Array) -> None:

@@ -1,12 +1,12 @@
 """A plain two-dimensional view, for machines without OpenGL: the scene's shapes as lines and discs.
 
 MuJoCo's kinematics, which need no graphics, say where the bodies are; Pillow draws them, seen from the side
-or, in the flat families, from the top.
+or, if they can go anywhere, from the top.
 """
 
 from __future__ import annotations
 
-from math import floor, tan
+from math import ceil, tan
 
 import mujoco
 import numpy as np
@@ -14,18 +14,8 @@ from PIL import Image as Pictures
 from PIL import ImageDraw
 
 from metadiffuser.envs import Array, gl
-from metadiffuser.viewing.scene import (
-    DISTANCE,
-    EXECUTED,
-    PLAN,
-    PLAN_RADIUS,
-    TAPER,
-    TRAIL_RADIUS,
-    Colour,
-    Image,
-    seen_from_top,
-    sight,
-)
+from metadiffuser.envs.camera import DISTANCE, roams, seen_from_top, sight
+from metadiffuser.viewing.scene import EXECUTED, PLAN, PLAN_RADIUS, TAPER, TRAIL_RADIUS, Colour, Image
 
 SMOOTHING = 2  # pictures are drawn so many times larger and shrunk, for smooth edges
 PAPER: Colour = (247, 248, 250)
@@ -40,10 +30,11 @@ class SideView:
         self._model = gl.scenery(model)
         self._data = mujoco.MjData(self._model)
         self._size = (width, height)
-        self._top = seen_from_top(self._model)
+        self._still = seen_from_top(self._model)
+        self._top = self._still or roams(self._model)
         self._axes = [0, 1] if self._top else [0, 2]
         half = DISTANCE * tan(np.radians(self._model.vis.global_.fovy / 2))
-        if self._top:
+        if self._still:
             half = float(self._model.cam_pos[0, 2]) * tan(np.radians(float(self._model.cam_fovy[0]) / 2))
         self._scale = SMOOTHING * height / (2 * half)  # pixels a metre
         self._centre = np.zeros(2)
@@ -52,7 +43,7 @@ class SideView:
         """Return a picture (height, width, 3); see ``frames.Painter``."""
         self._data.qpos[:] = positions
         mujoco.mj_kinematics(self._model, self._data)
-        self._centre = np.zeros(2) if self._top else sight(trail)[self._axes]
+        self._centre = np.zeros(2) if self._still else sight(trail)[self._axes]
         canvas = Pictures.new("RGB", (self._size[0] * SMOOTHING, self._size[1] * SMOOTHING), PAPER)
         pen = ImageDraw.Draw(canvas)
         self._floor(pen, canvas.size)
@@ -105,13 +96,12 @@ class SideView:
 
     def _floor(self, pen: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
         reach = 1 + size[0] / (2 * self._scale)
-        metres = range(floor(self._centre[0] - reach), floor(self._centre[0] + reach) + 1)
         _, level = self._pixels(np.zeros(3), size)
-        for metre in metres:
-            x, _ = self._pixels(np.array([metre, 0.0, 0.0]), size)
+        for shift in range(-ceil(reach), ceil(reach) + 1):
+            across, along = np.floor(self._centre) + shift
+            x, y = self._pixels(np.array([across, along, 0.0]), size)
             pen.line((x, 0 if self._top else level, x, size[1]), fill=RULE, width=SMOOTHING)
             if self._top:
-                _, y = self._pixels(np.array([0.0, metre, 0.0]), size)
                 pen.line((0, y, size[0], y), fill=RULE, width=SMOOTHING)
         if not self._top:
             pen.line((0, level, size[0], level), fill=RULE, width=3 * SMOOTHING)

@@ -24,7 +24,8 @@ import numpy as np
 from mujoco_viewer import MujocoViewer
 
 from metadiffuser.envs import Array
-from metadiffuser.viewing.scene import camera, draw_plan, draw_trail, seen_from_top, sight
+from metadiffuser.envs.camera import camera, seen_from_top, sight
+from metadiffuser.viewing.scene import draw_plan, draw_trail
 
 DOUBLE_CLICK = 0.3  # seconds
 SCROLL = 0.05  # zoom of one notch of the wheel

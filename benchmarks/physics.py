@@ -1,0 +1,144 @@
+"""How fast the robots are stepped: batched physics against gymnasium's own environments, in one run.
+
+    python benchmarks/physics.py [--seconds 2] [--family ant_dir ...]
+
+Prints environment steps a second (control steps, observations and rewards included) of the family's simulator for
+1, 64 and 512 copies on 1 and 2 threads, and of gymnasium's environment of the same robot, alone and in its two
+vectors: 64 copies in one process, and 16 in a process each. Beside every rate of the simulator stands how many times as
+fast it is as each of gymnasium's. In the -Param families every copy has a model of its own; gymnasium's hopper and
+walker are given the same timestep. All get uniform actions and episodes of 200 steps. A rate is the best of three
+repetitions that share so many seconds, since other work on the machine can only slow things down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+from metadiffuser.envs import get_family, total_reward
+from metadiffuser.envs.robots import EPISODE_LENGTH, asset
+from metadiffuser.envs.tasks import draw_tasks
+
+COPIES = (1, 64, 512)
+THREADS = (1, 2)
+VECTORS = {"sync": 64, "async": 16}  # copies in gymnasium's vectors
+REPETITIONS = 3
+FIRST_STEPS = 64  # environment steps before the clock starts
+ENDLESS = {"terminate_when_unhealthy": False}
+ORIGINALS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cheetah_vel": ("HalfCheetah-v5", {}),
+    "cheetah_dir": ("HalfCheetah-v5", {}),
+    "ant_dir": ("Ant-v5", ENDLESS),
+    "hopper_param": ("Hopper-v5", ENDLESS),
+    "walker_param": ("Walker2d-v5", {**ENDLESS, "xml_file": asset("walker2d.xml")}),
+}
+
+
+def original(family: str) -> gym.Env[Any, Any]:
+    """Return gymnasium's environment of a family's robot, with the family's timestep."""
+    name, options = ORIGINALS[family]
+    env = gym.make(name, max_episode_steps=EPISODE_LENGTH, **options)
+    model = get_family(family).model(draw_tasks(get_family(family), 1, 0, np.random.default_rng(0))[0])
+    env.unwrapped.model.opt.timestep = model.opt.timestep  # type: ignore[attr-defined]
+    return env
+
+
+def rate(step: Callable[[Any], object], actions: Any, copies: int, seconds: float) -> float:
+    """Return environment steps a second of ``step``, called with ``actions`` (T, ...) in turn."""
+    turn = 0
+    while turn * copies < FIRST_STEPS:
+        step(actions[turn % len(actions)])
+        turn += 1
+    best = 0.0
+    for _ in range(REPETITIONS):
+        begin, count = time.perf_counter(), 0
+        while (passed := time.perf_counter() - begin) < seconds / REPETITIONS:
+            step(actions[count % len(actions)])
+            count += 1
+        best = max(best, count * copies / passed)
+    return best
+
+
+def batched_rate(family: str, copies: int, threads: int, seconds: float) -> float:
+    """Return the rate of the family's simulator."""
+    chosen, generator = get_family(family), np.random.default_rng(0)
+    simulator = chosen.simulator(draw_tasks(chosen, copies, 0, generator), threads)
+    simulator.reset(generator)
+    steps = 0
+
+    def step(actions: Any) -> None:
+        nonlocal steps
+        _, terms = simulator.step(actions)
+        total_reward(terms)
+        steps += 1
+        if steps % EPISODE_LENGTH == 0:
+            simulator.reset(generator)
+
+    return rate(step, generator.uniform(-1, 1, (97, copies, chosen.action_size)), copies, seconds)
+
+
+def single_rate(family: str, seconds: float) -> float:
+    """Return the rate of one environment of gymnasium's."""
+    env = original(family)
+    env.reset(seed=0)
+
+    def step(action: Any) -> None:
+        *_, truncated, _ = env.step(action)
+        if truncated:
+            env.reset()
+
+    actions = np.random.default_rng(0).uniform(-1, 1, (97, get_family(family).action_size)).astype(np.float32)
+    result = rate(step, actions, 1, seconds)
+    env.close()
+    return result
+
+
+def vector_rate(family: str, kind: str, seconds: float) -> float:
+    """Return the rate of one of gymnasium's vectors."""
+    copies = VECTORS[kind]
+    makers = [lambda: original(family)] * copies
+    vector: Any = gym.vector.SyncVectorEnv(makers) if kind == "sync" else gym.vector.AsyncVectorEnv(makers)
+    vector.reset(seed=0)
+    shape = (97, copies, get_family(family).action_size)
+    result = rate(vector.step, np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32), copies, seconds)
+    vector.close()
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds for each rate")
+    parser.add_argument("--family", nargs="+", choices=ORIGINALS, default=list(ORIGINALS))
+    arguments = parser.parse_args()
+    mujoco.set_mju_user_warning(lambda _: None)  # of the half-cheetah's file; otherwise it lands in a log file
+    warnings.filterwarnings("ignore", category=UserWarning)  # gymnasium's of old and unbounded things
+    print(f"{os.cpu_count()} CPUs; environment steps a second")
+    # Gymnasium's first: its processes are forks, and are not to be made from a process with threads.
+    theirs = {}
+    for family in arguments.family:
+        theirs[family] = {"gymnasium": single_rate(family, arguments.seconds)}
+        for kind, copies in VECTORS.items():
+            theirs[family][f"{kind} {copies}"] = vector_rate(family, kind, arguments.seconds)
+    for family in arguments.family:
+        print(f"\n{get_family(family).title}, {ORIGINALS[family][0]}")
+        print("  " + "".join(f"{name:>14}" for name in theirs[family]))
+        print("  " + "".join(f"{value:>14,.0f}" for value in theirs[family].values()))
+        print(f"  {'copies':>8}{'threads':>9}{'rate':>10}" + "".join(f"{'/ ' + name:>14}" for name in theirs[family]))
+        for copies in COPIES:
+            for threads in THREADS:
+                ours = batched_rate(family, copies, threads, arguments.seconds)
+                ratios = "".join(f"{ours / value:>14.1f}" for value in theirs[family].values())
+                print(f"  {copies:>8}{threads:>9}{ours:>10,.0f}{ratios}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Hopper-Param: a one-legged hopper whose masses, inertias, friction and damping differ from task to task.
+
+| index | name | joint | unit |
+|---|---|---|---|
+| 0 | height of the torso | rootz | m |
+| 1 | pitch of the torso | rooty | rad |
+| 2-4 | angles of the thigh, leg and foot | thigh_joint, leg_joint, foot_joint | rad |
+| 5 | forward velocity of the torso, clipped to [-10, 10] | rootx | m/s |
+| 6 | upward velocity of the torso, clipped | rootz | m/s |
+| 7 | angular velocity of the torso, clipped | rooty | rad/s |
+| 8-10 | angular velocities of the thigh, leg and foot, clipped | thigh_joint, leg_joint, foot_joint | rad/s |
+
+Actions (3): torques of thigh, leg and foot, in [-1, 1] of their gear. The exponents of a task (34) are explained in
+``dynamics``. Frame skip 4 of 0.004 s: dt = 0.016 s; episodes last 200 steps and never end early, however the hopper
+lies (method section 5).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import mujoco
+import numpy as np
+
+from metadiffuser.envs.base import Family
+from metadiffuser.envs.dynamics import DT, ParamSimulator, load, path, place, sample_exponents
+from metadiffuser.envs.robots import EPISODE_LENGTH
+
+
+@cache
+def robot() -> mujoco.MjModel:
+    """Return gymnasium's hopper, with a timestep of 0.004 s."""
+    return load("hopper.xml")
+
+
+def sample_tasks(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
+    """Draw the exponents of ``count`` tasks, uniform in [-3, 3)."""
+    return sample_exponents(robot(), generator, count)
+
+
+class HopperParamSimulator(ParamSimulator):
+    """B hoppers, each with the dynamics of its task."""
+
+    robot = staticmethod(robot)
+
+
+HOPPER_PARAM = Family(
+    name="hopper_param",
+    title="Hopper-Param",
+    gym_id="metadiffuser/HopperParam-v0",
+    observation_size=11,
+    action_size=3,
+    episode_length=EPISODE_LENGTH,
+    dt=DT,
+    sample_tasks=sample_tasks,
+    simulator=HopperParamSimulator,
+    model=HopperParamSimulator.model,
+    reward_terms=("progress", "control", "survival"),
+    place=place,
+    path=path,
+)

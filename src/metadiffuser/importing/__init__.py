@@ -1,0 +1,1 @@
+"""Other people's data: read, checked, and kept as one file until the pipeline asks for it."""

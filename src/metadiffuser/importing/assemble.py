@@ -1,0 +1,95 @@
+"""From a task list to checked episodes by quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from metadiffuser.data.episodes import Episodes
+from metadiffuser.envs import Family
+from metadiffuser.errors import InputError
+from metadiffuser.importing.checks import checked_episodes
+from metadiffuser.importing.readers import read_steps
+from metadiffuser.importing.store import Imported
+from metadiffuser.importing.tasklist import ALL, REQUIRED, Source, TaskList
+
+ByQuality = dict[str, Episodes]
+
+
+def assemble(listed: TaskList, family: Family, tolerance: float) -> Imported:
+    """Read, check and label all data of a family.
+
+    Args:
+        listed: the tasks and their files.
+        family: the family.
+        tolerance: largest difference of a reward from the family's own that is accepted.
+
+    Raises:
+        InputError: the first thing that is wrong; nothing has been written.
+    """
+    ranked = ALL in listed.sources[0].files
+    read: dict[int, ByQuality] = {}
+    differences: list[float] = []
+    for source in listed.sources:
+        by_label: ByQuality = {}
+        for label, path in source.files.items():
+            steps = read_steps(path)
+            episodes, difference = checked_episodes(steps, family, source.task, listed.episode_length, tolerance)
+            if ranked and len(episodes) < len(REQUIRED):
+                raise InputError(
+                    f"{steps.path}: {len(episodes)} episodes; expected at least {len(REQUIRED)}, "
+                    f"to rank them as {', '.join(REQUIRED)}"
+                )
+            by_label[label] = episodes
+            differences += [] if difference is None else [difference]
+        read[source.task.index] = by_label
+    before = sum(len(episodes) for by_label in read.values() for episodes in by_label.values())
+    evened = _evened(read)
+    labelled = {index: rank(by_label[ALL]) if ranked else by_label for index, by_label in evened.items()}
+    notes = {
+        "labels": "ranked" if ranked else "given",
+        "left_out": before - sum(len(episodes) for by_label in evened.values() for episodes in by_label.values()),
+        "reward_difference": float(f"{max(differences):.3g}") if differences else None,
+        "files": {str(source.task.index): _names(source) for source in listed.sources},
+    }
+    qualities = REQUIRED if ranked else tuple(listed.sources[0].files)
+    episodes_of = {quality: {index: labelled[index][quality] for index in labelled} for quality in qualities}
+    return Imported(family.name, [source.task for source in listed.sources], episodes_of, notes)
+
+
+def _names(source: Source) -> dict[str, str]:
+    """Return the names of a task's files, without the folder that they happen to lie in."""
+    return {label or "all": path.name for label, path in source.files.items()}
+
+
+def _evened(read: Mapping[int, ByQuality]) -> dict[int, ByQuality]:
+    """Leave every task as many episodes of a label as the task with the fewest has, evenly spread over its ranking."""
+    fewest = {label: min(len(by_label[label]) for by_label in read.values()) for label in next(iter(read.values()))}
+    return {
+        index: {label: _spread(episodes, fewest[label]) for label, episodes in by_label.items()}
+        for index, by_label in read.items()
+    }
+
+
+def _spread(episodes: Episodes, count: int) -> Episodes:
+    order = np.argsort(-episodes.returns, kind="stable")
+    kept = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
+    return pick(episodes, np.sort(kept))
+
+
+def rank(episodes: Episodes) -> ByQuality:
+    """Label the best third of the episodes by return expert, the worst third random and what is between medium."""
+    order = np.argsort(-episodes.returns, kind="stable")
+    third = len(order) // 3
+    parts = {
+        "expert": order[:third],
+        "medium": order[third : len(order) - third],
+        "random": order[len(order) - third :],
+    }
+    return {quality: pick(episodes, np.sort(part)) for quality, part in parts.items()}
+
+
+def pick(episodes: Episodes, rows: np.ndarray) -> Episodes:
+    """Return the episodes at ``rows``."""
+    return Episodes(episodes.observations[rows], episodes.actions[rows], episodes.rewards[rows])

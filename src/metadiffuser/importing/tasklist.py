@@ -1,0 +1,161 @@
+"""Which files hold which task: a JSON list beside the data, or the metadata that this project's datasets carry."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metadiffuser.envs import Family, Task
+from metadiffuser.errors import InputError, nearest
+from metadiffuser.importing.readers import DATA_FILE, METADATA_FILE, read_metadata
+from metadiffuser.seeding import numpy_generator
+
+TASK_LIST = "tasks.json"
+LABELS = ("expert", "medium", "random", "mixed")
+REQUIRED = LABELS[:3]  # what the stages after collect_dataset read
+ALL = ""  # key of files without a label
+KEYS = ("data", "split", "parameters")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A task and its files.
+
+    Attributes:
+        task: the task.
+        files: {quality: file}, or {ALL: file} without labels.
+    """
+
+    task: Task
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class TaskList:
+    """All sources of a family, and the steps of an episode if the list says so."""
+
+    sources: list[Source]
+    episode_length: int | None
+
+
+def read_task_list(root: Path, path: Path | None, family: Family) -> TaskList:
+    """Read the list at ``path`` (by default ``tasks.json`` in ``root``), or the metadata of the datasets in ``root``.
+
+    Raises:
+        InputError: no list, or a mistake in it; the message names the file and the entry.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: expected a folder of .npz files or of Minari datasets")
+    path = path or root / TASK_LIST
+    if not path.is_file():
+        if any(root.glob(f"**/{METADATA_FILE}")):
+            return TaskList(_checked(path, _from_metadata(root, family)), None)
+        raise InputError(f"{path}: missing; docs/data.md shows a task list")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
+    if not isinstance(record, dict) or not isinstance(record.get("tasks"), list):
+        raise InputError(f"{path}: expected a mapping with a list 'tasks'; docs/data.md shows one")
+    for key in record:
+        if key not in ("tasks", "episode_length"):
+            raise InputError(f"{path}: unknown key '{key}'{nearest(key, ('tasks', 'episode_length'))}")
+    length = record.get("episode_length")
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
+        raise InputError(f"{path}: episode_length is {length!r}; expected a number of steps")
+    sources = [
+        _source(root, f"{path}: tasks[{index}]", index, entry, family) for index, entry in enumerate(record["tasks"])
+    ]
+    return TaskList(_checked(path, sources), length)
+
+
+def _checked(path: Path, sources: list[Source]) -> list[Source]:
+    for split in ("train", "test"):
+        if not any(source.task.split == split for source in sources):
+            raise InputError(f"{path}: no task has the split '{split}'; expected at least one of each, train and test")
+    labels = sources[0].files.keys()
+    for source in sources:
+        if source.files.keys() != labels:
+            raise InputError(
+                f"{path}: task {source.task.index} has data of {_shown(source.files)}, task {sources[0].task.index} of "
+                f"{_shown(sources[0].files)}; expected the same of every task"
+            )
+    return sources
+
+
+def _shown(files: Mapping[str, Path]) -> str:
+    return " and ".join(files) if ALL not in files else "no quality label"
+
+
+def _source(root: Path, where: str, index: int, entry: Any, family: Family) -> Source:
+    """Check one entry: ``data`` (a path or {quality: path}), ``split`` and the task's parameters."""
+    if not isinstance(entry, dict):
+        raise InputError(f"{where} is {entry!r}; expected a mapping with 'data', 'split' and the task's parameters")
+    names = family.sample_tasks(numpy_generator(0, "parameter names"), 1)[0]
+    for key in entry:
+        if key not in (*KEYS, *names):
+            raise InputError(f"{where}: unknown key '{key}'{nearest(key, (*KEYS, *names))}")
+    split = entry.get("split")
+    if split not in ("train", "test"):
+        raise InputError(f"{where}.split is {split!r}; expected 'train' or 'test'")
+    given = entry.get("parameters", {name: entry[name] for name in names if name in entry})
+    if not isinstance(given, dict) or given.keys() != names.keys():
+        raise InputError(f"{where}: expected the parameters {', '.join(names)} of {family.title}, got {given!r}")
+    parameters = {name: _vector(f"{where}.{name}", given[name], len(shape)) for name, shape in names.items()}
+    return Source(Task(index, split, parameters), _files(root, f"{where}.data", entry.get("data")))
+
+
+def _vector(where: str, value: Any, size: int) -> tuple[float, ...]:
+    values = value if isinstance(value, list) else [value]
+    numeric = all(isinstance(item, int | float) and not isinstance(item, bool) for item in values)
+    if len(values) != size or not numeric or not all(math.isfinite(item) for item in values):
+        raise InputError(f"{where} is {str(value)[:60]}; expected {size} finite number{'s' if size > 1 else ''}")
+    return tuple(float(item) for item in values)
+
+
+def _files(root: Path, where: str, value: Any) -> dict[str, Path]:
+    if isinstance(value, str):
+        return {ALL: _inside(root, where, value)}
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is {value!r}; expected a path, or a path for each of {', '.join(REQUIRED)}")
+    for label in value:
+        if label not in LABELS:
+            raise InputError(f"{where}: unknown quality '{label}'{nearest(label, LABELS)}")
+    for label in REQUIRED:
+        if label not in value:
+            raise InputError(f"{where}: no data of quality '{label}'; give all of {', '.join(REQUIRED)}, or one path")
+    return {label: _inside(root, f"{where}.{label}", value[label]) for label in LABELS if label in value}
+
+
+def _inside(root: Path, where: str, name: Any) -> Path:
+    """Return a path below ``root``, links resolved."""
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where} is {name!r}; expected a path below {root}")
+    inside = (path.resolve().is_relative_to(root.resolve()) for path in (root / name, root / name / DATA_FILE))
+    if not all(inside):
+        raise InputError(f"{where} is '{name}', which lies outside {root}; expected a path below it")
+    return root / name
+
+
+def _from_metadata(root: Path, family: Family) -> list[Source]:
+    """Return the sources that the metadata of this project's own datasets describe."""
+    tasks: dict[int, dict[str, Any]] = {}
+    files: dict[int, dict[str, str]] = {}
+    for metadata in sorted(root.glob(f"**/{METADATA_FILE}")):
+        folder = metadata.parents[1]
+        record = read_metadata(folder)
+        task, quality = record.get("task"), record.get("quality")
+        if not isinstance(task, dict) or not isinstance(task.get("index"), int) or not isinstance(quality, str):
+            raise InputError(f"{metadata}: says neither task nor quality; describe the tasks in {root / TASK_LIST}")
+        tasks[task["index"]] = task
+        files.setdefault(task["index"], {})[quality] = str(folder.relative_to(root))
+    sources = []
+    for index, number in enumerate(sorted(tasks)):
+        entry = {"data": files[number], "split": tasks[number].get("split")}
+        entry["parameters"] = tasks[number].get("parameters")
+        sources.append(_source(root, f"{root}: task {number}", index, entry, family))
+    return sources

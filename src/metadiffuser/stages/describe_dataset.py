@@ -1,0 +1,17 @@
+"""Stage ``describe_dataset``: the card of a family's datasets, for people to read."""
+
+from __future__ import annotations
+
+from metadiffuser import paths
+from metadiffuser.artifacts import read_json, whole_directory
+from metadiffuser.envs import get_family
+from metadiffuser.reporting.card import write_card
+from metadiffuser.run import Run
+
+
+def run(run: Run) -> None:
+    """Write the dataset card of one family."""
+    family = get_family(run.wildcard("family"))
+    metrics = read_json(run.path(paths.DATASET_METRICS))
+    with whole_directory(run.path(paths.DATASET_CARD)) as folder:
+        write_card(folder, family.title, metrics)

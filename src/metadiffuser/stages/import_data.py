@@ -1,0 +1,103 @@
+"""``metadiffuser import``: put somebody's data in place of drawn tasks and collected episodes.
+
+The data are kept as one file named after its contents, and ``params.yaml`` names that hash for the family. From
+then on ``define_tasks``, ``train_behaviour`` and ``collect_dataset`` go by it, under either engine: the first takes
+the task list, the second has nothing to train, the third writes the datasets. They, and the stage that describes the datasets, are run here at once.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from metadiffuser import bridge, dag, paths, presets, receipts
+from metadiffuser.artifacts import write_text
+from metadiffuser.config import Params, parse
+from metadiffuser.envs import get_family
+from metadiffuser.errors import InputError
+from metadiffuser.importing.assemble import assemble
+from metadiffuser.importing.store import Imported
+from metadiffuser.importing.tasklist import read_task_list
+from metadiffuser.run import execute
+
+STAGES = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
+
+
+def import_data(params: Params, name: str, source: Path, task_list: Path | None, tolerance: float) -> None:
+    """Check data, keep them, name them in params.yaml and run the stages whose place they take.
+
+    Args:
+        params: the parameters in force.
+        name: key of the family.
+        source: folder of ``.npz`` files or of Minari datasets.
+        task_list: the list of tasks, by default ``tasks.json`` in the folder.
+        tolerance: largest difference of a reward from the family's own that is accepted.
+
+    Raises:
+        InputError: the data are not the family's, and nothing has been written; or an engine is at work.
+    """
+    receipts.check_source()
+    family = get_family(name)
+    if name not in params.families:
+        raise InputError(f"--family {name}: not in params.yaml, which has {', '.join(params.families)}")
+    if bridge.at_work():
+        raise InputError("Snakemake is at work in this checkout; wait for it to end (or 'snakemake --unlock')")
+    imported = assemble(read_task_list(source, task_list, family), family, tolerance)
+    _named(name, "0" * 32)  # a parameter file that cannot be edited is refused before anything is written
+    digest = imported.write(Path(paths.IMPORTED.format(family=name, digest="")).parent)
+    text = _named(name, digest)
+    in_force = parse(text)
+    write_text(presets.PARAMS, text)
+    logging.getLogger("metadiffuser.stages.train_behaviour").setLevel(logging.ERROR)  # that there is nothing to train
+    for job in dag.jobs(in_force):
+        if job.stage.name in STAGES and job.wildcards["family"] == name and not receipts.holds(job):
+            execute(job, in_force)
+    _tell(in_force, imported, digest)
+
+
+def _named(family: str, digest: str) -> str:
+    """Return the text of params.yaml with the hash named for the family, and all else as it is."""
+    text = presets.PARAMS.read_text(encoding="utf-8")
+    wanted = parse(text).model_dump()
+    wanted["overrides"][family]["tasks"]["imported"] = digest
+    editor = YAML()
+    editor.width = 100_000
+    editor.preserve_quotes = True
+    tree = editor.load(text)
+    tree["overrides"][family]["tasks"]["imported"] = digest
+    stream = io.StringIO()
+    editor.dump(tree, stream)
+    if parse(stream.getvalue()).model_dump() != wanted:
+        remedy = f"write 'imported: {digest}' there by hand"
+        raise InputError(f"{presets.PARAMS}: overrides.{family}.tasks cannot be edited safely; {remedy}")
+    return stream.getvalue()
+
+
+def _tell(params: Params, imported: Imported, digest: str) -> None:
+    """Say what was imported and what it leaves to be run."""
+    notes: Mapping[str, Any] = imported.notes
+    splits = [task.split for task in imported.tasks]
+    episodes = sum(len(block) for by_task in imported.episodes.values() for block in by_task.values())
+    lines = [
+        f"{imported.family}: {splits.count('train')} training and {splits.count('test')} unseen tasks, {episodes} "
+        f"episodes, in place of generated data; {presets.PARAMS} names them by their hash, {digest}."
+    ]
+    if notes["reward_difference"] is None:
+        lines.append("Rewards: not compared, since the family's observations do not determine them.")
+    else:
+        difference = f"{notes['reward_difference']:.3g}"
+        lines.append(f"Rewards: they differ from the family's reward function by {difference} at most.")
+    if notes["labels"] == "ranked":
+        lines.append("Qualities: none given; each task's episodes were ranked by return, a third to each.")
+    if notes["left_out"]:
+        lines.append(f"Left out: {notes['left_out']} episodes, so that all tasks have equally many.")
+    waiting = presets.stale(params)
+    recorded = {job.name for job in dag.jobs(params) if job.stage.name in STAGES and receipts.holds(job)}
+    waiting = [name for name in waiting if name not in recorded]
+    lines.append(f"To be run: {len(waiting)} of {len(dag.jobs(params))} jobs.")
+    print("\n".join(lines))
