@@ -1,6 +1,7 @@
 """Shared by the rules: the parameters, a slice of them, source files, threads."""
 
 import json
+import os
 import sys
 
 from metadiffuser import dag
@@ -63,6 +64,9 @@ def per_job(template):
         allow_missing=True,
     )
 
+
+# Jobs find this environment's programs although it is not activated.
+os.environ["PATH"] += os.pathsep + os.path.dirname(sys.executable)
 
 PARAMS = read_params()
 TREE = PARAMS.model_dump()
