@@ -299,3 +299,9 @@ def test_the_source_of_another_checkout_is_refused(project: Stubbed) -> None:
     )
     assert done.returncode == 2
     assert "not this checkout's" in done.stderr
+
+
+def test_jobs_find_the_programs_of_an_environment_that_is_not_activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+    bridge.find_programs()
+    assert os.environ["PATH"].split(os.pathsep) == ["/usr/bin", str(Path(sys.executable).parent)]

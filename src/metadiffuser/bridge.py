@@ -49,6 +49,11 @@ def at_work() -> bool:
     return locks.is_dir() and any(locks.iterdir())
 
 
+def find_programs() -> None:
+    """Let jobs find this environment's programs although it is not activated."""
+    os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
+
+
 def reconcile(params: Params, commands: Mapping[str, str]) -> None:
     """Make the records of both engines tell the same of every job.
 

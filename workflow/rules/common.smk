@@ -1,7 +1,6 @@
 """Shared by the rules: the parameters, a slice of them, source files, threads."""
 
 import json
-import os
 import sys
 
 from metadiffuser import dag
@@ -64,9 +63,6 @@ def per_job(template):
         allow_missing=True,
     )
 
-
-# Jobs find this environment's programs although it is not activated.
-os.environ["PATH"] += os.pathsep + os.path.dirname(sys.executable)
 
 PARAMS = read_params()
 TREE = PARAMS.model_dump()

@@ -17,6 +17,7 @@ def make_records_agree():
             refuse(error)
 
 
+bridge.find_programs()
 make_records_agree()
 
 

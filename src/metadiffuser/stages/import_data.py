@@ -1,8 +1,9 @@
 """``metadiffuser import``: put somebody's data in place of drawn tasks and collected episodes.
 
-The data are kept as one file named after its contents, and ``params.yaml`` names that hash for the family. From
-then on ``define_tasks``, ``train_behaviour`` and ``collect_dataset`` go by it, under either engine: the first takes
-the task list, the second has nothing to train, the third writes the datasets. They, and the stage that describes the datasets, are run here at once.
+The data are kept as one file named after its contents, and ``params.yaml`` names that hash for the family. From then
+on ``define_tasks``, ``train_behaviour`` and ``collect_dataset`` go by it, under either engine: the first takes the
+task list, the second has nothing to train, the third writes the datasets. They, and the stage that describes the
+datasets, are run here at once.
 """
 
 from __future__ import annotations
