@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import metadiffuser
+from metadiffuser import paths
 from metadiffuser.envs import gl
 from tests.conftest import ROOT
 
@@ -106,6 +107,12 @@ def test_every_imported_distribution_is_required() -> None:
     }
     assert foreign >= {"torch", "yaml", "mujoco"}
     assert missing == set()
+
+
+def test_files_that_hold_times_are_declared_for_readers() -> None:
+    page = (ROOT / "docs" / "reproducibility.md").read_text(encoding="utf-8")
+    declared = re.findall(r"^\| `(results/[^`]+)` \|", page, re.M)
+    assert declared == [path.replace("{preset}", "<preset>").replace("{job}", "*") for path in paths.VOLATILE]
 
 
 @pytest.mark.parametrize("code", SNIPPETS)
