@@ -10,6 +10,7 @@ import torch
 
 from metadiffuser.config import Evaluation, Planning
 from metadiffuser.data.windows import TaskData, draw_contexts
+from metadiffuser.evaluation.warm_start import warm_start_source
 from metadiffuser.planning.agent import Instructions
 
 
@@ -35,16 +36,6 @@ def make_cells(config: Evaluation) -> list[Cell]:
     by_guide = [Cell("metadiffuser", guide, config.contexts[0]) for guide in config.guides[1:]]
     references = [Cell("unconditional", "none", "none"), Cell("random", "none", "none")]
     return [*by_context, *by_guide, *references]
-
-
-def warm_start_source(context: str, position: int, count: int) -> tuple[str, int]:
-    """Return (quality, position of the task) that a context's transitions come from.
-
-    ``wrong_task`` takes expert data of the next unseen task.
-    """
-    if context == "wrong_task":
-        return "expert", (position + 1) % count
-    return context, position
 
 
 def instruct(

@@ -1,4 +1,4 @@
-"""The one evaluation loop: all cells, tasks and episodes as one batch through the planner (method section 4)."""
+"""The one evaluation loop: all cells, tasks and episodes as one batch through an agent (method section 4)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from metadiffuser.envs import Family, Simulator, Task, total_reward
-from metadiffuser.planning.planner import Plan
 from metadiffuser.progress import Progress
 
 Floats = NDArray[np.float32]
@@ -26,6 +26,15 @@ class Agent(Protocol):
 
     def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
         """Take note of one transition of each episode."""
+        ...
+
+
+class Planned(Protocol):
+    """Plans in force; all that the loop reads of them is their states (B, H, S)."""
+
+    @property
+    def states(self) -> Tensor:
+        """Planned states (B, H, S), in the environment's units."""
         ...
 
 
@@ -103,7 +112,7 @@ class _Log:
 
 
 def play(
-    agent: Agent, group: Group, steps: int, label: str, plan_of: Callable[[Any], Plan | None] = lambda agent: None
+    agent: Agent, group: Group, steps: int, label: str, plan_of: Callable[[Any], Planned | None] = lambda agent: None
 ) -> Recording:
     """Play ``steps`` steps of every episode in ``group`` with ``agent``.
 

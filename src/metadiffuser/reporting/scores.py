@@ -83,7 +83,7 @@ def _episodes(by_task: Mapping[str, Sequence[float]], anchors: Mapping[str, Any]
 
 
 def read_scores(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
-    """Read PLANNER_METRICS, normalised by the anchors of DATASET_METRICS. Raises ``InputError``."""
+    """Read PLANNER_METRICS and BASELINE_METRICS, normalised by DATASET_METRICS' anchors. Raises ``InputError``."""
     anchors = {}
     for path in dataset:
         with _record(path) as content:

@@ -21,6 +21,7 @@ GRID = "#E4E7EB"
 
 METHOD_NAMES = {
     "metadiffuser": "MetaDiffuser",
+    "bc": "Behaviour cloning with z",
     "unconditional": "Unconditional diffusion planner",
     "random": "Random planner",
     "expert": "Behaviour expert (oracle)",

@@ -15,10 +15,10 @@ from metadiffuser.run import Run
 def run(run: Run) -> None:
     """Write all tables of a preset."""
     section = run.section("report")
-    planner = run.all_paths(paths.PLANNER_METRICS)
+    planner, baselines = run.all_paths(paths.PLANNER_METRICS), run.all_paths(paths.BASELINE_METRICS)
     dataset = run.all_paths(paths.DATASET_METRICS)
     own = run.value("representations")[0]
-    episodes, errors = scores.read_scores(planner, dataset), scores.read_plan_errors(planner)
+    episodes, errors = scores.read_scores([*planner, *baselines], dataset), scores.read_plan_errors(planner)
     evidence = Evidence(
         scores=episodes[episodes["representation"] == own],
         behaviour=scores.read_behaviour(dataset),
