@@ -21,7 +21,7 @@ Quality = Literal["expert", "medium", "random", "mixed"]
 Representation = Literal["generalised"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task"]
-BaselineName = Literal["bc", "focal", "corro"]
+BaselineName = Literal["bc", "focal", "corro", "macaw", "cvae_planner"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -184,12 +184,49 @@ class Corro(ActorCriticMethod):
     """Method ``corro``: an encoder trained by contrast with relabelled data."""
 
 
+class Macaw(Method):
+    """Method ``macaw``: value function and policy meta-learned for one inner gradient step."""
+
+    batch_size: Count = Field(description="transitions of a task in one step, on which the adapted policy is judged")
+    task_batch: Count = Field(description="tasks in one step")
+    hidden: Widths = Field(description="hidden layer widths of value function and policy")
+    discount: Fraction = Field(description="gamma of the returns")
+    inner_rate: Rate = Field(description="initial step size of the inner step; learned from there")
+    head_weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        description="initial weight of the advantage head's inner loss; learned from there"
+    )
+    temperature: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        description="T of advantage weights exp(A / T), in normalised rewards"
+    )
+    adaptation_steps: Annotated[int, Field(ge=1, le=100)] = Field(description="inner steps at play; training has one")
+
+
+class CvaePlanner(Method):
+    """Method ``cvae_planner``: the planner with a conditional VAE over segments in place of the diffusion model."""
+
+    horizon: Annotated[int, Field(ge=4, le=1024, multiple_of=4)] = Field(description="H, as the planner's")
+    code_size: Count = Field(description="entries of the VAE's code of a segment")
+    hidden: Widths = Field(description="hidden layer widths of the VAE's encoder and, reversed, decoder")
+    divergence_weight: Scale = Field(description="beta: weight of the KL in the loss")
+    ema_decay: Fraction = Field(description="decay of the averaged weights, as the planner's")
+    condition_dropout: Fraction = Field(description="p, probability of the null condition, as the planner's")
+    first_action_weight: Scale = Field(description="loss weight of the first action, as the planner's")
+    temperature: Scale = Field(description="scale of the code that a plan is decoded from, as of the planner's noise")
+    return_scale: Scale = Field(description="alpha: step along the gradient of the predicted return, as the planner's")
+    dynamics_scale: Scale = Field(
+        description="alpha * lambda: step along the gradient of consistency, as the planner's"
+    )
+    guide_steps: Natural = Field(description="gradient steps of the guide on a plan")
+
+
 class Baseline(Section):
     """Stage ``train_baseline``: one section a method; a job is told its own method's alone."""
 
     bc: BehaviourCloning
     focal: Focal
     corro: Corro
+    macaw: Macaw
+    cvae_planner: CvaePlanner
 
 
 class Rendering(Section):

@@ -63,6 +63,7 @@ _BASELINE_CODE = (  # a method's file holds its training and its acting
     "context",
     "data",
     "envs",
+    "planning/guide.py",  # of the one method that guides its plans as the planner does
     "checkpointing.py",
     "training.py",
 )

@@ -23,6 +23,8 @@ METHOD_NAMES = {
     "metadiffuser": "MetaDiffuser",
     "focal": "FOCAL",
     "corro": "CORRO",
+    "macaw": "MACAW",
+    "cvae_planner": "CVAE-Planner",
     "bc": "Behaviour cloning with z",
     "unconditional": "Unconditional diffusion planner",
     "random": "Random planner",

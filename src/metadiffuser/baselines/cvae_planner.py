@@ -1,0 +1,215 @@
+"""CVAE-Planner: the planner with a conditional VAE over trajectory segments in place of the diffusion model.
+
+A rival of the paper's; without public code (docs/methods/cvae_planner.md). Segments, conditions, null condition, dual
+guide and replanning are the planner's; what generates the plan is not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
+from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.config import CvaePlanner
+from metadiffuser.context.encoder import mlp
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.context.training import encode_tasks
+from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData, draw_segments
+from metadiffuser.planning.guide import dual_gradient
+from metadiffuser.training import MovingAverage, fit
+
+# ---- Config ----
+
+EMBEDDING = 64  # features of the embedded task, as in the denoiser
+LOG_VARIANCE = (-10.0, 4.0)  # bounds of the code's
+VALIDATION_SEGMENTS = 256
+
+
+# ---- Networks ----
+
+
+class Model(BaselineModel):
+    """q(u | x, s_0, z) and p(x | u, s_0, z) of segments x (H, S + A) and codes u, with prior N(0, 1).
+
+    Args:
+        sizes: of the family and the shared encoder.
+        config: section ``baseline.cvae_planner``.
+    """
+
+    Config = CvaePlanner
+
+    def __init__(self, sizes: Sizes, config: CvaePlanner):
+        super().__init__(sizes, config)
+        entries = config.horizon * (sizes.observation + sizes.action)
+        condition = sizes.observation + EMBEDDING
+        self.embed_task = nn.Sequential(nn.Linear(sizes.latent, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
+        self.null = nn.Parameter(torch.zeros(EMBEDDING))
+        self.encoder = mlp([entries + condition, *config.hidden, 2 * config.code_size])
+        self.decoder = mlp([config.code_size + condition, *config.hidden[::-1], entries])
+
+    def condition(self, first: Tensor, latents: Tensor, known: Tensor) -> Tensor:
+        """Return what both networks are told: s_0 (B, S), normalised, and z (B, Z), or null where not ``known``."""
+        return torch.cat([first, torch.where(known[:, None], self.embed_task(latents), self.null)], dim=-1)
+
+    def encode(self, segments: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance (B, U) of the code of segments (B, H, S + A)."""
+        mean, log_variance = self.encoder(torch.cat([segments.flatten(1), condition], dim=-1)).chunk(2, dim=-1)
+        return mean, log_variance.clamp(*LOG_VARIANCE)
+
+    def decode(self, codes: Tensor, condition: Tensor) -> Tensor:
+        """Return the mean segments (B, H, S + A) of codes (B, U); they begin in s_0."""
+        size = self.sizes.observation
+        decoded = self.decoder(torch.cat([codes, condition], dim=-1))
+        segments = decoded.view(len(codes), self.config.horizon, -1)
+        first = torch.cat([condition[:, :size], segments[:, 0, size:]], dim=-1)
+        return torch.cat([first[:, None], segments[:, 1:]], dim=1)
+
+    def segments(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Return normalised segments (B, H, S + A); travelled coordinates count from a segment's first state."""
+        normaliser = self.normaliser
+        return torch.cat([normaliser.state(states - normaliser.origin(states[:, :1])), actions], dim=-1)
+
+
+# ---- Loss ----
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return KL(N(mean, variance) || N(0, 1)) (B,) of codes (B, U): 1/2 sum_i mean^2 + variance - log variance - 1."""
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(dim=-1)
+
+
+def reconstruction(model: Model, decoded: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
+    """Return the weighted mean squared error of segments (B, H, S + A), by the denoiser's weights.
+
+    Places outside of the episode, of mask (B, H), do not count; the first action does so ``first_action_weight`` times.
+    The first state is given.
+    """
+    size = model.sizes.observation
+    weights = mask[..., None].float().expand_as(segments).clone()
+    weights[:, 0, :size] = 0.0
+    weights[:, 0, size:] *= model.config.first_action_weight
+    return (weights * (decoded - segments).square()).sum() / weights.sum()
+
+
+def negative_bound(
+    model: Model, segments: Tensor, mask: Tensor, latents: Tensor, known: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return reconstruction error and divergence, whose weighted sum bounds -log p(x | s_0, z) from above.
+
+    Args:
+        model: the VAE.
+        segments: (B, H, S + A).
+        mask: places inside the episode (B, H).
+        latents: z (B, Z).
+        known: False (B,) where the null condition takes the place of z.
+        noise: standard normal (B, U), which draws the code.
+    """
+    condition = model.condition(segments[:, 0, : model.sizes.observation], latents, known)
+    mean, log_variance = model.encode(segments * mask[..., None], condition)
+    decoded = model.decode(mean + (0.5 * log_variance).exp() * noise, condition)
+    return reconstruction(model, decoded, segments, mask), divergence(mean, log_variance).mean()
+
+
+# ---- Train ----
+
+
+def train(model: Model, training: Training) -> tuple[Model, Records]:
+    """Train on segments of ``qualities`` as the denoiser is; return the averaged model."""
+    config: CvaePlanner = model.config
+    generator = training.generator
+    latents = encode_tasks(training.context, training.contexts(), LATENTS, generator, full=False)
+    fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    average = MovingAverage(model, config.ema_decay)
+
+    def draw(part: TaskData, count: int) -> tuple[Tensor, ...]:
+        tasks, states, actions, mask = draw_segments(part, config.horizon, count, generator)
+        known = torch.rand(count, generator=generator) >= config.condition_dropout
+        noise = torch.randn(count, config.code_size, generator=generator)
+        return model.segments(states, actions), mask, draw_latents(latents, tasks, generator), known, noise
+
+    validation = draw(held_out, VALIDATION_SEGMENTS)
+
+    def update() -> dict[str, Tensor]:
+        error, kl = negative_bound(model, *draw(fitting, config.batch_size))
+        loss = error + config.divergence_weight * kl
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        average.update()
+        return {"loss": loss.detach(), "reconstruction": error.detach(), "divergence": kl.detach()}
+
+    def validate() -> float:
+        error, kl = negative_bound(average.module, *validation)
+        return float(error + config.divergence_weight * kl)
+
+    modules = {"model": model, "average": average.module}
+    state = TrainingState(modules, {"adam": optimiser}, {"data": generator})
+    label = "train_baseline cvae_planner"
+    return average.module, fit(label, config.steps, update, validate, optimiser, state, training.checkpoint)
+
+
+# ---- Adapt ----
+
+
+class Agent(LatentAgent):
+    """Plans anew in every step, and takes the null condition for z where nothing is known, as the planner does."""
+
+    def __init__(self, model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator):
+        super().__init__(self._act, context.encode, told, context.config.context_length)
+        self._model, self._context, self._generator = model, context, generator
+        self._told = told.known
+
+    def _act(self, states: Tensor, latents: Tensor) -> Tensor:
+        known = self._told | bool(self._gathered)
+        # One code for all rows, so that a row plays alike alone and among others.
+        noise = torch.randn(1, self._model.config.code_size, generator=self._generator)
+        return act(self._model, self._context, states, latents, known, noise)
+
+
+def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
+    """Encode the warm start with the shared encoder; ``generator`` draws the codes of plans."""
+    return Agent(model, told, context, generator)
+
+
+# ---- Act ----
+
+
+def plan(model: Model, context: ContextModel, states: Tensor, latents: Tensor, known: Tensor, noise: Tensor) -> Tensor:
+    """Return guided plans (B, H, S + A), normalised, for states (B, S) in the environment's units.
+
+    The dual guide's gradient at the plan is taken back through the decoder, and the code follows it: plans stay what
+    the decoder can say, as the denoiser keeps a guided plan near the data.
+
+    Args:
+        model: the VAE.
+        context: reward and dynamics models of the guide.
+        states: observed.
+        latents: z (B, Z).
+        known: where z is to be used (B,).
+        noise: standard normal (B, U) or (1, U), which draws the code.
+    """
+    config: CvaePlanner = model.config
+    first = model.normaliser.state(states - model.normaliser.origin(states))
+    condition = model.condition(first, latents, known)
+    codes = (config.temperature * noise).expand(len(states), -1)
+    scales = [torch.full((len(states),), scale) for scale in (config.return_scale, config.dynamics_scale)]
+    guided = config.return_scale > 0 or config.dynamics_scale > 0
+    for _ in range(config.guide_steps if guided else 0):
+        codes = codes.detach().requires_grad_()
+        decoded = model.decode(codes, condition)
+        gradient = dual_gradient(context, decoded, latents, *scales)
+        (step,) = torch.autograd.grad(decoded, codes, gradient)
+        codes = (codes + step).detach()
+    return model.decode(codes, condition).detach()
+
+
+def act(model: Model, context: ContextModel, states: Tensor, latents: Tensor, known: Tensor, noise: Tensor) -> Tensor:
+    """Return the plans' first actions (B, A); arguments as for ``plan``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        parts = (states, latents, known, noise)
+        plans = plan(model, context, *(part.clone() for part in parts))
+    return plans[:, 0, model.sizes.observation :].clamp(-1, 1)

@@ -1,0 +1,353 @@
+"""MACAW: a policy meta-learned by advantage weighting (Mitchell et al., ICML 2021, arXiv 2008.06043).
+
+Value function and policy are trained so that one gradient step on one episode of a task makes them good at that task.
+Equations beside functions, and departures: docs/methods/macaw.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Floats, Records, Sizes, Training
+from metadiffuser.behaviour.networks import MemberMLP, perceptron
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.config import Macaw
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.episodes import row_sizes, transition_rows
+from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData
+from metadiffuser.training import fit
+
+# ---- Config ----
+
+HEAD = 32  # hidden width of the advantage head
+SIGMA = 0.2  # standard deviation of the policy around its mean, which is what acts
+LARGEST_WEIGHT = 20.0  # of a transition in the policy's loss
+READAPTATIONS = 20  # times a zero-shot episode adapts, evenly spread over its steps
+VALIDATION_TASKS = 16
+
+Layers = list[tuple[Tensor, Tensor]]
+
+
+# ---- Networks ----
+
+
+class Step(nn.Module):
+    """A gradient step whose size and direction are learned: a weight or bias W with gradient G becomes W - rate G R.
+
+    Every weight and every bias has a rate, every layer an R (out, out) of its outputs, the identity at first
+    (meta-curvature: Park and Oliva 2019, arXiv 1902.03356). It has the part of MACAW's weight transform.
+
+    Args:
+        layers: that the step is for.
+        rate: the first of every rate.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]], rate: float):
+        super().__init__()
+        self.log_rates = nn.Parameter(torch.full((len(layers), 2), math.log(rate)))
+        self.maps = nn.ParameterList(torch.eye(weight.shape[-1]) for weight, _ in layers)
+
+    def forward(self, layers: Layers, loss: Tensor, create_graph: bool) -> Layers:
+        """Return the layers after the step on ``loss``; ``create_graph`` lets gradients flow through it."""
+        gradients = iter(torch.autograd.grad(loss, list(chain.from_iterable(layers)), create_graph=create_graph))
+        moved = []
+        for (weight, bias), rates, outputs in zip(layers, self.log_rates.exp(), self.maps, strict=True):
+            moved.append((weight - rates[0] * next(gradients) @ outputs, bias - rates[1] * next(gradients) @ outputs))
+        return moved
+
+
+class Model(BaselineModel):
+    """V(s), pi(s) and the advantage head A(h, a) on pi's last hidden features h, with their inner steps.
+
+    Args:
+        sizes: of the family.
+        config: section ``baseline.macaw``.
+    """
+
+    Config = Macaw
+
+    def __init__(self, sizes: Sizes, config: Macaw):
+        super().__init__(sizes, config)
+        # As a layer's weights, from the global generator, which the caller seeds.
+        weights = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        self.value = MemberMLP(1, [sizes.observation, *config.hidden, 1], weights)
+        self.policy = MemberMLP(1, [sizes.observation, *config.hidden, sizes.action], weights)
+        self.head = MemberMLP(1, [config.hidden[-1] + sizes.action, HEAD, 1], weights)
+        # Learned like the weights: how the inner step is taken, and the weight of the head's loss.
+        self.value_step = Step(self.value.layers, config.inner_rate)
+        self.policy_step = Step([*self.policy.layers, *self.head.layers], config.inner_rate)
+        self.log_head_weight = nn.Parameter(torch.tensor(math.log(config.head_weight)))
+
+    def networks(self) -> tuple[MemberMLP, ...]:
+        """Return the networks, each with its parameters in one flat tensor."""
+        return self.value, self.policy, self.head
+
+    def inputs(self, states: Tensor) -> Tensor:
+        """Return what the networks see of states (..., S), in the environment's units."""
+        return self.normaliser.local(self.normaliser.state(states))
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Value function and policy with head, of one task each in M tasks.
+
+    Attributes:
+        value: weight (M, in, out) and bias (M, 1, out) of every layer.
+        policy: of the policy, then of the head.
+    """
+
+    value: Layers
+    policy: Layers
+
+    def detach(self) -> Copies:
+        """Return the same values outside of any graph."""
+        return Copies(*([(w.detach(), b.detach()) for w, b in layers] for layers in (self.value, self.policy)))
+
+
+def meta_copies(model: Model, members: int) -> Copies:
+    """Return M copies of the meta-parameters, through which gradients flow back to them."""
+
+    def expand(layers: Sequence[tuple[Tensor, Tensor]]) -> Layers:
+        return [(w.expand(members, -1, -1), b.expand(members, -1, -1)) for w, b in layers]
+
+    return Copies(expand(model.value.layers), expand([*model.policy.layers, *model.head.layers]))
+
+
+def means_and_features(model: Model, policy: Layers, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the policy's means (M, B, A) in (-1, 1) and last hidden features (M, B, F) of inputs (M, B, S)."""
+    *hidden, last = policy[: len(model.policy.layers)]
+    features = functional.relu(perceptron(hidden, inputs))
+    return torch.tanh(perceptron([last], features)), features
+
+
+# ---- Loss ----
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions of M tasks.
+
+    Attributes:
+        inputs: what the networks see of the states (M, B, S).
+        actions: (M, B, A).
+        returns: discounted mean of the normalised rewards to come (M, B).
+        mask: 1 where a transition counts, else 0 (M, B).
+    """
+
+    inputs: Tensor
+    actions: Tensor
+    returns: Tensor
+    mask: Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of values (M, B) over the transitions that count (M,); zero where none does."""
+        return (self.mask * values).sum(dim=1) / self.mask.sum(dim=1).clamp_min(1)
+
+
+def returns_to_go(rewards: Tensor, mask: Tensor, discount: float) -> Tensor:
+    """Return sum_k gamma^k r_{t+k} / sum_k gamma^k (..., T), over the steps of mask (..., T) from t on.
+
+    A mean, and not the sum, so that a return means the same at every step of an episode and of its beginning.
+    """
+    steps = torch.arange(rewards.shape[-1])
+    ahead = steps[:, None] - steps  # [later, earlier]
+    weights = torch.where(ahead >= 0, discount ** ahead.clamp_min(0), 0.0)
+    return (mask * rewards) @ weights / (mask @ weights).clamp_min(1e-6)
+
+
+def value_loss(copies: Copies, batch: Batch) -> Tensor:
+    """Return || V(s) - R ||^2 of each task (M,)."""
+    return batch.mean((perceptron(copies.value, batch.inputs)[..., 0] - batch.returns).square())
+
+
+def advantages(copies: Copies, batch: Batch) -> Tensor:
+    """Return R - V(s) (M, B), which passes no gradient to the value function."""
+    return batch.returns - perceptron(copies.value, batch.inputs)[..., 0].detach()
+
+
+def policy_losses(model: Model, copies: Copies, batch: Batch, advantage: Tensor) -> tuple[Tensor, Tensor]:
+    """Return -exp((R - V(s)) / T) log pi(a | s), up to a constant, and || A(h, a) - (R - V(s)) ||^2 of each task (M,).
+
+    The exponential is no larger than ``LARGEST_WEIGHT``.
+    """
+    means, features = means_and_features(model, copies.policy, batch.inputs)
+    weights = (advantage / model.config.temperature).clamp_max(math.log(LARGEST_WEIGHT)).exp()
+    weighted = weights * (batch.actions - means).square().sum(dim=-1) / (2 * SIGMA**2)
+    head = copies.policy[len(model.policy.layers) :]
+    predicted = perceptron(head, torch.cat([features, batch.actions], dim=-1))[..., 0]
+    return batch.mean(weighted), batch.mean((predicted - advantage).square())
+
+
+def inner_step(model: Model, copies: Copies, batch: Batch, create_graph: bool) -> Copies:
+    """Return the copies after one step on each task's batch: first the value function, then the policy by it.
+
+    Tasks do not mix: a copy's gradient is that of its own task's loss.
+    """
+    value = model.value_step(copies.value, value_loss(copies, batch).sum(), create_graph)
+    moved = Copies(value, copies.policy)
+    weighted, head = policy_losses(model, moved, batch, advantages(moved, batch))
+    loss = (weighted + model.log_head_weight.exp() * head).sum()
+    return Copies(value, model.policy_step(copies.policy, loss, create_graph))
+
+
+def meta_loss(model: Model, inner: Batch, outer: Batch) -> tuple[Tensor, Tensor]:
+    """Return the value's and the policy's loss of ``outer`` after one step on ``inner``, mean over the tasks."""
+    moved = inner_step(model, meta_copies(model, len(inner.mask)), inner, create_graph=True)
+    weighted, _ = policy_losses(model, moved, outer, advantages(moved, outer))
+    return value_loss(moved, outer).mean(), weighted.mean()
+
+
+# ---- Train ----
+
+
+def draw_inner(model: Model, data: TaskData, tasks: Tensor, generator: torch.Generator) -> Batch:
+    """Draw one episode of each task (M,): what is told of a task at play, or, every other time, only its beginning."""
+    episodes, length = data.rewards.shape[1:]
+    episode = torch.randint(episodes, tasks.shape, generator=generator)
+    ends = torch.randint(1, 2 * length, tasks.shape, generator=generator)
+    mask = (torch.arange(length) < ends[:, None]).float()
+    return batch_of(model, data.transitions[tasks, episode], mask)
+
+
+def draw_outer(
+    model: Model, data: TaskData, returns: Tensor, tasks: Tensor, count: int, generator: torch.Generator
+) -> Batch:
+    """Draw ``count`` transitions of each task (M,), with their returns of (N, E, T)."""
+    episodes, length = returns.shape[1:]
+    shape = (len(tasks), count)
+    index = (
+        tasks[:, None],
+        torch.randint(episodes, shape, generator=generator),
+        torch.randint(length, shape, generator=generator),
+    )
+    states = data.observations[index]
+    return Batch(model.inputs(states), data.actions[index], returns[index], torch.ones(shape))
+
+
+def batch_of(model: Model, transitions: Tensor, mask: Tensor) -> Batch:
+    """Return transitions (M, T, 2S + A + 1) in the order of time, of which mask (M, T) counts, as a batch."""
+    parts = row_sizes(model.sizes.observation, model.sizes.action)
+    states, actions, rewards, _ = transitions.split(parts, dim=-1)
+    normalised = model.normaliser.reward(rewards[..., 0])
+    return Batch(model.inputs(states), actions, returns_to_go(normalised, mask, model.config.discount), mask)
+
+
+def train(model: Model, training: Training) -> tuple[Model, Records]:
+    """Meta-train: the step is taken on an episode of any warm start's quality, its result judged by ``qualities``."""
+    config: Macaw = model.config
+    generator = training.generator
+    inner, inner_held_out = training.contexts().split_episodes(HELD_OUT)
+    outer, outer_held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    parameters = [network.flat for network in model.networks()]
+    parameters += [*model.value_step.parameters(), *model.policy_step.parameters(), model.log_head_weight]
+    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+
+    def prepare(data: TaskData) -> Tensor:
+        rewards = model.normaliser.reward(data.rewards)
+        return returns_to_go(rewards, torch.ones_like(rewards), config.discount)
+
+    returns, returns_held_out = prepare(outer), prepare(outer_held_out)
+    tasks_count = len(training.tasks)
+    checked = torch.arange(min(tasks_count, VALIDATION_TASKS))
+    validation = (
+        draw_inner(model, inner_held_out, checked, generator),
+        draw_outer(model, outer_held_out, returns_held_out, checked, config.batch_size, generator),
+    )
+
+    def update() -> dict[str, Tensor]:
+        tasks = torch.randint(tasks_count, (config.task_batch,), generator=generator)
+        batches = (
+            draw_inner(model, inner, tasks, generator),
+            draw_outer(model, outer, returns, tasks, config.batch_size, generator),
+        )
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        value, policy = meta_loss(model, *batches)
+        (value + policy).backward()
+        optimiser.step()
+        return {"loss": policy.detach(), "value_loss": value.detach()}
+
+    @torch.enable_grad()
+    def validate() -> float:
+        return float(meta_loss(model, *validation)[1].detach())
+
+    state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
+    return model, fit("train_baseline macaw", config.steps, update, validate, optimiser, state, training.checkpoint)
+
+
+# ---- Adapt ----
+
+
+def adapted(model: Model, transitions: Tensor, mask: Tensor) -> Layers:
+    """Return the policies of B episodes after ``adaptation_steps`` steps on transitions (B, T, 2S + A + 1).
+
+    Rows of which mask (B, T) counts nothing get the meta-policy. The model stays as it is.
+    """
+    batch = batch_of(model, transitions, mask)
+    copies = meta_copies(model, len(mask))
+    for _ in range(model.config.adaptation_steps):
+        copies = inner_step(model, copies, batch, create_graph=False)
+    return copies.detach().policy
+
+
+class AdaptedAgent:
+    """One adapted policy for each of B parallel episodes.
+
+    Zero-shot episodes start with the meta-policy; ``READAPTATIONS`` times an episode it adapts anew, to all that the
+    episode has brought so far.
+
+    Args:
+        model: of meta-parameters.
+        told: what is known of each episode's task.
+    """
+
+    def __init__(self, model: Model, told: WarmStart):
+        self._model = model
+        self._online = ~told.known
+        self._interval = max(1, model.sizes.episode // READAPTATIONS)
+        self._gathered: list[Floats] = []
+        length = told.transitions.shape[1]
+        self.policies = adapted(model, told.transitions, told.known[:, None].expand(-1, length).float())
+
+    def act(self, observations: Floats) -> Floats:
+        """Return actions (B, A) for observations (B, S)."""
+        if self._gathered and len(self._gathered) % self._interval == 0:
+            self._adapt_online()
+        return act(self._model, self.policies, torch.from_numpy(np.asarray(observations, np.float32))).numpy()
+
+    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
+        """Remember one transition of each zero-shot episode."""
+        if bool(self._online.any()):
+            self._gathered.append(transition_rows(observations, actions, rewards, successors)[self._online.numpy()])
+
+    def _adapt_online(self) -> None:
+        transitions = torch.from_numpy(np.stack(self._gathered, axis=1))
+        moved = adapted(self._model, transitions, torch.ones(transitions.shape[:2]))
+        for layer, own in zip(self.policies, moved, strict=True):
+            for all_rows, rows in zip(layer, own, strict=True):
+                all_rows[self._online] = rows
+
+
+def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> AdaptedAgent:
+    """Take the inner step on the whole warm-start episode; nothing is drawn, and there is no z."""
+    return AdaptedAgent(model, told)
+
+
+# ---- Act ----
+
+
+@torch.no_grad()
+def act(model: Model, policies: Layers, states: Tensor) -> Tensor:
+    """Return the means (B, A) of B policies in states (B, S), each row in its own."""
+    means, _ = means_and_features(model, policies, model.inputs(states)[:, None])
+    return means[:, 0]
