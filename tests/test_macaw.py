@@ -164,12 +164,20 @@ def test_zero_shot_adapts_to_all_of_its_own_transitions_at_even_intervals(monkey
         assert torch.equal(own[:3], first[:3]), "what is told of the others stays"
 
 
-def test_training_lowers_the_loss_after_the_step() -> None:
-    model, generator = make_model(), torch.Generator().manual_seed(0)
-    data, tasks = make_data(), torch.arange(4)
-    episode = macaw.draw_inner(model, data, tasks, generator)
-    assert episode.inputs.shape == (4, T, S)
-    first, last = episode.mask[:, 0], episode.mask[:, -1]
-    assert first.all()
-    assert (episode.mask.diff(dim=1) <= 0).all(), "an episode's beginning"
-    assert set(last.tolist()) <= {0.0, 1.0}
+def test_inner_data_are_whole_episodes_and_beginnings_of_the_rows_own_task() -> None:
+    model, data = make_model(), make_data()
+    tasks = torch.arange(4).repeat(50)
+    drawn = macaw.draw_inner(model, data, tasks, torch.Generator().manual_seed(0))
+    assert drawn.inputs.shape == (200, T, S)
+    assert drawn.mask[:, 0].all()
+    assert (drawn.mask.diff(dim=1) <= 0).all(), "an episode's beginning"
+    assert 0.4 < float(drawn.mask[:, -1].mean()) < 0.7, "every other time all of it"
+    for row, task in enumerate(tasks):
+        assert (drawn.actions[row] == data.actions[task]).all(dim=(1, 2)).any()
+
+    rewards = model.normaliser.reward(data.rewards)
+    returns = macaw.returns_to_go(rewards, torch.ones_like(rewards), 0.9)
+    outer = macaw.draw_outer(model, data, returns, tasks, 3, torch.Generator().manual_seed(0))
+    assert outer.returns.shape == (200, 3)
+    for row, task in enumerate(tasks):
+        assert torch.isin(outer.returns[row], returns[task]).all()
