@@ -129,10 +129,10 @@ def test_the_guide_raises_the_return_and_lowers_the_inconsistency(scale: str, si
     latents = arguments[1]
 
     def judge(model: cvae.Model) -> torch.Tensor:
-        parts = cvae.plan(model, context, *arguments).split([S, A], dim=-1)
+        states, actions = cvae.plan(model, context, *arguments).split([S, A], dim=-1)
         if scale == "return_scale":
-            return predicted_return(context, *parts, latents)
-        return -inconsistency(context, *parts, latents)
+            return predicted_return(context, states, actions, latents)
+        return -inconsistency(context, states, actions, latents)
 
     assert (judge(make_model(**{scale: size})) > judge(make_model())).all()
 
