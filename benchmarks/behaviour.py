@@ -62,9 +62,10 @@ def update_speed(config: Behaviour, members: int, width: int, batch: int, update
     replay.add(*(draw.uniform(-1, 1, shape).astype(np.float32) for shape in shapes))
     start = time.process_time()
     for _ in range(updates // 4):
-        noise = torch.randn((4, 2, members, batch, 6), generator=generator)
+        noise = torch.randn((2, 4, members, batch, 6), generator=generator)
         for number, sampled in enumerate(replay.sample(4, batch, generator)):
-            agent.update(sampled, noise[number], (number + 1) % config.actor_interval == 0)
+            turn = (number + 1) % config.actor_interval == 0
+            agent.update(sampled, noise[0, number], noise[1, number] if turn else None, config.learning_rate)
     return updates / (time.process_time() - start)
 
 

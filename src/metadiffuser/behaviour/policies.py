@@ -44,7 +44,7 @@ class Policies:
     def act(self, inputs: Floats, noise: Floats | None = None) -> Floats:
         """Return actions (P, G, A) for inputs (P, G, I): the mean's without noise, else sampled (P, G, A)."""
         device = self.centre.device
-        outputs = perceptron(self.layers, (torch.from_numpy(inputs).to(device) - self.centre) / self.scale)
+        outputs = perceptron(self.layers, (torch.from_numpy(inputs).to(device) - self.centre) / self.scale)[-1]
         if noise is None:
             actions = squashed_mean(outputs)
         else:

@@ -18,16 +18,24 @@ class Batch(NamedTuple):
     """Transitions of M agents, inputs normalised.
 
     Attributes:
-        inputs: (M, B, I).
-        actions: (M, B, A).
+        pairs: inputs, then actions (M, B, I + A).
         rewards: (M, B).
         successors: inputs of the next step (M, B, I).
     """
 
-    inputs: Tensor
-    actions: Tensor
+    pairs: Tensor
     rewards: Tensor
     successors: Tensor
+
+    @property
+    def inputs(self) -> Tensor:
+        """(M, B, I)."""
+        return self.pairs[..., : self.successors.shape[-1]]
+
+    @property
+    def actions(self) -> Tensor:
+        """(M, B, A)."""
+        return self.pairs[..., self.successors.shape[-1] :]
 
 
 class Replay:
@@ -91,5 +99,5 @@ class Replay:
         centre = np.concatenate([self.centre, raw, self.centre], axis=1)[:, None]
         factor = np.concatenate([1 / self.scale, raw + 1, 1 / self.scale], axis=1)[:, None]
         rows.sub_(torch.from_numpy(centre).to(device)).mul_(torch.from_numpy(factor).to(device))
-        split = rows.split([self.inputs, self.actions, 1, self.inputs], dim=-1)
-        return [Batch(x, a, r.squeeze(-1), y) for x, a, r, y in zip(*(part.unbind(0) for part in split), strict=True)]
+        split = rows.split([self.inputs + self.actions, 1, self.inputs], dim=-1)
+        return [Batch(p, r.squeeze(-1), y) for p, r, y in zip(*(part.unbind(0) for part in split), strict=True)]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, with_features
-from metadiffuser.behaviour.replay import Floats, Replay
+from metadiffuser.behaviour.replay import Batch, Floats, Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import Behaviour
@@ -78,14 +79,14 @@ class Trainer:
         arrays |= {f"snapshot/{name}": value for name, value in self.snapshots.items()}
         return TrainingState(
             {"agent": self.agent},
-            self.agent.optimisers,
+            {},
             {"noise": self._noise, "environment": self._environment},
             arrays,
         )
 
     def _current(self) -> dict[str, Floats]:
         arrays = {"centre": self.replay.centre[:, None], "scale": self.replay.scale[:, None]}
-        for number, (weight, bias) in enumerate(self.agent.actor.frozen):
+        for number, (weight, bias) in enumerate(self.agent.actor.layers):
             arrays |= {f"weight{number}": weight.cpu().numpy(), f"bias{number}": bias.cpu().numpy()}
         return arrays
 
@@ -93,7 +94,7 @@ class Trainer:
         """Return the M policies as they are."""
         device = self.agent.actor.flat.device
         centre, scale = (torch.from_numpy(array[:, None]) for array in (self.replay.centre, self.replay.scale))
-        return Policies(self.agent.actor.frozen, centre.to(device), scale.to(device))
+        return Policies(self.agent.actor.layers, centre.to(device), scale.to(device))
 
     def train(self, checkpoint: Path | None = None) -> tuple[Trained, list[dict[str, float]]]:
         """Train to the end, going on from ``checkpoint`` if it exists; return policies and learning curve.
@@ -143,16 +144,24 @@ class Trainer:
         if first == last:
             return
         left = min(1.0, (1.0 - current / self.rounds) / ANNEALED)
-        self.agent.set_learning_rate(self.config.learning_rate * (LOWEST_RATE + (1.0 - LOWEST_RATE) * left))
+        step_size = self.config.learning_rate * (LOWEST_RATE + (1.0 - LOWEST_RATE) * left)
         batches = self.replay.sample(last - first, self.config.batch_size, self._noise)
-        shape = (last - first, 2, *batches[0].actions.shape)
-        noise = torch.randn(shape, generator=self._noise, device=self._noise.device)
-        for index, batch, drawn in zip(range(first, last), batches, noise, strict=True):
-            with_actor = (index + 1) % self.config.actor_interval == 0
-            loss, entropy = self.agent.update(batch, drawn, with_actor)
-            self._sums[0] += loss.mean().item(), 1.0
+        noise = self._draw(last - first, batches[0])
+        turns = [(index + 1) % self.config.actor_interval == 0 for index in range(first, last)]
+        actor_noise = iter(self._draw(sum(turns), batches[0]))
+        losses, entropies = [], []
+        for batch, drawn, turn in zip(batches, noise, turns, strict=True):
+            loss, entropy = self.agent.update(batch, drawn, next(actor_noise) if turn else None, step_size)
+            losses.append(loss)
             if entropy is not None:
-                self._sums[1] += entropy.mean().item(), 1.0
+                entropies.append(entropy)
+        for row, values in enumerate((losses, entropies)):
+            if values:
+                self._sums[row] += torch.stack(values).mean(dim=1).sum().item(), len(values)
+
+    def _draw(self, updates: int, batch: Batch) -> Tensor:
+        """Draw standard normal noise (updates, M, B, A) for the actions of batches like ``batch``."""
+        return torch.randn((updates, *batch.actions.shape), generator=self._noise, device=self._noise.device)
 
     def _checkpoint(self, number: int) -> None:
         """Keep the policies of checkpoint ``number`` and measure them on all tasks, in one batch."""
