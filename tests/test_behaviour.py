@@ -12,7 +12,7 @@ from torch.distributions import Independent, Normal, TanhTransform, TransformedD
 
 from metadiffuser.behaviour import training
 from metadiffuser.behaviour.adam import Adam
-from metadiffuser.behaviour.collection import Collector, pick_medium
+from metadiffuser.behaviour.collection import Choice, Collector, pick_medium
 from metadiffuser.behaviour.networks import LOG_STD, MemberMLP, squashed_sample, unflatten
 from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, uniform
 from metadiffuser.behaviour.replay import Batch, Replay
@@ -351,10 +351,10 @@ def test_environments_follow_the_policy_assigned_to_them() -> None:
 def test_medium_is_nearest_to_half_way() -> None:
     deterministic = np.array([-100.0, -80.0, -20.0, -10.0])
     stochastic = np.array([-100.0, -95.0, -52.0, -12.0])
-    assert pick_medium(deterministic, stochastic, -100.0, -10.0) == (2, True)
-    assert pick_medium(deterministic, stochastic, -100.0, -50.0) == (1, False)
-    assert pick_medium(deterministic, deterministic, -100.0, -10.0) == (1, False)
-    assert pick_medium(np.array([-10.0, -10.0]), np.array([-10.0, -10.0]), -30.0, -10.0) == (0, False)
+    assert pick_medium(deterministic, stochastic, -100.0, -10.0) == Choice(2, True)
+    assert pick_medium(deterministic, stochastic, -100.0, -50.0) == Choice(1, False)
+    assert pick_medium(deterministic, deterministic, -100.0, -10.0) == Choice(1, False)
+    assert pick_medium(np.array([-10.0, -10.0]), np.array([-10.0, -10.0]), -30.0, -10.0) == Choice(0, False)
 
 
 def test_task_vectors_span_minus_one_to_one() -> None:

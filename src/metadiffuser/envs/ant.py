@@ -117,6 +117,11 @@ class AntDirSimulator(RobotSimulator):
         """Return observations (B, 27) of qpos (B, 15) and qvel (B, 14)."""
         return np.concatenate([positions[:, 2:], velocities], axis=1)
 
+    def unobserve(self, observations: Array) -> tuple[Array, Array]:
+        """Return qpos (B, 15) with the torso above the origin, and qvel (B, 14)."""
+        plane = np.zeros((len(observations), 2))
+        return np.concatenate([plane, observations[:, :13]], axis=1), observations[:, 13:]
+
     def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
         """Return v . (cos t, sin t), -0.5 * |a|^2, -0.0005 * sum(clip(cfrc_ext, -1, 1)^2) and 1, each (B,).
 

@@ -76,6 +76,14 @@ class Simulator(Protocol):
         """Start B episodes; return observations (B, S)."""
         ...
 
+    def restore(self, observations: Array) -> NDArray[np.bool_]:
+        """Put every copy into the state that its observation (B, S) shows; what it does not show of the place is 0.
+
+        Returns:
+            Where the observation tells the state (B,). Elsewhere it tells no more than a bound, and the copy is there.
+        """
+        ...
+
     def step(self, actions: Array) -> tuple[Array, dict[str, Array]]:
         """Apply actions (B, A), clipped to [-1, 1]; return observations (B, S) and reward terms, each (B,)."""
         ...
