@@ -28,6 +28,8 @@ CONFIG = Behaviour(
     sharing="task_conditioned",
     steps=480,
     copies=6,
+    terminate_when_unhealthy=True,
+    symmetries=True,
     warmup_steps=60,
     updates_per_step=0.25,
     actor_interval=2,
@@ -72,7 +74,7 @@ def trainer(tasks: list[Task], family: Family = POINT, seed: int = 0, **changes:
 
 
 def some_batch(members: int, count: int, size: int, actions: int, draws: torch.Generator) -> Batch:
-    shapes = [(members, count, size + actions), (members, count), (members, count, size)]
+    shapes = [(members, count, size + actions), (members, count), (members, count, size), (members, count)]
     return Batch(*(torch.randn(shape, generator=draws) for shape in shapes))
 
 
@@ -133,11 +135,11 @@ def test_critics_follow_the_gradient_of_their_loss() -> None:
     batch, noise = some_batch(2, 8, 3, 2, generator(2)), torch.randn((2, 8, 2), generator=generator(3))
     actions, density = squashed_sample(apply(agent.actor.flat, agent.actor, batch.successors), noise)
     ahead = torch.minimum(*both_values(agent.targets.flat, agent.targets, batch.successors, actions))
-    goal = batch.rewards + CONFIG.discount * (ahead - 0.3 * density)
+    goal = batch.rewards + CONFIG.discount * batch.lasting * (ahead - 0.3 * density)
     flat = agent.critics.flat.clone().requires_grad_()
     errors = [(value - goal).square() for value in both_values(flat, agent.critics, batch.inputs, batch.actions)]
     loss = errors[0].mean(dim=1) + errors[1].mean(dim=1)
-    loss.sum().backward()  # type: ignore[no-untyped-call]
+    loss.sum().backward()
     torch.testing.assert_close(agent.goal(batch, noise), goal)
     torch.testing.assert_close(agent.update_critics(batch, noise, 0.0), loss.detach())
     assert flat.grad is not None
@@ -155,7 +157,7 @@ def test_the_actor_follows_the_gradient_of_its_loss() -> None:
     actions, density = squashed_sample(outputs, noise)
     first, second = both_values(agent.critics.flat, agent.critics, batch.inputs, actions)
     assert 0 < int((first < second).sum()) < first.numel(), "either critic is the lower one somewhere"
-    (0.3 * density - torch.minimum(first, second)).mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
+    (0.3 * density - torch.minimum(first, second)).mean(dim=1).sum().backward()
     critics = agent.critics.flat.clone()
     entropy = agent.update_actor(batch, noise, 0.0)
     torch.testing.assert_close(entropy, -density.detach().mean(dim=1))
@@ -229,7 +231,8 @@ def test_replay_overwrites_the_oldest_and_normalises() -> None:
     for number in range(4):
         successors = draw.normal(5.0, 3.0, (2, 4, 4)).astype(np.float32)
         inputs = np.full((2, 4, 4), number, np.float32)
-        replay.add(inputs, np.full((2, 4, 1), number, np.float32), np.full((2, 4), number, np.float32), successors)
+        flat = np.full((2, 4), number, np.float32)
+        replay.add(inputs, flat[..., None], flat, flat, successors)
         seen.append(successors[..., :3])
     assert len(replay) == 10
     (batch,) = replay.sample(1, 500, generator())
@@ -364,3 +367,44 @@ def test_task_vectors_span_minus_one_to_one() -> None:
     np.testing.assert_allclose(normal.max(axis=0), 1.0, atol=1e-6)
     alone, centre, scale = training.task_features(tasks_of(POINT, 1))
     assert np.all((alone - centre) / scale == 0.0)
+
+
+def test_fallen_robots_start_anew_and_their_value_ends() -> None:
+    family = get_family("walker_param")
+    tasks = tasks_of(family, 2)
+
+    def stored(terminate: bool) -> tuple[Trainer, np.ndarray]:
+        run = trainer(tasks, family, steps=6 * 150, warmup_steps=6 * 150, terminate_when_unhealthy=terminate)
+        run.train()
+        rows = run.replay.rows[0, : len(run.replay)]
+        return run, rows
+
+    run, rows = stored(terminate=True)
+    size, inputs = family.observation_size, run.replay.inputs
+    before, after, lasting = rows[:, :size], rows[:, -inputs:][:, :size], rows[:, -inputs - 1]
+    assert family.healthy is not None
+    np.testing.assert_array_equal(lasting == 1.0, family.healthy(after))
+    assert (lasting == 0.0).any(), "random walkers fall"
+    assert family.healthy(before).all(), "no step starts from a fall"
+    _, rows = stored(terminate=False)
+    assert (rows[:, -inputs - 1] == 1.0).all()
+    assert not family.healthy(rows[:, :size]).all()
+
+
+def test_the_target_does_not_look_beyond_a_fall() -> None:
+    agent = shaken(SoftActorCritic(CONFIG, 1, 3, 2, generator()))
+    batch, noise = some_batch(1, 8, 3, 2, generator(2)), torch.randn((1, 8, 2), generator=generator(3))
+    ended = batch._replace(lasting=torch.zeros_like(batch.lasting))
+    torch.testing.assert_close(agent.goal(ended, noise), batch.rewards)
+
+
+def test_experts_of_symmetric_tasks_are_collected_through_the_symmetry() -> None:
+    """One policy for a standard direction earns the same in the directions that are its images."""
+    family = get_family("ant_dir")
+    first = draw_tasks(family, 1, 0, np.random.default_rng(5))[0]
+    images = [first.with_vector(symmetry.tasks @ first.vector) for symmetry in family.symmetries]
+    tasks = [Task(index, "train", image.parameters) for index, image in enumerate(images)]
+    assert {task.vector.tobytes() for task in trainer(tasks, family).tasks} == {
+        trainer(tasks[:1], family).tasks[0].vector.tobytes()
+    }
+    assert len({task.vector.tobytes() for task in trainer(tasks, family, symmetries=False).tasks}) == 8

@@ -65,7 +65,9 @@ def trained(speeds: list[float]) -> Trained:
         [(stacked[0], stacked[1]), (stacked[2], stacked[3])], torch.zeros(count, 1, 4), torch.ones(count, 1, 4)
     )
     indices = [task.index for task in TASKS]
-    shard = Trained("point_robot", {}, indices, True, list(range(count)), np.zeros((count, len(TASKS))), policies)
+    shard = Trained(
+        "point_robot", {"symmetries": False}, indices, True, list(range(count)), np.zeros((count, len(TASKS))), policies
+    )
     measured = Collector(POINT, TASKS, [shard], 1, 0, 1)
     for number in range(count):
         measured.deterministic[:] = np.arange(count) == number

@@ -58,6 +58,10 @@ class Behaviour(Section):
     )
     steps: Count = Field(description="environment steps of one task's agent (of the shared agent: in all)")
     copies: Count = Field(description="environments stepped together by one agent")
+    terminate_when_unhealthy: bool = Field(
+        description="end training episodes, and their value, where gymnasium's robot would have fallen"
+    )
+    symmetries: bool = Field(description="train on what tasks are up to the robot's symmetries, and act through them")
     warmup_steps: Natural = Field(description="first environment steps, with uniform actions and no updates")
     updates_per_step: Scale = Field(description="gradient updates per environment step of the agent")
     actor_interval: Count = Field(description="critic updates per actor update")

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metadiffuser.behaviour.policies import Controller, Policies, Trained, assign, rollout, uniform
-from metadiffuser.behaviour.training import task_features
+from metadiffuser.behaviour.policies import Controller, Policies, Trained, assign, relabelled, rollout, uniform
+from metadiffuser.behaviour.training import standard_tasks, task_features
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.envs import Array, Family, Task
+from metadiffuser.envs.symmetry import Symmetry
 from metadiffuser.errors import InputError
 from metadiffuser.seeding import numpy_generator
 
@@ -130,7 +131,11 @@ class Collector:
         starts = np.cumsum([0, *map(len, stacks[:-1])]).tolist()
         self._policies = Policies.join(stacks)
         self._home = {task: (shard, start) for shard, start in zip(used, starts, strict=True) for task in shard.tasks}
-        features = task_features(self.tasks)[0]
+        trained: list[Task] = self.tasks
+        self._symmetries: list[Symmetry] = []
+        if used[0].config["symmetries"]:
+            trained, self._symmetries = standard_tasks(family, self.tasks)
+        features = task_features(trained)[0]
         self._features = features[:, : features.shape[1] if used[0].conditioned else 0]
         self.deterministic = np.stack([shard.returns[:, list(shard.tasks).index(i)] for i, shard in self._shards()])
 
@@ -153,6 +158,8 @@ class Collector:
             np.array([choice.sampled for _, choice in rows]),
             generator,
         )
+        if self._symmetries:
+            controller = relabelled(controller, [self._symmetries[owner] for owner in owners])
         shares = np.array([choice.uniform for _, choice in rows])
         if shares.any():
             controller = disturbed(controller, shares, self.family.action_size, generator)

@@ -49,13 +49,13 @@ class SoftActorCritic(nn.Module):
     def goal(self, batch: Batch, noise: Tensor) -> Tensor:
         """Return what the critics are drawn to (M, B), for standard normal ``noise`` (M, B, A) of the next action.
 
-        y = r + gamma (min_j Q'_j(s', a') - alpha log pi(a'|s')), a' ~ pi(s'). Episodes only ever end by their
-        time limit, which is no property of the task, so the target always looks ahead.
+        y = r + gamma (min_j Q'_j(s', a') - alpha log pi(a'|s')), a' ~ pi(s'). The target looks ahead at an
+        episode's time limit, which is no property of the task, and not beyond a fall that ended it.
         """
         actions, log_density = squashed_sample(self.actor(batch.successors), noise)
         ahead = self._values(self.targets, torch.cat([batch.successors, actions], dim=-1))[-1].amin(dim=0)
         ahead.addcmul_(self.log_temperature.exp()[:, None], log_density, value=-1.0)
-        return torch.add(batch.rewards, ahead, alpha=self.config.discount)
+        return torch.addcmul(batch.rewards, batch.lasting, ahead, value=self.config.discount)
 
     def update_critics(self, batch: Batch, noise: Tensor, rate: float) -> Tensor:
         """Make one step of both critics towards ``goal``; return the mean square of their errors, summed (M,)."""

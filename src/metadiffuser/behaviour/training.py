@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, with_features
@@ -15,7 +16,8 @@ from metadiffuser.behaviour.replay import Batch, Floats, Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import Behaviour
-from metadiffuser.envs import Family, Task, total_reward
+from metadiffuser.envs import Array, Family, Task, total_reward
+from metadiffuser.envs.symmetry import Symmetry, to_standard
 from metadiffuser.progress import Progress
 from metadiffuser.seeding import numpy_generator, torch_generator
 
@@ -30,11 +32,23 @@ def task_features(tasks: Sequence[Task]) -> tuple[Floats, Floats, Floats]:
     return vectors, (high + low) / 2, np.where(high > low, (high - low) / 2, np.float32(1.0))
 
 
+def standard_tasks(family: Family, tasks: Sequence[Task]) -> tuple[list[Task], list[Symmetry]]:
+    """Return the tasks that ``tasks`` are up to the family's symmetries, and the symmetry that leads to each.
+
+    Without symmetries these are the tasks themselves, and no symmetry.
+    """
+    if not family.symmetries:
+        return list(tasks), []
+    found = [to_standard(family.symmetries, task.vector) for task in tasks]
+    return [t.with_vector(symmetry.tasks @ t.vector) for t, symmetry in zip(tasks, found, strict=True)], found
+
+
 class Trainer:
     """Soft actor-critic over the environments of all agents, stepped together.
 
     Member m's ``copies`` environments go through its group of tasks in turn, episode after episode: all
-    tasks for the one task-conditioned agent (M = 1), or one task for each of M agents.
+    tasks for the one task-conditioned agent (M = 1), or one task for each of M agents. With ``config.symmetries``
+    tasks are what they are up to the robot's symmetries (deviation 29).
 
     Args:
         family: the family.
@@ -48,7 +62,8 @@ class Trainer:
     def __init__(
         self, family: Family, tasks: Sequence[Task], config: Behaviour, seed: int, names: Sequence[str], device: str
     ):
-        self.family, self.tasks, self.config = family, list(tasks), config
+        self.family, self.config = family, config
+        self.tasks = standard_tasks(family, tasks)[0] if config.symmetries else list(tasks)
         self.conditioned = config.sharing == "task_conditioned"
         everything = list(range(len(self.tasks)))
         self.groups = [everything] if self.conditioned else [[index] for index in everything]
@@ -129,13 +144,22 @@ class Trainer:
             observations, terms = simulator.step(actions.reshape(members * copies, -1).astype(np.float64))
             successors = with_features(observations, features).reshape(inputs.shape)
             rewards = total_reward(terms).astype(np.float32).reshape(members, copies)
-            self.replay.add(inputs, actions, rewards, successors)
+            up = self._healthy(observations)
+            self.replay.add(inputs, actions, rewards, up.reshape(rewards.shape).astype(np.float32), successors)
             inputs = successors
+            if not up.all():
+                inputs = with_features(simulator.reset(self._environment, ~up), features).reshape(inputs.shape)
             self._learn(current)
             while len(self._records) < len(self.marks) and self.marks[len(self._records)] <= current + 1:
                 self._checkpoint(len(self._records))
             progress.advance(1, **({"return": self._records[-1]["return"]} if self._records else {}))
         return end
+
+    def _healthy(self, observations: Array) -> NDArray[np.bool_]:
+        """Return which copies go on (B,); a fallen robot starts anew, since lying teaches nothing about walking."""
+        if self.family.healthy is None or not self.config.terminate_when_unhealthy:
+            return np.ones(len(observations), bool)
+        return self.family.healthy(observations)
 
     def _learn(self, current: int) -> None:
         """Make the gradient updates that are due after round ``current``."""

@@ -25,6 +25,7 @@ from functools import cache
 import mujoco
 import numpy as np
 
+from metadiffuser.envs.ant_symmetry import SYMMETRIES
 from metadiffuser.envs.base import Array, Family, Task
 from metadiffuser.envs.robots import EPISODE_LENGTH, RobotSimulator, asset, dead_reckoning
 
@@ -150,4 +151,5 @@ ANT_DIR = Family(
     reward_terms=("progress", "control", "contact", "survival"),
     place=place,
     path=path,
+    symmetries=SYMMETRIES,
 )

@@ -118,7 +118,7 @@ class ParamSimulator(RobotSimulator):
     def restore(self, observations: Array) -> NDArray[np.bool_]:
         """Put every copy into the state that its observation shows: where no velocity has reached the clipping."""
         super().restore(observations)
-        return (np.abs(self._physics.velocities) < VELOCITY_RANGE).all(axis=1)
+        return np.all(np.abs(self._physics.velocities) < VELOCITY_RANGE, axis=1)
 
     def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
         """Return dx / dt, -0.001 * |a|^2 and 1, each (B,)."""

@@ -81,9 +81,9 @@ class PointRobotSimulator:
         """Positions (B, 2)."""
         return self._position.copy()
 
-    def reset(self, generator: np.random.Generator) -> Array:
-        """Put all robots at the origin; return observations (B, 2)."""
-        self._position = np.zeros_like(self._goals)
+    def reset(self, generator: np.random.Generator, chosen: NDArray[np.bool_] | None = None) -> Array:
+        """Put all or the ``chosen`` robots (B,) at the origin; return observations (B, 2)."""
+        self._position[slice(None) if chosen is None else chosen] = 0.0
         return self._position.copy()
 
     def restore(self, observations: Array) -> NDArray[np.bool_]:

@@ -91,11 +91,14 @@ class RobotSimulator(ABC):
         """qpos (B, Q)."""
         return self._physics.positions.copy()
 
-    def reset(self, generator: np.random.Generator) -> Array:
-        """Start near the rest pose, as gymnasium does; return observations (B, S)."""
+    def reset(self, generator: np.random.Generator, chosen: NDArray[np.bool_] | None = None) -> Array:
+        """Start all or the ``chosen`` copies (B,) near the rest pose, as gymnasium does; return observations (B, S)."""
         rest, size = self._physics.initial_positions, len(self.tasks)
         positions = rest + generator.uniform(-self.noise, self.noise, (size, rest.size))
         velocities = self.initial_velocities(generator, self._physics.velocities.shape)
+        if chosen is not None:
+            positions = np.where(chosen[:, None], positions, self._physics.positions)
+            velocities = np.where(chosen[:, None], velocities, self._physics.velocities)
         self._physics.reset(positions, velocities)
         return self.observe(self._physics.positions, self._physics.velocities)
 
