@@ -8,7 +8,8 @@ import torch
 
 from metadiffuser.data.episodes import Episodes, transition_rows
 from metadiffuser.data.normaliser import Normaliser
-from metadiffuser.data.windows import draw_contexts, draw_segments, draw_transitions
+from metadiffuser.data.windows import TaskData, draw_contexts, draw_segments, draw_transitions
+from metadiffuser.errors import InputError
 from tests.models import A, S, make_data
 
 
@@ -27,6 +28,35 @@ def test_training_contexts_use_the_same_layout_as_gathered_ones() -> None:
 def test_episodes_refuse_shapes_that_disagree() -> None:
     with pytest.raises(ValueError, match="expected observations"):
         Episodes(np.zeros((2, 5, 3), np.float32), np.zeros((2, 5, 1), np.float32), np.zeros((2, 5), np.float32))
+
+
+def numbered(task: int, episodes: int, first: int, steps: int = 3) -> Episodes:
+    """Episodes whose every entry tells its task, episode and step."""
+    tags = 100.0 * task + 10.0 * (first + np.arange(episodes))[:, None, None] + np.arange(steps + 1)[None, :, None]
+    observations = np.concatenate([tags, -tags], axis=-1).astype(np.float32)
+    return Episodes(observations, observations[:, :-1, :1] + 0.25, observations[:, :-1, 0] + 0.5)
+
+
+def test_stacking_puts_every_episode_in_its_task() -> None:
+    episodes = {
+        "expert": {task: numbered(task, 2, 0) for task in range(4)},
+        "random": {task: numbered(task, 3, 2) for task in range(4)},
+    }
+    data = TaskData.stack(episodes, [3, 1])
+    assert repr(data) == "TaskData(N=2, E=5, T=3)"
+    for row, task in enumerate([3, 1]):
+        for number in range(5):
+            tags = 100.0 * task + 10.0 * number + torch.arange(4)
+            assert torch.equal(data.observations[row, number, :, 0], tags)
+            assert torch.equal(data.transitions[row, number, :, 4], tags[1:])  # after s (2), a (1) and r
+    assert torch.equal(data.actions[..., 0] + 0.25, data.rewards)
+    assert all(part.is_contiguous() for part in (data.observations, data.actions, data.rewards, data.transitions))
+
+
+def test_tasks_of_unequal_numbers_of_episodes_are_refused() -> None:
+    uneven = {"expert": {0: numbered(0, 2, 0), 1: numbered(1, 4, 0), 2: numbered(2, 3, 0)}}
+    with pytest.raises(InputError, match="2 to 4 episodes"):
+        TaskData.stack(uneven, [0, 1, 2])  # nine episodes would divide among three tasks
 
 
 def test_contexts_come_from_one_episode_of_the_right_task_without_repetition() -> None:

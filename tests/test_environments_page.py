@@ -114,6 +114,6 @@ def test_actions_are_torques_of_the_named_joints(name: str) -> None:
     for index, joint, torque, _ in rows(name)["index/joint/torque at 1/range"]:
         data.ctrl[:] = 0.0
         data.ctrl[int(index)] = 0.5
-        mujoco.mj_fwdActuation(model, data)
+        mujoco.mj_forward(model, data)
         assert data.joint(joint).qfrc_actuator[0] == pytest.approx(0.5 * float(torque.removesuffix(" N m")))
         assert np.count_nonzero(data.qfrc_actuator) == 1

@@ -327,7 +327,7 @@ class TestMinari:
             imported(store)
 
     def test_a_dataset_without_episodes_is_refused(self, store: Path) -> None:
-        metadata = data_folder(store, "point_robot", 1, "medium") / METADATA_FILE
+        metadata = data_folder(store, "point_robot", 1, "medium").parent / METADATA_FILE
         metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"total_episodes": 0}))
         with pytest.raises(
             InputError, match=r"001-medium-v0/data/main_data\.hdf5: has no episodes; expected episode_0"

@@ -105,9 +105,9 @@ def test_a_restored_state_goes_on_as_the_one_that_was_observed(name: str) -> Non
 @pytest.mark.parametrize("name", FAMILIES)
 def test_generated_episodes_agree_with_their_simulator(tmp_path: Path, name: str) -> None:
     write(tmp_path, name)
-    notes = imported(tmp_path, name).notes
+    notes = imported(tmp_path, name, Tolerances(reward=1e-4, state=5e-3)).notes  # what rounding to float32 costs
     assert notes["steps"] == 2 * EPISODES * FAMILIES[name].episode_length
-    assert 0 < notes["reward_difference"] < 1e-4  # what rounding to float32 costs
+    assert 0 < notes["reward_difference"] < 1e-4
     assert 0 < notes["state_difference"] < 5e-3
     if name in PARAMS:
         first = np.concatenate([episodes.observations[:, :-1] for episodes in played(name).values()])

@@ -29,7 +29,7 @@ from metadiffuser.errors import InputError
 from metadiffuser.seeding import numpy_generator
 
 BAND = 0.15  # of the gap between random and expert, that medium episodes may miss half way by
-SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))  # of steps with uniform actions, that are tried
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of steps with uniform actions, that are tried
 PILOTS = 3  # episodes that each share is tried with
 
 

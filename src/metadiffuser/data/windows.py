@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metadiffuser.data.episodes import Episodes
+from metadiffuser.data.episodes import Episodes, Floats
+from metadiffuser.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,25 @@ class TaskData:
 
     @classmethod
     def stack(cls, episodes: Mapping[str, Mapping[int, Episodes]], tasks: Sequence[int]) -> TaskData:
-        """Stack the episodes of ``tasks``, all qualities in the mapping one after the other."""
-        joined = [Episodes.join([by_task[task] for by_task in episodes.values()]) for task in tasks]
+        """Stack the episodes of ``tasks``, all qualities in the mapping one after the other.
+
+        Every number is copied once, straight to its place. Raises ``InputError`` if tasks differ in their number of
+        episodes.
+        """
+        parts = [[by_task[task] for by_task in episodes.values()] for task in tasks]
+        counts = [sum(map(len, several)) for several in parts]
+        if len(set(counts)) > 1:
+            raise InputError(f"tasks have {min(counts)} to {max(counts)} episodes, not the same; run collect_dataset")
+        joined = Episodes.join([part for several in parts for part in several])  # task by task, quality by quality
+
+        def by_position(array: Floats) -> Tensor:
+            return torch.from_numpy(array.reshape(len(tasks), -1, *array.shape[1:]))
+
         return cls(
-            torch.stack([torch.from_numpy(item.observations) for item in joined]),
-            torch.stack([torch.from_numpy(item.actions) for item in joined]),
-            torch.stack([torch.from_numpy(item.rewards) for item in joined]),
-            torch.stack([torch.from_numpy(item.transitions()) for item in joined]),
+            by_position(joined.observations),
+            by_position(joined.actions),
+            by_position(joined.rewards),
+            by_position(joined.transitions()),
         )
 
     def split_episodes(self, share: float) -> tuple[TaskData, TaskData]:

@@ -10,18 +10,20 @@ import numpy as np
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.envs import Array, Family, Task
 from metadiffuser.errors import InputError
-from metadiffuser.importing.readers import Steps
-from metadiffuser.importing.replay import replay
+from metadiffuser.importing.readers import STEPS, Steps
+from metadiffuser.importing.replay import Replayed, replay, replay_rounded
 
 ROUNDING = 1e-5  # absolute and relative: what storage in float32 may have cost
+FEW, FEW_SHARE = 8, 0.01  # steps of a file, and share of them, that may be due to rounding
+TINY = 1e-12  # in place of a tolerance of zero, as a divisor
 
 
 @dataclass(frozen=True)
 class Tolerances:
     """Largest differences from the family's own simulator that are accepted.
 
-    Both have to leave room for what rounding to float32 costs: most where a foot meets the floor a little earlier or
-    later than it did.
+    A few steps beyond them are played again from states that round to the same float32 numbers, and count as the best
+    of these does: where a foot is about to meet the floor, rounding decides whether it does.
 
     Attributes:
         reward: of a reward.
@@ -170,12 +172,21 @@ def _agreement(
     steps: Steps, arrays: dict[str, Array], family: Family, task: Task, tolerances: Tolerances, threads: int
 ) -> Agreement:
     """Compare every step with the family's own simulator, as far as observations tell its state."""
-    rewards, successors = arrays["rewards"], arrays["next_observations"]
-    own = replay(family, task, arrays["observations"], arrays["actions"], threads)
+    states, actions, rewards, successors = (arrays[name] for name in STEPS)
+    own = replay(family, task, states, actions, threads)
     untold = int((~own.told).sum())
     if untold == len(rewards):
         return Agreement(None, None, len(rewards), untold)
-    off = np.where(own.told[:, None], np.abs(successors - own.successors), 0.0)
+    off, paid = _differences(own, successors, rewards)
+    off[~own.told], paid[~own.told] = 0.0, 0.0
+    beyond = np.flatnonzero(~((off.max(axis=1) <= tolerances.state) & (paid <= tolerances.reward)))
+    if 0 < len(beyond) <= max(FEW, FEW_SHARE * len(rewards)):
+        near = replay_rounded(family, task, states[beyond], actions[beyond], threads)
+        others = [_differences(other, successors[beyond], rewards[beyond]) for other in near]
+        scale = [max(limit, TINY) for limit in (tolerances.state, tolerances.reward)]
+        badness = np.stack([np.maximum(o.max(axis=1) / scale[0], p / scale[1]) for o, p in others])
+        for row, best in enumerate(badness.argmin(axis=0)):
+            off[beyond[row]], paid[beyond[row]] = others[best][0][row], others[best][1][row]
     step, entry = (int(i) for i in np.unravel_index(off.argmax(), off.shape))
     if not off[step, entry] <= tolerances.state:
         raise InputError(
@@ -184,7 +195,6 @@ def _agreement(
             f"task {task.index}, the largest difference of {off[step, entry]:.3g} (if it is meant to differ: "
             "--state-tolerance)"
         )
-    paid = np.where(own.told, np.abs(rewards - own.rewards), 0.0)
     worst = int(paid.argmax())
     if not paid[worst] <= tolerances.reward:
         raise InputError(
@@ -193,3 +203,8 @@ def _agreement(
             "is meant to differ: --reward-tolerance)"
         )
     return Agreement(float(paid[worst]), float(off[step, entry]), len(rewards), untold)
+
+
+def _differences(own: Replayed, successors: Array, rewards: Array) -> tuple[Array, Array]:
+    """Return the differences of next observations (N, S) and of rewards (N,)."""
+    return np.abs(successors - own.successors), np.abs(rewards - own.rewards)

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metadiffuser.envs import Array, Family, Task, total_reward
+from metadiffuser.seeding import numpy_generator
 
+NEIGHBOURS = 64  # states tried that round to the same numbers
 MOST_COPIES = 4096  # transitions played side by side, which bounds the memory
 
 
@@ -68,3 +70,24 @@ def replay(family: Family, task: Task, states: Array, actions: Array, threads: i
             successors[rows], terms = simulator.step(actions[rows])
             rewards[rows] = total_reward(terms)
     return Replayed(rewards, successors, told)
+
+
+def replay_rounded(family: Family, task: Task, states: Array, actions: Array, threads: int) -> list[Replayed]:
+    """Play transitions again from ``NEIGHBOURS`` states and actions that round to the same float32 numbers.
+
+    Args:
+        family: the family.
+        task: whose rewards and physics.
+        states: s (N, S), N at least 1.
+        actions: a (N, A).
+        threads: CPU threads of the physics.
+    """
+    generator = numpy_generator(0, "import", "rounding")
+
+    def moved(values: Array) -> Array:
+        reach = 0.5 * np.spacing(np.abs(values).astype(np.float32)).astype(float)
+        return np.concatenate([values + reach * generator.uniform(-1.0, 1.0, values.shape) for _ in range(NEIGHBOURS)])
+
+    played = replay(family, task, moved(states), moved(actions), threads)
+    parts = (np.split(array, NEIGHBOURS) for array in (played.rewards, played.successors, played.told))
+    return [Replayed(*part) for part in zip(*parts, strict=True)]
