@@ -70,7 +70,12 @@ STAGES: dict[str, Stage] = {
             outputs=(paths.BEHAVIOUR, paths.BEHAVIOUR_CURVE),
             code=(
                 "stages/train_behaviour.py",
-                "behaviour",
+                "behaviour/adam.py",
+                "behaviour/networks.py",
+                "behaviour/policies.py",
+                "behaviour/replay.py",
+                "behaviour/sac.py",
+                "behaviour/training.py",
                 "importing/store.py",
                 "data/episodes.py",
                 "envs",
