@@ -133,7 +133,7 @@ def filled(page: str) -> str:
     for name, family in FAMILIES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         text = f"{begin}\n\n{generated(family)}\n\n{end}"
-        page, found = re.subn(f"{begin}.*?{end}", lambda _, text=text: text, page, flags=re.S)  # type: ignore[misc]
+        page, found = re.subn(f"{begin}.*?{end}", lambda _, text=text: text, page, flags=re.S)
         if found != 1:
             raise SystemExit(f"{PAGE.name}: expected the markers {begin} and {end} once")
     return page
