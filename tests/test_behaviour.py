@@ -137,7 +137,7 @@ def test_critics_follow_the_gradient_of_their_loss() -> None:
     flat = agent.critics.flat.clone().requires_grad_()
     errors = [(value - goal).square() for value in both_values(flat, agent.critics, batch.inputs, batch.actions)]
     loss = errors[0].mean(dim=1) + errors[1].mean(dim=1)
-    loss.sum().backward()  # type: ignore[no-untyped-call]
+    loss.sum().backward()
     torch.testing.assert_close(agent.goal(batch, noise), goal)
     torch.testing.assert_close(agent.update_critics(batch, noise, 0.0), loss.detach())
     assert flat.grad is not None
@@ -155,7 +155,7 @@ def test_the_actor_follows_the_gradient_of_its_loss() -> None:
     actions, density = squashed_sample(outputs, noise)
     first, second = both_values(agent.critics.flat, agent.critics, batch.inputs, actions)
     assert 0 < int((first < second).sum()) < first.numel(), "either critic is the lower one somewhere"
-    (0.3 * density - torch.minimum(first, second)).mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
+    (0.3 * density - torch.minimum(first, second)).mean(dim=1).sum().backward()
     critics = agent.critics.flat.clone()
     entropy = agent.update_actor(batch, noise, 0.0)
     torch.testing.assert_close(entropy, -density.detach().mean(dim=1))
