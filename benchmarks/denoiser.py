@@ -9,11 +9,9 @@ quick preset's sizes as a share of it; and the time of the activations and layou
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from measure import MATRIX, MATRIX_OPERATIONS, matrix_product, seconds
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,17 +22,6 @@ from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.envs import get_family
 
 LATENT_SIZE = 8
-MATRIX = 1024  # rows and columns of the reference product
-
-
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a call, after two to warm up."""
-    times = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
 
 
 def main() -> None:
@@ -45,8 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    matrix = torch.randn(MATRIX, MATRIX)
-    peak = 2 * MATRIX**3 / seconds(lambda: matrix @ matrix, options.repeats)
+    peak = MATRIX_OPERATIONS / seconds(matrix_product(), options.repeats)
     print(f"matrix product {MATRIX}x{MATRIX}: {peak / 1e9:.0f} GFLOP/s")
     params = load("presets/quick.yaml")
     for name in params.families:

@@ -52,6 +52,9 @@ PLANNING = Planning(
     dynamics_scale=0.1,
     unguided_steps=1,
     actions_per_plan=1,
+    candidates=1,
+    warm_start=0.0,
+    online_context=False,
 )
 
 

@@ -124,7 +124,9 @@ class Diffusion(Section):
 class Planning(Section):
     """The guided planner (method section 3)."""
 
-    sampler: Literal["ddpm", "ddim"] = Field(description="reverse process")
+    sampler: Literal["ddpm", "ddim", "dpm_solver"] = Field(
+        description="reverse process: ancestral, deterministic, or DPM-Solver++(2M)"
+    )
     sampling_steps: Annotated[int, Field(ge=1, le=1000)] = Field(description="denoising steps of a plan")
     guidance_weight: Scale = Field(description="omega of classifier-free guidance; 1 is plain conditioning")
     temperature: Scale = Field(description="scale of the sampling noise")
@@ -132,6 +134,11 @@ class Planning(Section):
     dynamics_scale: Scale = Field(description="alpha * lambda: step along the gradient of consistency")
     unguided_steps: Natural = Field(description="last denoising steps that the guide leaves alone")
     actions_per_plan: Count = Field(description="actions executed before the plan is remade")
+    candidates: Count = Field(description="plans per decision, of which the best by the guide's models is executed")
+    warm_start: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        description="share of the denoising steps skipped by starting from the last plan; 0 starts from noise"
+    )
+    online_context: bool = Field(description="add the agent's own transitions to a warm-start context")
 
 
 class Evaluation(Section):
