@@ -193,7 +193,9 @@ def test_rollout_errors_are_zero_for_models_that_are_right_and_grow_for_models_t
         for parameter in network.parameters():
             parameter.zero_()
     velocity = torch.tensor([0.1, -0.2, 0.3])
-    model.dynamics_model.network[-1].bias.copy_(velocity)  # type: ignore[union-attr]
+    last = model.dynamics_model.network[-1]
+    assert isinstance(last, torch.nn.Linear)
+    last.bias.copy_(velocity)
     time = np.arange(13, dtype=np.float32)[None, :, None]
     exact = Episodes(time * velocity.numpy(), np.zeros((1, 12, A), np.float32), np.zeros((1, 12), np.float32))
     errors = rollout_errors(model, TaskData.stack({"expert": {0: exact}}, [0]), generator)
