@@ -128,3 +128,20 @@ def test_travelled_coordinates_count_steps_and_hide_from_models() -> None:
     states = torch.tensor([[1.0, 50.0, 2.0]])
     assert normaliser.origin(states).tolist() == [[0.0, 50.0, 0.0]]
     assert float(normaliser.local(normaliser.state(states))[0, 1]) == 0.0
+
+
+def test_consecutive_contexts_are_one_stretch_that_may_lie_anywhere() -> None:
+    data = make_data(tasks=1, episodes=1)
+    contexts, mask = draw_contexts(
+        data, torch.zeros(200, dtype=torch.long), 6, torch.Generator().manual_seed(0), window="consecutive"
+    )
+    assert torch.equal(contexts[:, :-1, S + A + 1 :], contexts[:, 1:, :S]), "each starts where the last one ended"
+    starts = (contexts[:, :1] == data.transitions[0, 0]).all(-1).int().argmax(dim=1)
+    assert set(starts.tolist()) == set(range(12 - 6 + 1))
+    assert set(mask.sum(dim=1).tolist()) == set(range(1, 7))
+
+
+def test_parameters_stay_with_their_task() -> None:
+    data = make_data()
+    assert data.parameters.tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert all(torch.equal(part.parameters, data.parameters) for part in data.split_episodes(0.2))

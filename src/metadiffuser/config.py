@@ -17,7 +17,8 @@ from metadiffuser.errors import InputError, nearest
 
 FamilyName = Literal["point_robot", "cheetah_vel", "cheetah_dir", "ant_dir", "hopper_param", "walker_param"]
 Quality = Literal["expert", "medium", "random", "mixed"]
-Representation = Literal["generalised"]
+Representation = Literal["generalised", "focal", "corro", "true_task"]
+Window = Literal["scattered", "consecutive"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task"]
 
@@ -90,7 +91,12 @@ class Context(Section):
     threads: Threads = Field(description="CPU threads of one job")
     qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="data trained on")
     latent_size: Count = Field(description="Z, the size of the task representation")
+    latent: Literal["deterministic", "variational"] = Field(
+        description="whether the generalised encoder gives z, or a normal distribution that z is drawn from in training"
+    )
+    kl_weight: Scale = Field(description="weight of KL(q(z | c) || N(0, 1)) per entry of a variational z")
     context_length: Count = Field(description="K, the most transitions in a context")
+    window: Window = Field(description="a context is transitions from anywhere in an episode, or one stretch of it")
     encoder_width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = Field(
         description="features of a transition in the encoder"
     )

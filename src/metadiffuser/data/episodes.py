@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,13 @@ class Episodes:
         observations: (E, T + 1, S).
         actions: (E, T, A), in [-1, 1].
         rewards: (E, T).
+        parameters: what distinguishes the task (F,), as ``Task.vector``; empty where nobody asks.
     """
 
     observations: Floats
     actions: Floats
     rewards: Floats
+    parameters: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         episodes, steps = self.rewards.shape
@@ -51,11 +53,12 @@ class Episodes:
 
     @classmethod
     def join(cls, parts: Sequence[Episodes]) -> Episodes:
-        """Return the episodes of all ``parts`` as one batch."""
+        """Return the episodes of all ``parts``, which are of one task, as one batch."""
         return cls(
             np.concatenate([part.observations for part in parts]),
             np.concatenate([part.actions for part in parts]),
             np.concatenate([part.rewards for part in parts]),
+            parts[0].parameters,
         )
 
 
@@ -70,3 +73,8 @@ def transition_rows(observations: Floats, actions: Floats, rewards: Floats, succ
     """
     parts = [observations, actions, rewards[..., None], successors]
     return np.concatenate(parts, axis=-1, dtype=np.float32)
+
+
+def row_sizes(observation_size: int, action_size: int) -> list[int]:
+    """Return the widths of s, a, r and s' in a transition's row, by which ``Tensor.split`` takes it apart."""
+    return [observation_size, action_size, 1, observation_size]

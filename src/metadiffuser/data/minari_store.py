@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +153,18 @@ def read_family(root: Path, tasks: Sequence[Task], qualities: Sequence[str]) -> 
     """Read the datasets of ``tasks`` from a family's folder.
 
     Returns:
-        {quality: {task index: episodes}}.
+        {quality: {task index: episodes}}, which hold their task's parameters.
 
     Raises:
         InputError: a file is missing or damaged; the message names it.
     """
     family = family_of(root)
     return {
-        quality: {task.index: read_dataset(root, family, task.index, quality) for task in tasks}
+        quality: {
+            task.index: replace(
+                read_dataset(root, family, task.index, quality), parameters=task.vector.astype(np.float32)
+            )
+            for task in tasks
+        }
         for quality in qualities
     }

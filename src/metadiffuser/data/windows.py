@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metadiffuser.config import Window
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.errors import InputError
 
@@ -21,12 +22,14 @@ class TaskData:
         actions: (N, E, T, A).
         rewards: (N, E, T).
         transitions: (N, E, T, 2S + A + 1), rows in the context layout (s, a, r, s').
+        parameters: what distinguishes each task (N, F), for those who may know it.
     """
 
     observations: Tensor
     actions: Tensor
     rewards: Tensor
     transitions: Tensor
+    parameters: Tensor
 
     @classmethod
     def stack(cls, episodes: Mapping[str, Mapping[int, Episodes]], tasks: Sequence[int]) -> TaskData:
@@ -49,6 +52,7 @@ class TaskData:
             by_position(joined.actions),
             by_position(joined.rewards),
             by_position(joined.transitions()),
+            torch.stack([torch.from_numpy(several[0].parameters) for several in parts]),
         )
 
     def split_episodes(self, share: float) -> tuple[TaskData, TaskData]:
@@ -58,7 +62,8 @@ class TaskData:
         held[:: max(1, round(1 / share))] = True
         kept = ~held if episodes > 1 else held
         parts = (self.observations, self.actions, self.rewards, self.transitions)
-        return TaskData(*(part[:, kept] for part in parts)), TaskData(*(part[:, held] for part in parts))
+        first, second = ([part[:, chosen] for part in parts] for chosen in (kept, held))
+        return TaskData(*first, self.parameters), TaskData(*second, self.parameters)
 
     def __repr__(self) -> str:
         tasks, episodes, steps, _ = self.actions.shape
@@ -66,7 +71,12 @@ class TaskData:
 
 
 def draw_contexts(
-    data: TaskData, tasks: Tensor, length: int, generator: torch.Generator, full: bool = False
+    data: TaskData,
+    tasks: Tensor,
+    length: int,
+    generator: torch.Generator,
+    full: bool = False,
+    window: Window = "scattered",
 ) -> tuple[Tensor, Tensor]:
     """Draw one context a row: transitions of one random episode of the row's task.
 
@@ -77,6 +87,7 @@ def draw_contexts(
         generator: source of randomness.
         full: use all K transitions; otherwise their number is uniform in 1..K, so that the encoder
             learns to do with little.
+        window: transitions from anywhere in the episode, or one stretch of it.
 
     Returns:
         Contexts (B, K, 2S + A + 1) and their mask (B, K), True where a transition counts.
@@ -84,7 +95,10 @@ def draw_contexts(
     episodes, steps = data.rewards.shape[1:]
     size, length = len(tasks), min(length, steps)
     episode = torch.randint(episodes, (size, 1), generator=generator)
-    order = torch.rand(size, steps, generator=generator).argsort(dim=1)[:, :length]
+    if window == "consecutive":
+        order = torch.randint(steps - length + 1, (size, 1), generator=generator) + torch.arange(length)
+    else:
+        order = torch.rand(size, steps, generator=generator).argsort(dim=1)[:, :length]
     contexts = data.transitions[tasks[:, None], episode, order]
     if full:
         return contexts, torch.ones(size, length, dtype=torch.bool)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from metadiffuser.config import Evaluation, Planning
+from metadiffuser.config import Evaluation, Planning, Window
 from metadiffuser.data.windows import TaskData, draw_contexts
 from metadiffuser.planning.agent import Instructions
 
@@ -54,6 +54,7 @@ def instruct(
     planning: Planning,
     context_length: int,
     generator: torch.Generator,
+    window: Window = "scattered",
 ) -> Instructions:
     """Return what the episodes of one cell are played with.
 
@@ -64,16 +65,18 @@ def instruct(
         planning: the guide's scales.
         context_length: K.
         generator: draws the warm-start episode and its transitions.
+        window: how they are drawn.
     """
     size = len(positions)
     some = next(iter(warm_start.values()))
     contexts = torch.zeros(size, context_length, some.transitions.shape[-1])
     mask = torch.zeros(size, context_length, dtype=torch.bool)
+    tasks = torch.tensor(positions)
     if cell.context not in ("none", "zero_shot"):
         count = some.rewards.shape[0]
         sources = [warm_start_source(cell.context, position, count) for position in positions]
         tasks = torch.tensor([task for _, task in sources])
-        drawn, _ = draw_contexts(warm_start[sources[0][0]], tasks, context_length, generator, full=True)
+        drawn, _ = draw_contexts(warm_start[sources[0][0]], tasks, context_length, generator, True, window)
         contexts[:, : drawn.shape[1]] = drawn
         mask[:, : drawn.shape[1]] = True
     follow = planning.return_scale if cell.guide in ("return", "dual") else 0.0
@@ -84,6 +87,7 @@ def instruct(
         torch.full((size,), cell.context == "zero_shot"),
         torch.full((size,), follow),
         torch.full((size,), agree),
+        some.parameters[tasks],
     )
 
 

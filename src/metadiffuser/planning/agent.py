@@ -25,6 +25,7 @@ class Instructions:
         online: whether z comes from the agent's own transitions so far (B,), as in zero-shot.
         return_scale: alpha (B,).
         dynamics_scale: alpha * lambda (B,).
+        parameters: the task's parameters (B, F), which only the representation ``true_task`` is shown.
     """
 
     contexts: Tensor
@@ -32,6 +33,7 @@ class Instructions:
     online: Tensor
     return_scale: Tensor
     dynamics_scale: Tensor
+    parameters: Tensor
 
     @classmethod
     def join(cls, parts: list[Instructions]) -> Instructions:
@@ -65,7 +67,7 @@ class PlanningAgent:
         self.known = told & ~instructions.online
         self._learning = instructions.online | (told & planner.config.online_context)
         with torch.inference_mode():
-            encoded = planner.context.encode(instructions.contexts, instructions.mask)
+            encoded = planner.context.encode(instructions.contexts, instructions.mask, instructions.parameters)
             self.latents = encoded * self.known[:, None]  # nothing known: the average training task
 
     def act(self, observations: Floats) -> Floats:
@@ -91,15 +93,17 @@ class PlanningAgent:
             self._gathered.append(transition_rows(observations, actions, rewards, successors))
 
     def _update_latents(self) -> None:
-        """Encode what the episodes have gathered: up to K transitions, spread over the episode.
+        """Encode what the episodes have gathered: up to K transitions, drawn as contexts in training are.
 
         Zero-shot episodes have nothing else; with ``online_context`` the others' are added to their warm-start's.
         """
         if not self._gathered:
             return
         told, learning = self.instructions, self._learning
-        length = min(len(self._gathered), self.planner.context.config.context_length)
-        chosen = np.linspace(0, len(self._gathered) - 1, length).round().astype(int)
+        config = self.planner.context.config
+        length = min(len(self._gathered), config.context_length)
+        first = len(self._gathered) - length if config.window == "consecutive" else 0
+        chosen = np.linspace(first, len(self._gathered) - 1, length).round().astype(int)
         rows = np.stack([self._gathered[index] for index in chosen], axis=1)
         contexts = torch.from_numpy(rows).to(self.latents.device)[learning]
         mask = torch.ones(contexts.shape[:2], dtype=torch.bool, device=contexts.device)
@@ -108,5 +112,5 @@ class PlanningAgent:
             contexts, mask = torch.cat([told.contexts[learning], contexts], 1), torch.cat([warm, mask], 1)
         with torch.inference_mode():
             self.latents = self.latents.clone()
-            self.latents[learning] = self.planner.context.encode(contexts, mask)
+            self.latents[learning] = self.planner.context.encode(contexts, mask, told.parameters[learning])
         self.known = self.known | learning

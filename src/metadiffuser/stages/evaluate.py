@@ -62,7 +62,15 @@ def run(run: Run) -> None:
     cells = make_cells(section)
     planned = [cell for cell in cells if cell.method != "random"]
     told = [
-        instruct(cell, warm_start, positions, planning, context.config.context_length, _generator(run, stream, cell))
+        instruct(
+            cell,
+            warm_start,
+            positions,
+            planning,
+            context.config.context_length,
+            _generator(run, stream, cell),
+            context.config.window,
+        )
         for cell in planned
     ]
     noise = torch_generator(run.root_seed, *stream, "noise")
