@@ -151,7 +151,9 @@ def test_a_batch_of_plans_equals_single_plans() -> None:
 def instructions(size: int, online: bool) -> Instructions:
     contexts = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
     mask = torch.full((size, 6), not online)
-    return Instructions(contexts, mask, torch.full((size,), online), *torch.zeros(2, size), torch.zeros(size, 1))
+    return Instructions(
+        contexts, mask, torch.full((size,), online), torch.zeros(size), torch.zeros(size), torch.zeros(size, 1)
+    )
 
 
 def test_blocks_share_their_noise() -> None:

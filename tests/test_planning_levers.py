@@ -211,7 +211,8 @@ def instructions(size: int, context: str) -> Instructions:
     contexts = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
     mask = torch.full((size, 6), context == "warm")
     online = torch.full((size,), context == "zero_shot")
-    return Instructions(contexts, mask, online, torch.zeros(size), torch.zeros(size))
+    scales = torch.zeros(2, size)
+    return Instructions(contexts, mask, online, scales[0], scales[1], torch.zeros(size, 1))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])

@@ -250,7 +250,8 @@ def test_the_agent_is_given_the_true_task_where_it_may_know_it() -> None:
         torch.zeros(2, 6, 2 * S + A + 1),
         torch.tensor([True, False])[:, None].expand(2, 6),
         torch.tensor([False, True]),
-        *torch.zeros(2, 2),
+        torch.zeros(2),
+        torch.zeros(2),
         torch.randn(2, Z, generator=torch.Generator().manual_seed(0)),
     )
     agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))
@@ -270,7 +271,8 @@ def test_a_consecutive_window_makes_zero_shot_look_at_the_latest_transitions() -
         torch.zeros(1, 6, 2 * S + A + 1),
         torch.zeros(1, 6, dtype=torch.bool),
         torch.ones(1, dtype=torch.bool),
-        *torch.zeros(2, 1),
+        torch.zeros(1),
+        torch.zeros(1),
         torch.zeros(1, 1),
     )
     agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))

@@ -62,8 +62,8 @@ class TaskData:
         held[:: max(1, round(1 / share))] = True
         kept = ~held if episodes > 1 else held
         parts = (self.observations, self.actions, self.rewards, self.transitions)
-        first, second = ([part[:, chosen] for part in parts] for chosen in (kept, held))
-        return TaskData(*first, self.parameters), TaskData(*second, self.parameters)
+        first, second = ([*(part[:, chosen] for part in parts), self.parameters] for chosen in (kept, held))
+        return TaskData(*first), TaskData(*second)
 
     def __repr__(self) -> str:
         tasks, episodes, steps, _ = self.actions.shape
