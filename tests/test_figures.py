@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colors, image
+from matplotlib.container import Container, ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
@@ -121,7 +123,7 @@ def test_the_sampler_study_has_a_line_a_sampler_over_its_steps(
     study = scores.read_sampler_study(metrics[0], metrics[1])
     figure = profiles.sampler_scores(study, Bootstrap(0.95, 50))
     for panel in figure.axes:
-        drawn = {container.get_label(): container.lines[0] for container in panel.containers}
+        drawn = {container.get_label(): bars_line(container) for container in panel.containers}
         assert list(drawn) == ["DDPM", "DDIM"]
         assert [value.tolist() for value in map(np.asarray, drawn["DDPM"].get_data())] == [
             [2, 10],
@@ -134,7 +136,7 @@ def test_the_sampler_study_has_a_line_a_sampler_over_its_steps(
         columns=["family", "sampler", "steps", "milliseconds"],
     )
     (panel,) = profiles.sampler_times(times).axes
-    assert np.asarray(panel.containers[0].lines[0].get_data()).tolist() == [[2, 5], [1, 3]]
+    assert np.asarray(bars_line(panel.containers[0]).get_data()).tolist() == [[2, 5], [1, 3]]
     assert panel.get_ylabel() == "milliseconds per decision"
 
 
@@ -233,6 +235,12 @@ def test_unknown_names_have_a_colour_of_their_own_every_time() -> None:
     assert style.colour("new_method", style.METHOD_COLOURS) == style.colour("new_method", style.METHOD_COLOURS)
     assert style.colour("metadiffuser", style.METHOD_COLOURS) == style.PLANNED
     assert style.ordered(["b", "dual", "a", "none"], style.GUIDE_NAMES) == ["none", "dual", "a", "b"]
+
+
+def bars_line(container: Container) -> Line2D:
+    """The line through the points of error bars."""
+    assert isinstance(container, ErrorbarContainer)
+    return container.lines[0]
 
 
 def titles(figure: Figure) -> list[str]:

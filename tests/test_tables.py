@@ -196,8 +196,9 @@ class TestValues:
 class TestRepresentations:
     def evidence(self) -> Evidence:
         """The fabricated results, and those of a second representation that scores 10 points less."""
-        files = [metrics_files(name) for name in (paths.PLANNER_METRICS, paths.DATASET_METRICS, paths.CONTEXT_METRICS)]
-        found = gather(*files, "generalised")
+        names = (paths.PLANNER_METRICS, paths.DATASET_METRICS, paths.CONTEXT_METRICS)
+        planner, dataset, context = map(metrics_files, names)
+        found = gather(planner, dataset, context, "generalised")
         weaker = found.scores.assign(representation="focal", normalised=found.scores["normalised"] - 10)
         probes = pd.concat([found.probes, found.probes.assign(representation="focal")])
         return replace(found, representations=pd.concat([found.scores, weaker]), probes=probes)

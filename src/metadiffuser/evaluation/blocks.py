@@ -208,9 +208,10 @@ def play_cells(planner: Planner, cells: Sequence[Cell], match: Match, label: str
     recording = play(agent, group, steps, label, observers)
     outcome = _outcome(recording)
     predicted, received = promises.means() or (outcome.predicted, outcome.received)
-    filmed = dict(zip(("positions", "plans", "made"), film.arrays(), strict=True)) if shown else {}
+    filmed: dict[str, np.ndarray] = {}
     if shown:
-        filmed["rewards"] = recording.rewards[list(shown)]
+        positions, plans, made = film.arrays()
+        filmed = {"positions": positions, "plans": plans, "made": made, "rewards": recording.rewards[list(shown)]}
     squares = errors.mean_squares()
     return Outcome(outcome.returns, squares, predicted, received, filmed, outcome.seconds, outcome.decisions)
 

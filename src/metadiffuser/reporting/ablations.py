@@ -136,11 +136,11 @@ def guide_significance(evidence: Evidence, bootstrap: Bootstrap, digits: int) ->
             if not guides.issuperset(pair):
                 continue
             cells = [Row(guide, "metadiffuser", guide, context) for guide in pair]
-            gains = paired(*(_of_cell(returns, row, family) for row in cells), "return", bootstrap, family, *pair)
-            found = [gains]
+            first, second = (_of_cell(returns, row, family) for row in cells)
+            found = [paired(first, second, "return", bootstrap, family, *pair)]
             for ahead in (1, 5, last):
-                parts = (_of_cell(errors[errors["ahead"] == ahead], row, family) for row in cells)
-                found.append(paired(*parts, "error", bootstrap, family, *pair, str(ahead)))
+                first, second = (_of_cell(errors[errors["ahead"] == ahead], row, family) for row in cells)
+                found.append(paired(first, second, "error", bootstrap, family, *pair, str(ahead)))
             names = [style.guide_name(guide) for guide in pair]
             rows.append((style.family_title(family), f"{names[0]} minus {names[1]}", *_significance_cells(found)))
         members = returns[(returns["family"] == family) & (returns["method"] == "metadiffuser")]

@@ -76,6 +76,7 @@ def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
     qualities = style.ordered(probes["quality"], QUALITIES)
     reach = sorted(errors["ahead"].unique())
     compared = bounds(evidence.scores)
+    guide, _ = reference_cell(evidence.scores)
     rows: list[tuple[Cell, ...]] = []
     for (family, representation), group in probes.groupby(["family", "representation"], sort=False):
         members = errors[(errors["family"] == family) & (errors["representation"] == representation)]
@@ -92,7 +93,8 @@ def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
         "What bounds the planner, on unseen tasks. Probe R²: share of the variance of the task's parameters that a "
         "linear probe reads from z, by the quality of the context. Reward and state error at n: RMSE of the models "
         "rolled out n steps from a state of the data with the data's actions, in normalised units. Score: of the "
-        "planner told the mean z of many contexts from all expert episodes of the task (oracle z), told by one "
+        f"planner ({style.guide_name(guide)} guide) told the mean z of many contexts from all expert episodes of the "
+        "task (oracle z), told by one "
         f"episode, and told of another task. {NORMALISED} Brackets: {bootstrap.confidence:.0%} stratified bootstrap "
         "interval."
     )
