@@ -20,7 +20,8 @@ Quality = Literal["expert", "medium", "random", "mixed"]
 Representation = Literal["generalised", "focal", "corro", "true_task"]
 Window = Literal["scattered", "consecutive"]
 Guide = Literal["none", "return", "dynamics", "dual"]
-ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task"]
+ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
+Sampler = Literal["ddpm", "ddim", "dpm_solver"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -130,9 +131,7 @@ class Diffusion(Section):
 class Planning(Section):
     """The guided planner (method section 3)."""
 
-    sampler: Literal["ddpm", "ddim", "dpm_solver"] = Field(
-        description="reverse process: ancestral, deterministic, or DPM-Solver++(2M)"
-    )
+    sampler: Sampler = Field(description="reverse process: ancestral, deterministic, or DPM-Solver++(2M)")
     sampling_steps: Annotated[int, Field(ge=1, le=1000)] = Field(description="denoising steps of a plan")
     guidance_weight: Scale = Field(description="omega of classifier-free guidance; 1 is plain conditioning")
     temperature: Scale = Field(description="scale of the sampling noise")
@@ -147,6 +146,13 @@ class Planning(Section):
     online_context: bool = Field(description="add the agent's own transitions to a warm-start context")
 
 
+class SamplerSetting(Section):
+    """One way to sample that the study compares."""
+
+    sampler: Sampler = Field(description="reverse process")
+    steps: Annotated[int, Field(ge=1, le=1000)] = Field(description="denoising steps of a plan; at most T are made")
+
+
 class Evaluation(Section):
     """Stage ``evaluate``: the protocol on unseen tasks (method section 4)."""
 
@@ -158,6 +164,11 @@ class Evaluation(Section):
     guides: Annotated[list[Guide], Field(min_length=1)] = Field(
         description="guide variants; the first is that of the warm-start comparison"
     )
+    samplers: list[SamplerSetting] = Field(
+        description="samplers and steps compared on training tasks, with the first guide and expert contexts"
+    )
+    study_tasks: Count = Field(description="training tasks that samplers are compared on: the first so many")
+    study_episodes: Count = Field(description="episodes per task and sampler of that comparison")
 
 
 class Rendering(Section):
@@ -298,8 +309,9 @@ def _sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> st
     if kind == "extra_forbidden":
         owner = model
         for part in location[:-1]:
-            annotation = owner.model_fields[part].annotation
-            owner = annotation if isinstance(annotation, type) else owner
+            if not part.isdigit():  # a place in a list
+                annotation = owner.model_fields[part].annotation
+                (owner,) = [kind for kind in get_args(annotation) or (annotation,) if isinstance(kind, type)]
         return f"unknown key '{key}'{nearest(location[-1], owner.model_fields)}"
     if kind == "missing":
         return f"key '{key}' is missing; the presets show every key"
