@@ -9,6 +9,7 @@ include: "workflow/rules/dataset.smk"
 include: "workflow/rules/context.smk"
 include: "workflow/rules/diffusion.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/baselines.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/records.smk"
 

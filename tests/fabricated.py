@@ -22,6 +22,7 @@ from metadiffuser.run import Run
 from metadiffuser.tracking import write_curve
 from tests.conftest import ROOT
 
+BASELINE_SHARES = {"expert": 0.7, "medium": 0.65, "random": 0.55, "zero_shot": 0.4, "wrong_task": -0.1}
 ANCHORS = {"point_robot": (-18.0, -3.0), "cheetah_vel": (-300.0, -50.0)}
 SHARES = {
     ("metadiffuser", "dual", "expert"): 0.9,
@@ -183,6 +184,22 @@ def task_errors(number: int, seed: int, names: list[str]) -> dict[str, dict[str,
     return {"1": near, "5": dict.fromkeys(names, 0.25), "15": dict.fromkeys(names, 0.5 + seed)}
 
 
+def baseline_metrics(family: str, method: str, seed: int) -> dict[str, Any]:
+    """Return BASELINE_METRICS with the cells of ``BASELINE_SHARES``."""
+    names = [str(record["index"]) for record in tasks(family) if record["split"] == "test"]
+    cells = [
+        {
+            "method": method,
+            "guide": "none",
+            "context": context,
+            "returns": {name: returns(family, share) for name in names},
+            "plan_error": None,
+        }
+        for context, share in BASELINE_SHARES.items()
+    ]
+    return {"family": family, "representation": "generalised", "seed": seed, "parameters": 1000, "cells": cells}
+
+
 def curve(last: float, first: float, *names: str) -> list[dict[str, float]]:
     """Return records that run from ``first`` to ``last``, exponentially levelling off."""
     steps = np.arange(0, 3000, 100)
@@ -215,6 +232,9 @@ def write_metrics(params: Params) -> None:
         for model in _models(params, family):
             write_json(Path(paths.CONTEXT_METRICS.format(**model)), context_metrics(family, model["seed"]))
             write_json(Path(paths.PLANNER_METRICS.format(**model)), planner_metrics(family, model["seed"]))
+            for method in params.baselines:
+                path = paths.BASELINE_METRICS.format(**model, method=method)
+                write_json(Path(path), baseline_metrics(family, method, model["seed"]))
 
 
 def write_curves(params: Params) -> None:

@@ -24,6 +24,7 @@ LAYERS = (
     {"behaviour", "context", "importing"},
     {"diffusion"},
     {"planning"},
+    {"baselines"},
     {"evaluation"},
     {"reporting"},
     {"viewing"},
@@ -32,7 +33,18 @@ LAYERS = (
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
-LIBRARY = {"envs", "data", "behaviour", "importing", "context", "diffusion", "planning", "evaluation", "reporting"}
+LIBRARY = {
+    "envs",
+    "data",
+    "behaviour",
+    "importing",
+    "context",
+    "diffusion",
+    "planning",
+    "baselines",
+    "evaluation",
+    "reporting",
+}
 PROJECT = {"dag", "paths", "receipts", "bridge", "presets", "run", "stages", "cli"}
 
 
@@ -74,6 +86,21 @@ def test_arrows_run_one_way(path: Path) -> None:
 def test_the_library_knows_no_parameter_file_and_no_path_of_the_project(path: Path) -> None:
     found = {part for part, name in imported(path) if part in PROJECT or (part, name) == ("config", "load")}
     assert found == set()
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "baselines").rglob("*.py")), ids=lambda path: path.name)
+def test_baselines_know_neither_the_planner_nor_each_other(path: Path) -> None:
+    modules = [
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    ]
+    guide = {"metadiffuser.planning.guide"} if path.stem == "cvae_planner" else set()
+    planner = {name for name in modules if name.startswith(("metadiffuser.planning", "metadiffuser.diffusion"))}
+    assert planner <= guide
+    rivals = {name for name in modules if name.startswith("metadiffuser.baselines.")}
+    assert all(name.startswith("metadiffuser.baselines.shared.") for name in rivals)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

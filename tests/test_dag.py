@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from metadiffuser import dag
-from metadiffuser.config import OVERRIDABLE, Params, Section, load
+from metadiffuser.config import OVERRIDABLE, BaselineName, Params, Section, load
 from metadiffuser.errors import InputError
 from tests.conftest import ROOT
 
@@ -60,22 +62,50 @@ def inert(path: Path) -> bool:
     return not [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.Expr)]
 
 
-@pytest.mark.parametrize("stage", dag.STAGES.values(), ids=lambda stage: stage.name)
-def test_a_stage_declares_the_code_that_it_imports(stage: dag.Stage) -> None:
-    declared = {Path(path) for path in dag.source_files((*dag.COMMON_CODE, *stage.code), PACKAGE)}
-    start = PACKAGE / "stages" / f"{stage.name}.py"
-    needed = {path for path in (start, *reached(start)) if not inert(path)}
+def entry_points() -> Iterator[tuple[str, tuple[str, ...], list[Path]]]:
+    """(name, declared code, files where imports begin) of every stage; of a stage with methods, for each of them."""
+    for stage in dag.STAGES.values():
+        start = PACKAGE / "stages" / f"{stage.name}.py"
+        methods = get_args(BaselineName) if "method" in stage.wildcards else ("",)
+        for method in methods:
+            files = [start, *([PACKAGE / "baselines" / f"{method}.py"] if method else [])]
+            code = tuple(entry.format(method=method) for entry in stage.code)
+            yield f"{stage.name}-{method}".rstrip("-"), code, files
+
+
+ENTRIES = [pytest.param(code, files, id=name) for name, code, files in entry_points()]
+
+
+@pytest.mark.parametrize(("code", "files"), ENTRIES)
+def test_a_stage_declares_the_code_that_it_imports(code: tuple[str, ...], files: list[Path]) -> None:
+    declared = {Path(path) for path in dag.source_files((*dag.COMMON_CODE, *code), PACKAGE)}
+    needed = {path for start in files for path in (start, *reached(start)) if not inert(path)}
     missing = sorted(str(path.relative_to(PACKAGE)) for path in needed - declared)
-    assert missing == [], f"add to the code of {stage.name} in dag.py, its rule and dvc.yaml"
+    assert missing == [], "add to the stage's code in dag.py, its rule and dvc.yaml"
 
 
 @pytest.mark.parametrize("stage", dag.STAGES.values(), ids=lambda stage: stage.name)
 def test_declared_code_exists_and_is_imported(stage: dag.Stage) -> None:
-    used = set(reached(PACKAGE / "stages" / f"{stage.name}.py")) | {PACKAGE / "stages" / f"{stage.name}.py"}
-    for entry in stage.code:
+    entries = [(code, files) for name, code, files in entry_points() if name.split("-")[0] == stage.name]
+    used = {path for _, files in entries for start in files for path in (start, *reached(start))}
+    for entry in {entry for code, _ in entries for entry in code}:
         path = PACKAGE / entry
         assert path.exists(), entry
         assert any(file == path or path in file.parents for file in used), f"{stage.name} imports nothing of {entry}"
+
+
+def test_a_job_of_one_baseline_is_told_and_runs_that_baseline_alone() -> None:
+    methods = get_args(BaselineName)
+    for job, other in product(dag.jobs(SMOKE), methods):
+        own = job.wildcards.get("method")
+        if own and own != other:
+            assert not [key for key in job.params if other in key.split(".")]
+            assert f"baselines/{other}.py" not in job.code
+        if own:
+            assert f"baselines/{own}.py" in job.code
+            family = job.wildcards["family"]
+            told = {f"baseline.{own}", f"overrides.{family}.baseline.{own}"}
+            assert told <= set(job.params) or job.stage.name == "evaluate_baseline"
 
 
 def attributes_read() -> set[str]:
@@ -92,21 +122,25 @@ def attributes_read() -> set[str]:
     return names
 
 
+def keys_of(model: type[Section]) -> Iterator[str]:
+    """Every key of a section and of those below it, but for the names of the methods, which name files."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from keys_of(field.annotation)
+        if model is Params or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            yield name
+
+
 def test_every_key_is_read_by_something() -> None:
-    read = attributes_read()
-    sections = {name: field.annotation for name, field in Params.model_fields.items()}
-    keys = set(sections) - {"overrides"}
-    for annotation in sections.values():
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            keys |= set(annotation.model_fields)
-    assert sorted(keys - read) == []
+    # A job is told its baseline's section by the name of its method.
+    assert sorted(set(keys_of(Params)) - {"overrides", "baseline"} - attributes_read()) == []
 
 
-def test_every_section_is_told_to_a_stage_with_its_overrides() -> None:
+def test_every_section_is_told_to_a_job_with_its_overrides() -> None:
     for name in OVERRIDABLE:
-        stages = [stage for stage in dag.STAGES.values() if name in stage.params and "family" in stage.wildcards]
-        assert stages, name
-        assert all(f"overrides.{{family}}.{name}" in stage.params for stage in stages)
+        told = [job for job in dag.jobs(SMOKE) if name in job.params and "family" in job.wildcards]
+        assert told, f"{name}: told to no job of the smoke preset"
+        assert all(f"overrides.{job.wildcards['family']}.{name}" in job.params for job in told)
 
 
 def test_producers_stand_before_consumers_and_every_output_has_one_maker() -> None:

@@ -35,13 +35,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
 
 
 def code_of(job: dag.Job) -> list[str]:
-    return [f"{dag.PACKAGE}/{entry}" for entry in (*dag.COMMON_CODE, *job.stage.code)]
+    return [f"{dag.PACKAGE}/{entry}" for entry in job.code]
 
 
 def against_snakemake(job: dag.Job, found: dict[str, Any], project: Stubbed, params: Params) -> Iterator[str]:
     """What a job of the Snakefile says otherwise than dag.py."""
     package = project.root / dag.PACKAGE
-    sources = dag.source_files((*dag.COMMON_CODE, *job.stage.code), package)
+    sources = dag.source_files(job.code, package)
     expected = {
         "command": job.command,
         "told": dict(job.params),
@@ -109,9 +109,13 @@ AFTER = {
         "train_context",
         "train_diffusion",
         "evaluate",
+        "train_baseline",
+        "evaluate_baseline",
         "render_rollouts",
         *FINAL,
     ),
+    "train_baseline": ("evaluate_baseline", *FINAL),
+    "evaluate_baseline": FINAL,
     "train_diffusion": ("evaluate", "render_rollouts", *FINAL),
     "evaluate": ("render_rollouts", *FINAL),
     "make_tables": FINAL,
@@ -180,12 +184,20 @@ def test_a_difference_is_found(copy: Stubbed, engine: str, edits: list[tuple[str
     ("file", "old", "new", "first"),
     [
         ("params.yaml", r"(?s)(\ndiffusion:.*?learning_rate: )\S+", r"\g<1>0.00077", "train_diffusion"),
-        ("params.yaml", r"(?s)(\nevaluation:.*?episodes: )\S+", r"\g<1>7", "evaluate"),
+        ("params.yaml", r"(?s)(\nevaluation:.*?episodes: )\S+", r"\g<1>7", "evaluate evaluate_baseline"),
+        ("params.yaml", r"(?s)(\nbaseline:.*? bc:.*?learning_rate: )\S+", r"\g<1>0.00077", "train_baseline"),
         ("params.yaml", r"(?s)(\nbehaviour:.*?steps: )\S+", r"\g<1>4800", "train_behaviour"),
         ("params.yaml", "title: ", "title: Again, ", "make_tables"),
         ("src/metadiffuser/planning/planner.py", '"""', '"""Edited. ', "evaluate"),
     ],
-    ids=["diffusion.learning_rate", "evaluation.episodes", "behaviour.steps", "report.title", "planner.py"],
+    ids=[
+        "diffusion.learning_rate",
+        "evaluation.episodes",
+        "baseline.bc.learning_rate",
+        "behaviour.steps",
+        "report.title",
+        "planner.py",
+    ],
 )
 def test_an_edit_makes_the_same_jobs_stale(recorded: Stubbed, file: str, old: str, new: str, first: str) -> None:
     path = recorded.root / file
@@ -199,7 +211,11 @@ def test_an_edit_makes_the_same_jobs_stale(recorded: Stubbed, file: str, old: st
         path.write_bytes(whole)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert in_snakemake == in_dvc
-    assert {name.split("@")[0] for name in in_dvc} == {first, *AFTER[first]}
+    expected = {stage for name in first.split() for stage in (name, *AFTER[name])}
+    assert {name.split("@")[0] for name in in_dvc} == expected
+    if first == "train_baseline":
+        methods = {name.split("-")[-2] for name in in_dvc if name.startswith(("train_baseline", "evaluate_baseline"))}
+        assert methods == {"bc"}
 
 
 def test_the_order_of_keys_and_a_touched_source_change_nothing(recorded: Stubbed) -> None:

@@ -18,9 +18,9 @@ from metadiffuser.evaluation.cells import (
     instruct,
     make_cells,
     uniform_actions,
-    warm_start_source,
 )
 from metadiffuser.evaluation.rollout import Floats, Group, play
+from metadiffuser.evaluation.warm_start import warm_start_source
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.seeding import numpy_generator
 from tests.models import PLANNING, A, S, make_data, make_planner

@@ -147,10 +147,10 @@ def test_links_resolve(page: Path) -> None:
     assert broken == []
 
 
-def test_names_beside_the_equations_exist() -> None:
-    page = ROOT / "docs/methods/metadiffuser.md"
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=lambda page: page.stem)
+def test_names_beside_the_equations_exist(page: Path) -> None:
     rows = re.findall(r"^\| .* \| \[.*\]\((.*\.py)\) \| (.*) \|$", page.read_text(encoding="utf-8"), re.M)
-    assert len(rows) >= 10
+    assert len(rows) >= 5
     missing = [
         f"{path}: {name}"
         for path, names in rows

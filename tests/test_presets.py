@@ -59,7 +59,7 @@ def test_an_edit_and_a_lost_file_count_with_what_follows(project: Path) -> None:
     head, tail = text.split("\nevaluation:\n")
     (project / "params.yaml").write_text(head + "\nevaluation:\n" + tail.replace("episodes:", "episodes: 3 #", 1))
     stages = {name.split("@")[0] for name in presets.stale(load("params.yaml"))}
-    assert stages == {"evaluate", "render_rollouts", "make_tables", "make_figures", "make_report"}
+    assert stages == {"evaluate", "evaluate_baseline", "render_rollouts", "make_tables", "make_figures", "make_report"}
     (project / "params.yaml").write_text(text)
     Path("results/quick/figures").unlink()
     assert presets.stale(load("params.yaml")) == ["make_figures@quick", "make_report@quick"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ import pytest
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
+from metadiffuser.config import BaselineName
 from metadiffuser.envs import FAMILIES
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
@@ -81,6 +82,8 @@ class TestValues:
             ("MetaDiffuser, another task's context", -0.2),
             ("Unconditional diffusion planner", 0.3),
             ("Unconditional diffusion planner (return guide)", 0.35),
+            ("Behaviour cloning with z", 0.7),
+            ("FOCAL", 0.7),
             ("Random planner", 0.0),
             ("Behaviour expert (oracle)", 1.0),
         ],
@@ -96,7 +99,7 @@ class TestValues:
         assert float(values[f"{title} return high"]) - float(values[f"{title} return"]) < 1.0
 
     def test_table_1_has_one_row_a_method(self) -> None:
-        assert len(rows_of("table1_few_shot")) == 6
+        assert len(rows_of("table1_few_shot")) == 6 + len(get_args(BaselineName))
 
     def test_table_2_has_a_row_a_context_under_the_same_guide(self) -> None:
         rows = rows_of("table2_warm_start")
@@ -198,7 +201,7 @@ class TestRepresentations:
         """The fabricated results, and those of a second representation that scores 10 points less."""
         names = (paths.PLANNER_METRICS, paths.DATASET_METRICS, paths.CONTEXT_METRICS)
         planner, dataset, context = map(metrics_files, names)
-        found = gather(planner, dataset, context, "generalised")
+        found = gather(planner, [], dataset, context, "generalised")
         weaker = found.scores.assign(representation="focal", normalised=found.scores["normalised"] - 10)
         probes = pd.concat([found.probes, found.probes.assign(representation="focal")])
         return replace(found, representations=pd.concat([found.scores, weaker]), probes=probes)

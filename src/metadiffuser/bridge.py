@@ -143,7 +143,7 @@ def _told(job: dag.Job) -> list[str]:
 
 def _recorded(job: dag.Job, commands: Mapping[str, str]) -> bool:
     """Tell whether Snakemake's record is of the files on disk, and of the job as it stands."""
-    code = dag.source_files((*dag.COMMON_CODE, *job.stage.code))
+    code = dag.source_files(job.code)
     inputs = sorted((*code, *job.inputs))
     made = max(_time_file(path).stat().st_mtime for path in inputs)
     for output in job.outputs:

@@ -7,8 +7,9 @@ the key. Sections may be overridden family by family under ``overrides``; ``Para
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,6 +23,7 @@ Window = Literal["scattered", "consecutive"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
+BaselineName = Literal["bc", "focal", "corro"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -171,6 +173,53 @@ class Evaluation(Section):
     study_episodes: Count = Field(description="episodes per task and sampler of that comparison")
 
 
+class Method(Section):
+    """What every baseline is told; each has a section of its own below ``baseline`` that adds to this."""
+
+    threads: Threads = Field(description="CPU threads of a training job")
+    qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="data trained on")
+    steps: Count = Field(description="gradient steps")
+    batch_size: Count = Field(description="samples in one step")
+    learning_rate: Rate = Field(description="Adam's peak step size, cosine decay")
+
+
+class BehaviourCloning(Method):
+    """Method ``bc``: a policy of state and z, cloned."""
+
+    hidden: Widths = Field(description="hidden layer widths of the policy")
+
+
+class ActorCriticMethod(Method):
+    """An encoder of its own, then a behaviour-regularised actor-critic of state and z."""
+
+    encoder_steps: Count = Field(description="gradient steps of the encoder, before those of the actor-critic")
+    task_batch: Count = Field(description="tasks in one step of the encoder")
+    latent_size: Count = Field(description="Z of the method's own encoder")
+    encoder_width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = Field(
+        description="features of a transition in the encoder"
+    )
+    hidden: Widths = Field(description="hidden layer widths of actor and critics")
+    discount: Fraction = Field(description="gamma")
+    target_rate: Rate = Field(description="tau: Polyak averaging rate of the target critics")
+    regularisation: Scale = Field(description="alpha: weight of KL(pi || b), in normalised rewards")
+
+
+class Focal(ActorCriticMethod):
+    """Method ``focal``: an encoder trained by distances of contexts."""
+
+
+class Corro(ActorCriticMethod):
+    """Method ``corro``: an encoder trained by contrast with relabelled data."""
+
+
+class Baseline(Section):
+    """Stage ``train_baseline``: one section a method; a job is told its own method's alone."""
+
+    bc: BehaviourCloning
+    focal: Focal
+    corro: Corro
+
+
 class Rendering(Section):
     """Stage ``render_rollouts``: videos and film strips."""
 
@@ -199,6 +248,7 @@ OVERRIDABLE: dict[str, type[Section]] = {
     "planning": Planning,
     "evaluation": Evaluation,
     "rendering": Rendering,
+    **{f"baseline.{name}": cast(type[Section], field.annotation) for name, field in Baseline.model_fields.items()},
 }
 
 
@@ -214,6 +264,9 @@ class Params(Section):
     representations: Annotated[list[Representation], Field(min_length=1)] = Field(
         description="task representations; the first is MetaDiffuser's"
     )
+    baselines: Annotated[list[BaselineName], Field(min_length=1)] = Field(
+        description="methods that MetaDiffuser is compared with"
+    )
     seeds: Annotated[list[Natural], Field(min_length=1, max_length=100)] = Field(description="training seeds")
     shards: Annotated[list[Natural], Field(min_length=1, max_length=1000)] = Field(
         description="jobs that a family's tasks are divided into for behaviour training: 0, 1, ..."
@@ -225,6 +278,7 @@ class Params(Section):
     diffusion: Diffusion
     planning: Planning
     evaluation: Evaluation
+    baseline: Baseline
     rendering: Rendering
     report: Report
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(
@@ -233,7 +287,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for key in ("families", "representations", "seeds"):
+        for key in ("families", "representations", "baselines", "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key}: the list {values} names something twice; remove the repetition")
@@ -252,21 +306,29 @@ class Params(Section):
         for family in self.families:
             if family not in self.overrides:
                 raise ValueError(f"overrides.{family}: missing; give an empty section to each of {list(OVERRIDABLE)}")
-        for key, sections in self.overrides.items():
+        for key, given in self.overrides.items():
+            methods = given.get("baseline", {})
+            sections = {name: value for name, value in given.items() if name != "baseline"}
+            sections |= {f"baseline.{name}": value for name, value in methods.items()}
             for name in sections:
                 if name not in OVERRIDABLE:
                     raise ValueError(f"overrides.{key}.{name}: unknown section{nearest(name, OVERRIDABLE)}")
             for name in OVERRIDABLE:
                 if name not in sections:
-                    raise ValueError(f"overrides.{key}.{name}: missing; write '{name}: {{}}' for no override")
+                    leaf = name.rpartition(".")[2]
+                    raise ValueError(f"overrides.{key}.{name}: missing; write '{leaf}: {{}}' for no override")
+                if not isinstance(sections[name], dict):
+                    raise ValueError(f"overrides.{key}.{name}: expected a mapping of keys to values")
                 self.section(name, key)
 
     def section(self, name: str, family: str | None = None) -> Any:
-        """Return section ``name`` with the overrides of ``family`` merged in."""
-        section: Section = getattr(self, name)
+        """Return section ``name``, such as ``baseline.bc``, with the overrides of ``family`` merged in."""
+        section: Section = attrgetter(name)(self)
         if family is None or name not in OVERRIDABLE:
             return section
-        override = self.overrides[family][name]
+        override: Any = self.overrides[family]
+        for part in name.split("."):
+            override = override[part]
         try:
             return type(section).model_validate({**section.model_dump(), **override})
         except ValidationError as error:

@@ -34,6 +34,9 @@ class Stage:
         outputs: path templates; the timing record is implied unless ``timed`` is false.
         code: files and folders below the package that the stage runs.
         timed: whether the job writes a timing record.
+        first: wildcards of which the inputs have the first value in params.yaml, and not all.
+
+    Parameters and code may hold wildcards, too: a job of one baseline is told and runs that baseline's alone.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Stage:
     outputs: tuple[str, ...]
     code: tuple[str, ...]
     timed: bool = True
+    first: tuple[str, ...] = ()
 
 
 def _sections(*names: str) -> tuple[str, ...]:
@@ -50,6 +54,18 @@ def _sections(*names: str) -> tuple[str, ...]:
 
 
 _MODEL = ("family", "representation", "seed")
+_BASELINE = ("family", "method", "seed")
+_BASELINE_CODE = (  # a method's file holds its training and its acting
+    "baselines/__init__.py",
+    "baselines/shared",
+    "baselines/{method}.py",
+    "behaviour/networks.py",
+    "context",
+    "data",
+    "envs",
+    "checkpointing.py",
+    "training.py",
+)
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -148,18 +164,42 @@ STAGES: dict[str, Stage] = {
             code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", "envs"),
         ),
         Stage(
+            name="train_baseline",
+            wildcards=_BASELINE,
+            params=("seed", *_sections("baseline.{method}")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT),
+            outputs=(paths.BASELINE, paths.BASELINE_CURVE),
+            code=("stages/train_baseline.py", *_BASELINE_CODE, "tracking.py"),
+            first=("representation",),
+        ),
+        Stage(
+            name="evaluate_baseline",
+            wildcards=_BASELINE,
+            params=("seed", *_sections("evaluation")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
+            outputs=(paths.BASELINE_METRICS,),
+            code=(
+                "stages/evaluate_baseline.py",
+                *_BASELINE_CODE,
+                "evaluation/rollout.py",
+                "evaluation/warm_start.py",
+            ),
+            first=("representation",),
+        ),
+        Stage(
             name="render_rollouts",
             wildcards=("family",),
             params=("representations", "seeds", *_sections("rendering")),
             inputs=(paths.TASKS, paths.ROLLOUTS),
             outputs=(paths.VIDEOS,),
             code=("stages/render_rollouts.py", "viewing", "envs"),
+            first=("representation", "seed"),
         ),
         Stage(
             name="make_tables",
             wildcards=(),
             params=("families", "representations", "seeds", "report"),
-            inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS),
+            inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
             outputs=(paths.TABLES,),
             code=("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
         ),
@@ -171,6 +211,7 @@ STAGES: dict[str, Stage] = {
                 paths.DATASET_METRICS,
                 paths.CONTEXT_METRICS,
                 paths.PLANNER_METRICS,
+                paths.BASELINE_METRICS,
                 paths.BEHAVIOUR_CURVE,
                 paths.CONTEXT_CURVE,
                 paths.DIFFUSION_CURVE,
@@ -203,6 +244,8 @@ class Job:
         params: {dotted key: value} of what the job is told.
         inputs: paths of other jobs' outputs.
         outputs: paths that the job writes.
+        reads: ``wildcards`` and what the stage's inputs have of those that it leaves to the first value.
+        code: files and folders below the package that the job runs, the common ones included.
     """
 
     name: str
@@ -212,6 +255,8 @@ class Job:
     params: Mapping[str, Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    reads: Mapping[str, str]
+    code: tuple[str, ...]
 
 
 def domains(params: Params) -> dict[str, list[str]]:
@@ -220,6 +265,7 @@ def domains(params: Params) -> dict[str, list[str]]:
         "preset": [params.preset],
         "family": list(params.families),
         "representation": list(params.representations),
+        "method": list(params.baselines),
         "seed": [str(seed) for seed in params.seeds],
         "shard": [str(shard) for shard in params.shards],
     }
@@ -243,7 +289,7 @@ def source_files(entries: Iterable[str], package: Path = Path(PACKAGE)) -> list[
 def threads(job: Job, params: Params) -> int:
     """Return the CPU threads that ``job`` is given: its section's, the last declared if there are several."""
     family = job.wildcards.get("family")
-    sections = [params.section(key, family) for key in job.stage.params if family and key in OVERRIDABLE]
+    sections = [params.section(key, family) for key in job.params if family and key in OVERRIDABLE]
     return next((int(section.threads) for section in reversed(sections) if hasattr(section, "threads")), 1)
 
 
@@ -276,9 +322,8 @@ def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
     tree = params.model_dump()
     keys = [key.format(**bound) for key in stage.params]
     options = "".join(f" --{key} {value}" for key, value in wildcards.items())
-    shown = dict(bound)
-    if stage.name == "render_rollouts":
-        shown |= {"representation": params.representations[0], "seed": str(params.seeds[0])}
+    known = domains(params)
+    reads = bound | {name: known[name][0] for name in stage.first}
     outputs = [path for template in stage.outputs for path in expand(template, bound, params)]
     return Job(
         name=name,
@@ -286,8 +331,10 @@ def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
         wildcards=bound,
         command=f"metadiffuser {stage.name}{options}",
         params={key: lookup(tree, key) for key in keys},
-        inputs=tuple(path for template in stage.inputs for path in expand(template, shown, params)),
+        inputs=tuple(path for template in stage.inputs for path in expand(template, reads, params)),
         outputs=(*outputs, *([timing_path(name, params.preset)] if stage.timed else [])),
+        reads=reads,
+        code=(*COMMON_CODE, *(entry.format(**bound) for entry in stage.code)),
     )
 
 

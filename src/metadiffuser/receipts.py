@@ -53,7 +53,7 @@ def digest(*roots: Path) -> str:
 def fingerprint(job: dag.Job) -> str:
     """Return a hash of everything that decides a job's outputs: parameters, code and inputs."""
     package = Path(__file__).parent
-    code = digest(*(package / name for name in (*dag.COMMON_CODE, *job.stage.code)))
+    code = digest(*(package / name for name in job.code))
     inputs = digest(*(Path(path) for path in job.inputs))
     told = json.dumps(job.params, sort_keys=True)
     return hashlib.blake2b(f"{told}\n{code}\n{inputs}".encode(), digest_size=16).hexdigest()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ class Run:
         return int(self.value("seed"))
 
     def value(self, key: str) -> Any:
-        """Return a top-level parameter that the stage declares."""
-        if key not in self.job.stage.params:
+        """Return a parameter that the stage declares, by its dotted key."""
+        if key not in self.job.params:
             raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
-        return getattr(self._params, key)
+        return attrgetter(key)(self._params)
 
     def section(self, name: str) -> Any:
         """Return a section that the stage declares, with the family's overrides merged in."""
@@ -69,19 +70,19 @@ class Run:
         return self._params
 
     def wildcard(self, name: str) -> str:
-        """Return the value of one of the job's wildcards."""
-        return self.job.wildcards[name]
+        """Return the value of one of the job's wildcards, or of one that its inputs have the first value of."""
+        return self.job.reads[name]
 
     def path(self, template: str, **choice: str) -> Path:
         """Return the one path of ``template`` for this job; ``choice`` fills what the job leaves open."""
-        (path,) = dag.expand(template, {**self.job.wildcards, **choice}, self._params)
+        (path,) = dag.expand(template, {**self.job.reads, **choice}, self._params)
         self._declared(template)
         return Path(path)
 
     def all_paths(self, template: str) -> list[Path]:
         """Return every path of a template that the job leaves open."""
         self._declared(template)
-        return [Path(path) for path in dag.expand(template, self.job.wildcards, self._params)]
+        return [Path(path) for path in dag.expand(template, self.job.reads, self._params)]
 
     def _declared(self, template: str) -> None:
         stage = self.job.stage

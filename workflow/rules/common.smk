@@ -47,17 +47,27 @@ def code(*entries):
     return dag.source_files((*dag.COMMON_CODE, *entries))
 
 
+def code_of(*entries):
+    """Return the source files of code entries that hold wildcards, and the common ones."""
+    return lambda wildcards: code(*(entry.format(**wildcards) for entry in entries))
+
+
 def threads_of(section):
     """Return the threads of a section of params.yaml, with the family's overrides merged in."""
-    return lambda wildcards: PARAMS.section(section, wildcards.family).threads
+
+    def get(wildcards):
+        return PARAMS.section(section.format(**wildcards), wildcards.family).threads
+
+    return get
 
 
 def per_job(template):
-    """Return ``template`` for every family, representation and seed (``preset`` stays a wildcard)."""
+    """Return ``template`` for every family, representation, method and seed (``preset`` stays a wildcard)."""
     return expand(
         template,
         family=PARAMS.families,
         representation=PARAMS.representations,
+        method=PARAMS.baselines,
         seed=PARAMS.seeds,
         shard=PARAMS.shards,
         allow_missing=True,
@@ -73,5 +83,6 @@ wildcard_constraints:
     preset=PARAMS.preset,
     family="|".join(PARAMS.families),
     representation="|".join(PARAMS.representations),
+    method="|".join(PARAMS.baselines),
     seed="|".join(map(str, PARAMS.seeds)),
     shard="|".join(map(str, PARAMS.shards)),

@@ -5,6 +5,9 @@ CONTEXT_METRICS = (
 PLANNER_METRICS = (
     "results/{preset}/metrics/planner/{family}/{representation}/seed{seed}.json"
 )
+BASELINE_METRICS = (
+    "results/{preset}/metrics/baselines/{family}/{method}/seed{seed}.json"
+)
 
 
 rule make_tables:
@@ -13,6 +16,7 @@ rule make_tables:
         dataset=per_job(DATASET_METRICS),
         context=per_job(CONTEXT_METRICS),
         planner=per_job(PLANNER_METRICS),
+        baselines=per_job(BASELINE_METRICS),
     output:
         tables=report(
             directory("results/{preset}/tables"),
@@ -52,6 +56,7 @@ rule make_figures:
         dataset=per_job(DATASET_METRICS),
         context=per_job(CONTEXT_METRICS),
         planner=per_job(PLANNER_METRICS),
+        baselines=per_job(BASELINE_METRICS),
         behaviour_curves=per_job(
             "results/{preset}/training/behaviour/{family}/shard{shard}"
         ),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metadiffuser.config import Evaluation, Planning, Window
 from metadiffuser.data.windows import TaskData, draw_contexts
+from metadiffuser.evaluation.warm_start import warm_start_source
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 
 WITHOUT_CONTEXT = ("none", "zero_shot", "oracle")  # cells that start without transitions
@@ -40,16 +41,6 @@ def make_cells(config: Evaluation) -> list[Cell]:
     warm = [context for context in config.contexts if context not in WITHOUT_CONTEXT]
     guided = [Cell("unconditional", "return", context) for context in warm[:1]]
     return [*by_context, *by_guide, *guided, *references]
-
-
-def warm_start_source(context: str, position: int, count: int) -> tuple[str, int]:
-    """Return (quality, position of the task) that a context's transitions come from.
-
-    ``wrong_task`` takes expert data of the next unseen task.
-    """
-    if context == "wrong_task":
-        return "expert", (position + 1) % count
-    return context, position
 
 
 def instruct(

@@ -51,13 +51,19 @@ class Evidence:
     imported: Mapping[str, str]
 
 
-def gather(planner: Sequence[Path], dataset: Sequence[Path], context: Sequence[Path], representation: str) -> Evidence:
+def gather(
+    planner: Sequence[Path],
+    baselines: Sequence[Path],
+    dataset: Sequence[Path],
+    context: Sequence[Path],
+    representation: str,
+) -> Evidence:
     """Read what the tables are made of from the metrics files; ``representation`` is MetaDiffuser's own.
 
     Raises:
         InputError: a file is missing or damaged; the message names it.
     """
-    episodes = scores.read_scores(planner, dataset)
+    episodes = scores.read_scores([*planner, *baselines], dataset)
 
     def own(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[frame["representation"] == representation]

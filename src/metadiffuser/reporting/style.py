@@ -22,6 +22,9 @@ GRID = "#E4E7EB"
 
 METHOD_NAMES = {
     "metadiffuser": "MetaDiffuser",
+    "focal": "FOCAL",
+    "corro": "CORRO",
+    "bc": "Behaviour cloning with z",
     "unconditional": "Unconditional diffusion planner",
     "random": "Random planner",
     "expert": "Behaviour expert (oracle)",

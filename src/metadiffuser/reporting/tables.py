@@ -119,7 +119,8 @@ def comparisons(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
 def _cell_title(method: str, guide: str, context: str, own_guide: str, own_context: str) -> str:
     """Return a cell's name, saying only how it departs from MetaDiffuser's own."""
     if method != "metadiffuser":
-        return variant_title(method, guide)
+        told = f", context {style.context_name(context)}" if context not in (own_context, "none") else ""
+        return variant_title(method, guide) + told
     parts = [f"guide {style.guide_name(guide)}"] if guide != own_guide else []
     parts += [f"context {style.context_name(context)}"] if context != own_context else []
     return f"MetaDiffuser, {', '.join(parts)}"

@@ -18,7 +18,7 @@ CURVES = {"behaviour": paths.BEHAVIOUR_CURVE, "context": paths.CONTEXT_CURVE, "d
 def run(run: Run) -> None:
     """Draw all figures of a preset."""
     section = run.section("report")
-    planner = run.all_paths(paths.PLANNER_METRICS)
+    planner, baselines = run.all_paths(paths.PLANNER_METRICS), run.all_paths(paths.BASELINE_METRICS)
     own, seed = run.value("representations")[0], run.value("seeds")[0]
     curves: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for stage, template in CURVES.items():
@@ -27,7 +27,8 @@ def run(run: Run) -> None:
             if job.get("representation", own) == own:
                 curves.setdefault((stage, job["family"]), []).append(read_curve(folder))
     dataset = run.all_paths(paths.DATASET_METRICS)
-    episodes, study = scores.read_scores(planner, dataset), scores.read_sampler_study(planner, dataset)
+    episodes = scores.read_scores([*planner, *baselines], dataset)
+    study = scores.read_sampler_study(planner, dataset)
     embeddings, traces = scores.read_embeddings(run.all_paths(paths.CONTEXT_METRICS)), scores.read_traces(planner)
     drawings = all_figures(
         episodes[episodes["representation"] == own],

@@ -16,6 +16,7 @@ def run(run: Run) -> None:
     section = run.section("report")
     evidence = gather(
         run.all_paths(paths.PLANNER_METRICS),
+        run.all_paths(paths.BASELINE_METRICS),
         run.all_paths(paths.DATASET_METRICS),
         run.all_paths(paths.CONTEXT_METRICS),
         run.value("representations")[0],

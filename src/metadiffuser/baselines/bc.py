@@ -1,0 +1,107 @@
+"""Behaviour cloning with z: the expert's actions regressed on state and task representation, a floor for planners.
+
+What it lacks of MetaDiffuser is the plan: encoder, data and contexts are the same (docs/methods/bc.md).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
+from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.config import BehaviourCloning
+from metadiffuser.context.encoder import mlp
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.context.training import encode_tasks
+from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData, draw_transitions
+from metadiffuser.training import fit
+
+# ---- Config ----
+
+VALIDATION_TRANSITIONS = 1024
+
+
+# ---- Networks ----
+
+
+class Model(BaselineModel):
+    """pi(s, z): a perceptron whose output tanh keeps in [-1, 1].
+
+    Args:
+        sizes: of the family and the shared encoder.
+        config: section ``baseline.bc``.
+    """
+
+    Config = BehaviourCloning
+
+    def __init__(self, sizes: Sizes, config: BehaviourCloning):
+        super().__init__(sizes, config)
+        self.network = mlp([sizes.observation + sizes.latent, *config.hidden, sizes.action])
+
+    def forward(self, states: Tensor, latents: Tensor) -> Tensor:
+        """Return actions (B, A) for states (B, S), in the environment's units, and z (B, Z)."""
+        local = self.normaliser.local(self.normaliser.state(states))
+        return torch.tanh(self.network(torch.cat([local, latents], dim=-1)))
+
+
+# ---- Loss ----
+
+
+def cloning_loss(model: Model, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
+    """Return the mean squared error of actions (B, A) predicted from states (B, S) and z (B, Z)."""
+    return functional.mse_loss(model(states, latents), actions)
+
+
+# ---- Train ----
+
+
+def train(model: Model, training: Training) -> tuple[Model, Records]:
+    """Clone the episodes of ``qualities``; z is of contexts of another episode of the same task."""
+    config: BehaviourCloning = model.config
+    generator = training.generator
+    latents = encode_tasks(training.context, training.contexts(), LATENTS, generator, full=False)
+    fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+
+    def draw(part: TaskData, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        tasks = torch.randint(len(part.rewards), (count,), generator=generator)
+        rows = draw_transitions(part, tasks, 1, generator)[:, 0]
+        states, actions = rows[:, : model.sizes.observation], rows[:, model.sizes.observation :]
+        return states, actions[:, : model.sizes.action], draw_latents(latents, tasks, generator)
+
+    validation = draw(held_out, VALIDATION_TRANSITIONS)
+
+    def update() -> dict[str, Tensor]:
+        loss = cloning_loss(model, *draw(fitting, config.batch_size))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return {"loss": loss.detach()}
+
+    def validate() -> float:
+        return float(cloning_loss(model, *validation))
+
+    state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
+    return model, fit("train_baseline bc", config.steps, update, validate, optimiser, state, training.checkpoint)
+
+
+# ---- Adapt ----
+
+
+def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
+    """Encode the warm start with the shared encoder; nothing is drawn."""
+    length = context.config.context_length
+    return LatentAgent(lambda states, latents: act(model, states, latents), context.encode, told, length)
+
+
+# ---- Act ----
+
+
+def act(model: Model, states: Tensor, latents: Tensor) -> Tensor:
+    """Return the actions (B, A) executed in states (B, S) under z (B, Z): the prediction itself."""
+    actions: Tensor = model(states, latents)
+    return actions

@@ -1,0 +1,1 @@
+"""What several baselines share: the interface, conditioning on z, networks."""

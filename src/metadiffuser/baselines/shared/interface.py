@@ -1,0 +1,146 @@
+"""What a baseline is: a model that is one file, how it is trained, and how it becomes an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from metadiffuser import config as parameters
+from metadiffuser.artifacts import read_tensors, write_tensors
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.episodes import Episodes
+from metadiffuser.data.normaliser import Normaliser
+from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData
+from metadiffuser.errors import InputError
+
+Floats = NDArray[np.float32]
+Records = list[dict[str, float]]
+
+HELD_OUT = 0.1  # share of each task's episodes kept for the validation loss
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a family and its context encoder fix of a baseline's networks.
+
+    Attributes:
+        observation: S.
+        action: A.
+        latent: Z of the shared encoder.
+        episode: T, steps of an episode.
+    """
+
+    observation: int
+    action: int
+    latent: int
+    episode: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a baseline is trained on: episodes of the N training tasks, and the frozen encoder.
+
+    Attributes:
+        episodes: {quality: {task index: episodes}}; the qualities that the method's section names, and those that
+            contexts are drawn from.
+        tasks: the tasks' indices, in the order of ``TaskData``'s first axis.
+        context: the shared context model, for its normaliser and, in methods that take z, its encoder.
+        generator: source of randomness.
+        checkpoint: file to go on from if it exists, and to write now and then.
+    """
+
+    episodes: Mapping[str, Mapping[int, Episodes]]
+    tasks: Sequence[int]
+    context: ContextModel
+    generator: torch.Generator
+    checkpoint: Path
+
+    def pool(self, qualities: Sequence[str]) -> TaskData:
+        """Return the episodes of several qualities, those of a task one after the other."""
+        return TaskData.stack({quality: self.episodes[quality] for quality in qualities}, self.tasks)
+
+    def contexts(self) -> TaskData:
+        """Return the episodes that contexts are drawn from: those that the shared encoder was trained on."""
+        return self.pool(self.context.config.qualities)
+
+
+class BaselineModel(nn.Module):
+    """Base of every baseline's model: weights, normaliser and configuration as one module and one file.
+
+    A subclass names its section of the parameters as ``Config``, and takes what its constructor takes.
+
+    Args:
+        sizes: of the family and the shared encoder.
+        config: the method's section of the parameters.
+    """
+
+    Config: ClassVar[type[parameters.Method]]
+
+    def __init__(self, sizes: Sizes, config: Any):
+        super().__init__()
+        self.sizes = sizes
+        self.config = config
+        self.normaliser = Normaliser(sizes.observation)
+
+    def save(self, path: Path, header: dict[str, Any]) -> None:
+        """Write weights, normaliser and configuration as one safetensors file."""
+        own = {"sizes": list(astuple(self.sizes)), "config": self.config.model_dump()}
+        write_tensors(path, self.state_dict(), own | header)
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> tuple[Self, dict[str, Any]]:
+        """Read what ``save`` wrote. Raises ``InputError`` if the file is missing, damaged or something else."""
+        tensors, header = read_tensors(path, device)
+        try:
+            model = cls(Sizes(*header["sizes"]), cls.Config.model_validate(header["config"])).to(device)
+            model.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path}: not a checkpoint of {cls.__name__} ({reason}); run train_baseline again"
+            ) from None
+        return model.eval().requires_grad_(False), header
+
+
+class Agent(Protocol):
+    """B parallel episodes at play; what ``evaluation.rollout.play`` asks of an agent."""
+
+    def act(self, observations: Floats) -> Floats:
+        """Return actions (B, A), in [-1, 1], for observations (B, S)."""
+        ...
+
+    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
+        """Take note of one transition of each episode: (B, S), (B, A), (B,), (B, S)."""
+        ...
+
+
+class Method(Protocol):
+    """What the file of a method provides."""
+
+    @property
+    def Model(self) -> type[BaselineModel]:  # noqa: N802 - a class
+        """The model, initialised from torch's global generator, which the caller seeds."""
+        ...
+
+    def train(self, model: Any, training: Training) -> tuple[BaselineModel, Records]:
+        """Train in place; return the model that is evaluated, and the learning curve.
+
+        The model's normaliser is the shared one already.
+        """
+        ...
+
+    def adapt(self, model: Any, told: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
+        """Return the agent that plays ``len(told)`` episodes.
+
+        What it does in an episode depends on that episode's row alone: whatever is drawn from ``generator`` is drawn
+        once for all rows, so that one row plays alike alone and among others.
+        """
+        ...

@@ -1,0 +1,65 @@
+"""Conditioning on z: how methods with an encoder are told of the task, in training and at play."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metadiffuser.baselines.shared.interface import Floats
+from metadiffuser.data.episodes import transition_rows
+from metadiffuser.data.warm_start import WarmStart
+
+LATENTS = 256  # contexts encoded per training task, from which the z of a sample is drawn; as for the denoiser
+
+Encode = Callable[[Tensor, Tensor], Tensor]
+Policy = Callable[[Tensor, Tensor], Tensor]
+
+
+def draw_latents(latents: Tensor, tasks: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one of the M latents (N, M, Z) of each row's task; tasks (B,) -> (B, Z)."""
+    return latents[tasks, torch.randint(latents.shape[1], tasks.shape, generator=generator)]
+
+
+class LatentAgent:
+    """Acts by a policy of state and z, for B parallel episodes.
+
+    z comes from the warm start; in zero-shot episodes it is zero, the average training task, until there are
+    transitions of the episode itself to encode, as in the planner (docs/deviations.md, 17).
+
+    Args:
+        policy: observations (B, S), latents (B, Z) -> actions (B, A).
+        encode: contexts (B, K, 2S + A + 1), mask (B, K) -> z (B, Z), standardised.
+        told: what is known of each episode's task.
+        length: K, the most transitions in a context.
+    """
+
+    def __init__(self, policy: Policy, encode: Encode, told: WarmStart, length: int):
+        self._policy, self._encode, self._length = policy, encode, length
+        self._online = ~told.known
+        self._gathered: list[Floats] = []
+        with torch.inference_mode():
+            self.latents = encode(*told.contexts(length)) * told.known[:, None]
+
+    def act(self, observations: Floats) -> Floats:
+        """Return actions (B, A) for observations (B, S)."""
+        with torch.inference_mode():
+            self._update_latents()
+            states = torch.from_numpy(np.asarray(observations, np.float32))
+            return self._policy(states, self.latents).numpy()
+
+    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
+        """Remember one transition of each zero-shot episode."""
+        if bool(self._online.any()):
+            self._gathered.append(transition_rows(observations, actions, rewards, successors)[self._online.numpy()])
+
+    def _update_latents(self) -> None:
+        """Encode what the zero-shot episodes have gathered: up to K transitions, spread over the episode."""
+        if not self._gathered:
+            return
+        length = min(len(self._gathered), self._length)
+        chosen = np.linspace(0, len(self._gathered) - 1, length).round().astype(int)
+        contexts = torch.from_numpy(np.stack([self._gathered[index] for index in chosen], axis=1))
+        self.latents[self._online] = self._encode(contexts, torch.ones(contexts.shape[:2], dtype=torch.bool))

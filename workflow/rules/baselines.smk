@@ -1,0 +1,93 @@
+rule train_baseline:
+    input:
+        code=code_of(
+            "stages/train_baseline.py",
+            "baselines/__init__.py",
+            "baselines/shared",
+            "baselines/{method}.py",
+            "behaviour/networks.py",
+            "context",
+            "data",
+            "envs",
+            "checkpointing.py",
+            "training.py",
+            "tracking.py",
+        ),
+        tasks="artifacts/{preset}/tasks/{family}.json",
+        dataset="artifacts/{preset}/datasets/{family}",
+        context=expand(
+            "artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
+            representation=PARAMS.representations[0],
+            allow_missing=True,
+        ),
+    output:
+        model="artifacts/{preset}/baselines/{family}/{method}/seed{seed}.safetensors",
+        curve=directory(
+            "results/{preset}/training/baselines/{family}/{method}/seed{seed}"
+        ),
+        timing="results/{preset}/timings/train_baseline-{family}-{method}-{seed}.json",
+    log:
+        "logs/{preset}/train_baseline/{family}-{method}-{seed}.log",
+    benchmark:
+        "logs/{preset}/train_baseline/{family}-{method}-{seed}.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: threads_of("baseline.{method}")
+    resources:
+        runtime=480,
+        mem_mb=4000,
+        gpus=0,
+    params:
+        told=told("seed", "baseline.{method}", "overrides.{family}.baseline.{method}"),
+    message:
+        "{wildcards.family}: training the baseline {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "metadiffuser train_baseline --family {wildcards.family} --method {wildcards.method}"
+        " --seed {wildcards.seed} > {log} 2>&1"
+
+
+rule evaluate_baseline:
+    input:
+        code=code_of(
+            "stages/evaluate_baseline.py",
+            "baselines/__init__.py",
+            "baselines/shared",
+            "baselines/{method}.py",
+            "behaviour/networks.py",
+            "context",
+            "data",
+            "envs",
+            "checkpointing.py",
+            "training.py",
+            "evaluation/rollout.py",
+            "evaluation/warm_start.py",
+        ),
+        tasks="artifacts/{preset}/tasks/{family}.json",
+        dataset="artifacts/{preset}/datasets/{family}",
+        context=expand(
+            "artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
+            representation=PARAMS.representations[0],
+            allow_missing=True,
+        ),
+        model="artifacts/{preset}/baselines/{family}/{method}/seed{seed}.safetensors",
+    output:
+        metrics="results/{preset}/metrics/baselines/{family}/{method}/seed{seed}.json",
+        timing="results/{preset}/timings/evaluate_baseline-{family}-{method}-{seed}.json",
+    log:
+        "logs/{preset}/evaluate_baseline/{family}-{method}-{seed}.log",
+    benchmark:
+        "logs/{preset}/evaluate_baseline/{family}-{method}-{seed}.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: threads_of("evaluation")
+    resources:
+        runtime=240,
+        mem_mb=4000,
+        gpus=0,
+    params:
+        told=told("seed", "evaluation", "overrides.{family}.evaluation"),
+    message:
+        "{wildcards.family}: evaluating the baseline {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "metadiffuser evaluate_baseline --family {wildcards.family} --method {wildcards.method}"
+        " --seed {wildcards.seed} > {log} 2>&1"
