@@ -94,9 +94,8 @@ def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
         "linear probe reads from z, by the quality of the context. Reward and state error at n: RMSE of the models "
         "rolled out n steps from a state of the data with the data's actions, in normalised units. Score: of the "
         f"planner ({style.guide_name(guide)} guide) told the mean z of many contexts from all expert episodes of the "
-        "task (oracle z), told by one "
-        f"episode, and told of another task. {NORMALISED} Brackets: {bootstrap.confidence:.0%} stratified bootstrap "
-        "interval."
+        f"task (oracle z), told by one episode, and told of another task. {NORMALISED} Brackets: "
+        f"{bootstrap.confidence:.0%} stratified bootstrap interval."
     )
     columns = [Column("Family", words=True), Column("Representation", words=True)]
     columns += [Column(quality, "Probe R²", 2) for quality in qualities]
