@@ -84,14 +84,15 @@ def test_transitions_come_from_the_right_task() -> None:
 
 
 def test_segments_reach_the_last_step_and_mask_what_lies_beyond() -> None:
-    data = make_data(tasks=1, episodes=1, steps=12)
-    _, states, actions, mask = draw_segments(data, 8, 500, torch.Generator().manual_seed(0))
+    rows = torch.arange(3 * 2 * 13.0).view(3, 2, 13, 1)  # 12 steps, each row the number of itself
+    tasks, segments, mask = draw_segments(rows, 8, 500, torch.Generator().manual_seed(0))
     lengths = mask.sum(dim=1)
     assert (int(lengths.min()), int(lengths.max())) == (1, 8)
-    last = states[lengths == 1][0]
-    assert torch.equal(last[0], data.observations[0, 0, 11])
-    assert torch.equal(last[1:], data.observations[0, 0, 12].expand(7, -1))
-    assert bool((actions[~mask] == 0).all())
+    assert torch.equal(tasks, segments[:, 0, 0].long() // 26)
+    assert set(segments[:, 0, 0].long().tolist()) == {row for row in range(78) if row % 13 < 12}, "any step of any task"
+    last = segments[:, :1, 0] // 13 * 13 + 12
+    assert torch.equal(segments[..., 0], torch.minimum(segments[:, :1, 0] + torch.arange(8), last))
+    assert torch.equal(mask, segments[..., 0] < last)
 
 
 def test_held_out_episodes_are_not_trained_on() -> None:

@@ -115,22 +115,23 @@ def draw_transitions(data: TaskData, tasks: Tensor, count: int, generator: torch
     return data.transitions[tasks[:, None], episode, step]
 
 
-def draw_segments(
-    data: TaskData, horizon: int, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw trajectory segments that start anywhere in an episode, its last steps included.
+def draw_segments(rows: Tensor, horizon: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw trajectory segments that start anywhere in an episode, its last steps included, in one gather.
 
-    A segment that reaches past the end repeats the last state with zero actions; those places are
-    masked and do not count in the loss.
+    A segment that reaches past the end repeats the last row; those places are masked and do not count in the loss.
+
+    Args:
+        rows: one row (D,) a stored state, with the action taken there (N, E, T + 1, D).
+        horizon: H.
+        count: B.
+        generator: source of randomness.
 
     Returns:
-        Tasks (B,), states (B, H, S), actions (B, H, A), and the mask of real (state, action) pairs (B, H).
+        Tasks (B,), segments (B, H, D), and the mask of places inside the episode (B, H).
     """
-    tasks_count, episodes, steps, _ = data.actions.shape
-    task = torch.randint(tasks_count, (count, 1), generator=generator)
-    episode = torch.randint(episodes, (count, 1), generator=generator)
-    time = torch.randint(steps, (count, 1), generator=generator) + torch.arange(horizon)
-    mask = time < steps
-    states = data.observations[task, episode, time.clamp_max(steps)]
-    actions = data.actions[task, episode, time.clamp_max(steps - 1)] * mask[..., None]
-    return task[:, 0], states, actions, mask
+    tasks, episodes, stored, size = rows.shape
+    episode = torch.randint(tasks * episodes, (count, 1), generator=generator)
+    time = torch.randint(stored - 1, (count, 1), generator=generator) + torch.arange(horizon)
+    place = episode * stored + time.clamp_max(stored - 1)
+    segments = rows.view(-1, size).index_select(0, place.flatten()).view(count, horizon, size)
+    return episode[:, 0] // episodes, segments, time < stored - 1
