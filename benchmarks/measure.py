@@ -1,4 +1,4 @@
-"""What the benchmarks share: times, counted operations, and the rate of a plain matrix product to hold others against."""
+"""What the benchmarks share: times, counted operations, and a plain matrix product to hold rates against."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ def plain_unet(network: TemporalUNet, x: Tensor, condition: Tensor) -> Tensor:
         skips.append(hidden)
         if level < len(network.shrink):
             layer = network.shrink[level]
-            weight = layer.weight.unflatten(1, (2, -1)).transpose(1, 2)  # type: ignore[operator, union-attr]
+            weight = layer.weight.unflatten(1, (2, -1)).transpose(1, 2)  # type: ignore[operator]
             hidden = functional.conv1d(hidden, weight, layer.bias, stride=2)  # type: ignore[arg-type]
     hidden = plain_block(network.middle, hidden, next(parts), next(parts))
     for level, block in enumerate(network.up):
@@ -47,9 +49,9 @@ def plain_unet(network: TemporalUNet, x: Tensor, condition: Tensor) -> Tensor:
         hidden = plain_block(block, torch.cat([hidden, skips.pop()], dim=1), next(parts), next(parts))
         if level < len(network.grow):
             layer = network.grow[level]
-            weight = layer.weight.unflatten(0, (2, -1)).permute(2, 1, 0)  # type: ignore[operator, union-attr]
+            weight = layer.weight.unflatten(0, (2, -1)).permute(2, 1, 0)  # type: ignore[operator]
             hidden = functional.conv_transpose1d(hidden, weight, stride=2)
-            hidden = hidden + layer.bias.unflatten(0, (2, -1)).T.repeat(1, hidden.shape[2] // 2)  # type: ignore[operator, union-attr]
+            hidden = hidden + layer.bias.unflatten(0, (2, -1)).T.repeat(1, hidden.shape[2] // 2)  # type: ignore[operator]
     return conv1d(network.leave, hidden).transpose(1, 2) + network.offset
 
 
@@ -104,7 +106,7 @@ def test_segments_of_a_batch_do_not_see_each_other() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"width": 16}, {"multipliers": [1, 3]}, {"multipliers": [1, 2, 2]}])
-def test_width_and_multipliers_are_the_channels_of_the_levels(changes: dict[str, object]) -> None:
+def test_width_and_multipliers_are_the_channels_of_the_levels(changes: dict[str, Any]) -> None:
     model = make_diffusion(**changes)
     channels = [model.config.width * multiplier for multiplier in model.config.multipliers]
     assert [block.second.weight.shape[2] for block in model.network.down] == channels  # type: ignore[index, union-attr]

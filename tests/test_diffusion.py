@@ -180,7 +180,7 @@ def test_samples_of_a_trained_model_lie_where_the_data_do(tmp_path: Path, predic
     wanted = Request(states, torch.zeros(16, Z), torch.ones(16, dtype=torch.bool), zeros, zeros)
     plan = planner.plan(wanted, planner.draw_noise(16, torch.Generator().manual_seed(0)))
     expected = torch.arange(8)[:, None] * 0.25 * torch.tensor([1.0, -1.0, 0.5]) + states[:, None]
-    assert float((plan.states - expected).abs().mean()) < 0.2
+    assert float((plan.states - expected).abs().mean()) < 0.3
     assert float((states[:, None] - expected).abs().mean()) > 0.5, "standing still would not do"
 
 
@@ -203,7 +203,8 @@ def test_condition_dropout_divides_training_between_task_and_null(tmp_path: Path
     for dropout, null_moves, task_moves in ((0.0, False, True), (0.5, True, True), (1.0, True, False)):
         network = trained(tmp_path / str(dropout), condition_dropout=dropout)[0].network
         assert torch.equal(network.null, start.null) is not null_moves
-        assert torch.equal(network.embed_task[0].weight, start.embed_task[0].weight) is not task_moves
+        first, before = (net.get_parameter("embed_task.0.weight") for net in (network, start))
+        assert torch.equal(first, before) is not task_moves
 
 
 @pytest.mark.parametrize("horizon", [4, 12, 16])
