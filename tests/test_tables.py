@@ -87,7 +87,7 @@ class TestValues:
         assert float(values[f"{title} return high"]) - float(values[f"{title} return"]) < 1.0
 
     def test_table_1_has_one_row_a_method(self) -> None:
-        assert len(rows_of("table1_few_shot")) == 5
+        assert len(rows_of("table1_few_shot")) == 5 + len(PARAMS.baselines)
 
     def test_table_2_has_a_row_a_context_under_the_same_guide(self) -> None:
         rows = rows_of("table2_warm_start")
