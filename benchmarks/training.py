@@ -123,28 +123,32 @@ def synthetic(family: Family) -> TaskData:
     return TaskData(states, actions, rewards, rows)
 
 
-def denoiser(family: Family, config: Diffusion, data: TaskData, latents: Tensor) -> tuple[Update, DiffusionModel]:
-    """Return a training step of the project's denoiser, as ``train_diffusion`` takes it."""
+def denoiser(
+    family: Family, config: Diffusion, data: TaskData, latents: Tensor
+) -> tuple[Update, Callable[[], tuple[Tensor, ...]], DiffusionModel]:
+    """Return a training step of the project's denoiser, as ``train_diffusion`` takes it, and its drawing alone."""
     model = DiffusionModel(family.observation_size, family.action_size, latents.shape[-1], config)
     model.normaliser.fit(data.observations, data.rewards)
     optimiser = torch.optim.Adam(model.network.parameters(), lr=config.learning_rate, fused=True)
     average = MovingAverage(model, config.ema_decay)
     rows, generator, count = model.rows(data), torch.Generator().manual_seed(0), config.batch_size
 
-    def update() -> None:
+    def draw() -> tuple[Tensor, ...]:
         tasks, clean, mask = draw_segments(rows, config.horizon, count, generator)
         clean = model.relative(clean)
         chosen = latents[tasks, torch.randint(CONTEXTS, (count,), generator=generator)]
         known = torch.rand(count, generator=generator) >= config.condition_dropout
         steps = torch.randint(1, config.denoising_steps + 1, (count,), generator=generator)
-        noise = torch.randn(clean.shape, generator=generator)
-        loss = diffusion_loss(model, clean, mask, chosen, known, steps, noise)
+        return clean, mask, chosen, known, steps, torch.randn(clean.shape, generator=generator)
+
+    def update() -> None:
+        loss = diffusion_loss(model, *draw())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         average.update()
 
-    return update, model
+    return update, draw, model
 
 
 def textbook(
@@ -208,7 +212,7 @@ def compare(name: str, params: Params, repeats: int) -> None:
     family, config = get_family(name), params.section("diffusion", name)
     data, latent_size = synthetic(family), params.section("context", name).latent_size
     latents = torch.randn(TASKS, CONTEXTS, latent_size)
-    ours, model = denoiser(family, config, data, latents)
+    ours, drawing, model = denoiser(family, config, data, latents)
     count, size = config.batch_size, family.observation_size + family.action_size
     x, steps, known = torch.randn(count, config.horizon, size), torch.ones(count, dtype=torch.long), torch.ones(count)
     told = model.network.task_condition(latents[0, :count], known.bool()) + model.network.step_condition(steps)
@@ -216,7 +220,7 @@ def compare(name: str, params: Params, repeats: int) -> None:
     channels = equal_channels(family, config, latent_size, wanted)
     plain, network = textbook(family, config, data, latents, channels)
     print(f"{name}: batch {count}, horizon {config.horizon}, textbook of {channels} channels")
-    taken = alternate({"denoiser": ours, "textbook": plain}, repeats)
+    taken = alternate({"denoiser": ours, "textbook": plain, "drawing": drawing}, repeats)
     flops = {"denoiser": wanted, "textbook": operations(lambda: network(x, steps, latents[0, :count], known))}
     for label, module in (("denoiser", model.network), ("textbook", network)):
         parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -224,7 +228,8 @@ def compare(name: str, params: Params, repeats: int) -> None:
         counted = f"{flops[label] / count / 1e6:.2f} MFLOP a segment forward"
         print(f"  {label}: {rate:.0f} samples/s, {counted}, {parameters} parameters")
     ratio = statistics.median(slow / fast for fast, slow in zip(taken["denoiser"], taken["textbook"], strict=True))
-    print(f"  ratio {ratio:.2f}")
+    share = statistics.median(taken["drawing"]) / statistics.median(taken["denoiser"])
+    print(f"  ratio {ratio:.2f}; drawing takes {share:.1%} of the denoiser's step")
 
 
 def main() -> None:
