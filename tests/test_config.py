@@ -20,7 +20,7 @@ FIRST_OVERRIDE = "  point_robot:\n    tasks: {}"
         ("  horizon:", "  horizn:", "unknown key 'diffusion.horizn'; did you mean 'horizon'?"),
         ("\ndiffusion:", "\ndifusion:", "unknown key 'difusion'; did you mean 'diffusion'?"),
         ("seed: 0", "seed: 0\nseed: 1", "key 'seed' stands twice (line 3); remove one"),
-        ("  train: 3", "  train: 3\n  train: 4", "key 'train' stands twice (line 11); remove one"),
+        ("  train: 3", "  train: 3\n  train: 4", "key 'train' stands twice (line 12); remove one"),
         ("seed: 0", "seed: .nan", "'seed' is nan: "),
         ("  temperature:", "  temperature: .nan #", "'planning.temperature' is nan: input should be a finite number"),
         ("  temperature:", "  temperature: .inf #", "'planning.temperature' is inf: "),
@@ -57,7 +57,7 @@ FIRST_OVERRIDE = "  point_robot:\n    tasks: {}"
             "baseline: {bcc: {}",
             "overrides.point_robot.baseline.bcc: unknown section; did you mean",
         ),
-        ("baseline: {bc: {}", "baseline: {", "overrides.point_robot.baseline.bc: missing; write 'bc: {}'"),
+        ("baseline: {bc: {}, ", "baseline: {", "overrides.point_robot.baseline.bc: missing; write 'bc: {}'"),
         ("baseline: {bc: {}", "baseline: {bc: 3", "overrides.point_robot.baseline.bc: expected a mapping"),
         (
             "baseline: {bc: {}",

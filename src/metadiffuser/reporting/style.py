@@ -22,6 +22,8 @@ GRID = "#E4E7EB"
 METHOD_NAMES = {
     "metadiffuser": "MetaDiffuser",
     "bc": "Behaviour cloning with z",
+    "prompt_dt": "Prompt-DT",
+    "meta_dt": "Meta-DT",
     "unconditional": "Unconditional diffusion planner",
     "random": "Random planner",
     "expert": "Behaviour expert (oracle)",
