@@ -13,6 +13,7 @@ from metadiffuser.baselines import METHODS, get_method
 from metadiffuser.baselines.shared.interface import Agent, BaselineModel, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent, draw_latents
 from metadiffuser.config import Baseline, load
+from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_contexts
 from metadiffuser.errors import InputError
@@ -38,8 +39,15 @@ def build(method: str) -> BaselineModel:
 
 def prepare(folder: Path) -> Training:
     """Data of every quality, with a seeded generator."""
-    episodes = {name: make_data(seed=seed) for seed, name in enumerate(("expert", "medium", "random", "mixed"))}
-    return Training(episodes, make_context(), torch.Generator().manual_seed(0), folder / "training.safetensors")
+    names = ("expert", "medium", "random", "mixed")
+    episodes = {name: by_task(make_data(seed=seed)) for seed, name in enumerate(names)}
+    generator = torch.Generator().manual_seed(0)
+    return Training(episodes, list(range(4)), make_context(), generator, folder / "training.safetensors")
+
+
+def by_task(data: TaskData) -> dict[int, Episodes]:
+    parts = [part.numpy() for part in (data.observations, data.actions, data.rewards)]
+    return {task: Episodes(*(part[task] for part in parts)) for task in range(4)}
 
 
 def trained(method: str, folder: Path) -> BaselineModel:
@@ -203,5 +211,5 @@ def test_pooling_joins_episodes_task_by_task(tmp_path: Path) -> None:
     pooled = training.pool(["medium", "expert"])
     assert isinstance(pooled, TaskData)
     assert pooled.rewards.shape == (4, 10, T)
-    assert torch.equal(pooled.actions[:, :5], training.episodes["medium"].actions)
-    assert torch.equal(pooled.transitions[:, 5:], training.episodes["expert"].transitions)
+    assert torch.equal(pooled.actions[:, :5], make_data(seed=1).actions)
+    assert torch.equal(pooled.transitions[:, 5:], make_data(seed=0).transitions)

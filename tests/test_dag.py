@@ -123,7 +123,7 @@ def attributes_read() -> set[str]:
 
 
 def keys_of(model: type[Section]) -> Iterator[str]:
-    """Every key of a section and of those below it; the sections of the methods are named by files, and are left out."""
+    """Every key of a section and of those below it, but for the names of the methods, which name files."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from keys_of(field.annotation)

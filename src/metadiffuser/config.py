@@ -21,7 +21,7 @@ Quality = Literal["expert", "medium", "random", "mixed"]
 Representation = Literal["generalised"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task"]
-BaselineName = Literal["bc", "prompt_dt", "meta_dt"]
+BaselineName = Literal["bc", "focal", "corro", "prompt_dt", "meta_dt"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -161,6 +161,29 @@ class BehaviourCloning(Method):
     hidden: Widths = Field(description="hidden layer widths of the policy")
 
 
+class ActorCriticMethod(Method):
+    """An encoder of its own, then a behaviour-regularised actor-critic of state and z."""
+
+    encoder_steps: Count = Field(description="gradient steps of the encoder, before those of the actor-critic")
+    task_batch: Count = Field(description="tasks in one step of the encoder")
+    latent_size: Count = Field(description="Z of the method's own encoder")
+    encoder_width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = Field(
+        description="features of a transition in the encoder"
+    )
+    hidden: Widths = Field(description="hidden layer widths of actor and critics")
+    discount: Fraction = Field(description="gamma")
+    target_rate: Rate = Field(description="tau: Polyak averaging rate of the target critics")
+    regularisation: Scale = Field(description="alpha: weight of KL(pi || b), in normalised rewards")
+
+
+class Focal(ActorCriticMethod):
+    """Method ``focal``: an encoder trained by distances of contexts."""
+
+
+class Corro(ActorCriticMethod):
+    """Method ``corro``: an encoder trained by contrast with relabelled data."""
+
+
 class PromptedMethod(Method):
     """A decision transformer with a prompt."""
 
@@ -186,6 +209,8 @@ class Baseline(Section):
     """Stage ``train_baseline``: one section a method; a job is told its own method's alone."""
 
     bc: BehaviourCloning
+    focal: Focal
+    corro: Corro
     prompt_dt: PromptDT
     meta_dt: MetaDT
 

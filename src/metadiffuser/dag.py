@@ -59,6 +59,7 @@ _BASELINE_CODE = (  # a method's file holds its training and its acting
     "baselines/__init__.py",
     "baselines/shared",
     "baselines/{method}.py",
+    "behaviour/networks.py",
     "context",
     "data",
     "envs",

@@ -5,6 +5,7 @@ rule train_baseline:
             "baselines/__init__.py",
             "baselines/shared",
             "baselines/{method}.py",
+            "behaviour/networks.py",
             "context",
             "data",
             "envs",
@@ -37,9 +38,7 @@ rule train_baseline:
         mem_mb=4000,
         gpus=0,
     params:
-        told=told(
-            "seed", "baseline.{method}", "overrides.{family}.baseline.{method}"
-        ),
+        told=told("seed", "baseline.{method}", "overrides.{family}.baseline.{method}"),
     message:
         "{wildcards.family}: training the baseline {wildcards.method}, seed {wildcards.seed}"
     shell:
@@ -54,6 +53,7 @@ rule evaluate_baseline:
             "baselines/__init__.py",
             "baselines/shared",
             "baselines/{method}.py",
+            "behaviour/networks.py",
             "context",
             "data",
             "envs",

@@ -157,7 +157,7 @@ def train_world(model: Model, data: TaskData, training: Training) -> Records:
         return float(world_loss(world, validation))
 
     state = TrainingState({"world": world}, {"adam": optimiser}, {"data": generator})
-    checkpoint = training.checkpoint.with_name("world.safetensors")
+    checkpoint = training.checkpoint.with_stem(f"{training.checkpoint.stem}-world")
     records = fit(f"{LABEL}, world model", config.steps, update, validate, optimiser, state, checkpoint)
     state.save(checkpoint, config.steps, records)  # the transformer's training goes on from here
     return records

@@ -70,3 +70,8 @@ def transition_rows(observations: Floats, actions: Floats, rewards: Floats, succ
     """
     parts = [observations, actions, rewards[..., None], successors]
     return np.concatenate(parts, axis=-1, dtype=np.float32)
+
+
+def row_sizes(observation_size: int, action_size: int) -> list[int]:
+    """Return the widths of s, a, r and s' in a transition's row, by which ``Tensor.split`` takes it apart."""
+    return [observation_size, action_size, 1, observation_size]

@@ -21,6 +21,8 @@ GRID = "#E4E7EB"
 
 METHOD_NAMES = {
     "metadiffuser": "MetaDiffuser",
+    "focal": "FOCAL",
+    "corro": "CORRO",
     "bc": "Behaviour cloning with z",
     "prompt_dt": "Prompt-DT",
     "meta_dt": "Meta-DT",

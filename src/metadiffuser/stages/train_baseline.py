@@ -7,7 +7,6 @@ from metadiffuser.baselines import get_method
 from metadiffuser.baselines.shared.interface import Sizes, Training
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.minari_store import read_family
-from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import get_family
 from metadiffuser.envs.tasks import read_tasks, split
 from metadiffuser.run import Run
@@ -24,9 +23,9 @@ def run(run: Run) -> None:
     tasks = split(read_tasks(run.path(paths.TASKS)), "train")
     qualities = list(dict.fromkeys([*section.qualities, *context.config.qualities]))
     episodes = read_family(run.path(paths.DATASET), tasks, qualities)
-    indices = [task.index for task in tasks]
     training = Training(
-        {quality: TaskData.stack({quality: episodes[quality]}, indices) for quality in qualities},
+        episodes,
+        [task.index for task in tasks],
         context,
         torch_generator(run.root_seed, *stream),
         run.work / "training.safetensors",

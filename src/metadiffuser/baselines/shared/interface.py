@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -15,6 +15,7 @@ from torch import nn
 from metadiffuser import config as parameters
 from metadiffuser.artifacts import read_tensors, write_tensors
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
@@ -48,22 +49,23 @@ class Training:
     """What a baseline is trained on: episodes of the N training tasks, and the frozen encoder.
 
     Attributes:
-        episodes: by quality; those that the method's section names, and those that contexts are drawn from.
+        episodes: {quality: {task index: episodes}}; the qualities that the method's section names, and those that
+            contexts are drawn from.
+        tasks: the tasks' indices, in the order of ``TaskData``'s first axis.
         context: the shared context model, for its normaliser and, in methods that take z, its encoder.
         generator: source of randomness.
         checkpoint: file to go on from if it exists, and to write now and then.
     """
 
-    episodes: Mapping[str, TaskData]
+    episodes: Mapping[str, Mapping[int, Episodes]]
+    tasks: Sequence[int]
     context: ContextModel
     generator: torch.Generator
     checkpoint: Path
 
     def pool(self, qualities: Sequence[str]) -> TaskData:
-        """Return the episodes of several qualities as one, task by task."""
-        parts = [self.episodes[quality] for quality in qualities]
-        names = [field.name for field in fields(TaskData)]
-        return TaskData(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in names))
+        """Return the episodes of several qualities, those of a task one after the other."""
+        return TaskData.stack({quality: self.episodes[quality] for quality in qualities}, self.tasks)
 
     def contexts(self) -> TaskData:
         """Return the episodes that contexts are drawn from: those that the shared encoder was trained on."""

@@ -1,0 +1,99 @@
+"""CORRO: a contrastive encoder with relabelled negatives, then FOCAL's actor-critic (Yuan and Lu, ICML 2022).
+
+arXiv 2206.10442. Equations beside functions, and departures: docs/methods/corro.md.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
+from metadiffuser.baselines.shared.interface import Records, Training
+from metadiffuser.baselines.shared.latents import LatentAgent
+from metadiffuser.config import Corro
+from metadiffuser.context.corro import NEGATIVES, Relabeller, info_nce, other_tasks
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
+from metadiffuser.seeding import torch_initialisation
+
+# ---- Config ----
+
+RELABELLED = 32  # transitions of each task that the relabeller is fitted to in a step
+
+
+# ---- Networks ----
+
+
+class Model(EncodedModel):
+    """Encoder, and actor, cloned behaviour and twin critics of state and z; the relabeller serves training alone."""
+
+    Config = Corro
+
+
+def make_relabeller(model: Model, training: Training) -> Relabeller:
+    """Return an untrained relabeller; its weights come from the training's generator."""
+    seed = int(torch.randint(2**62, (), generator=training.generator))
+    config: Corro = model.config
+    with torch_initialisation(seed, "relabeller"):
+        sizes = (model.sizes.observation, model.sizes.action, config.latent_size)
+        return Relabeller(*sizes, config.hidden, len(training.tasks))
+
+
+# ---- Loss ----
+
+
+def relabelling_loss(model: Model, relabeller: Relabeller, data: TaskData, generator: torch.Generator) -> Tensor:
+    """Return the relabeller's squared errors of rewards and changes of state, on transitions of some tasks."""
+    tasks = torch.randint(data.rewards.shape[0], (model.config.task_batch,), generator=generator)
+    return relabeller.losses(draw_transitions(data, tasks, RELABELLED, generator), tasks, model.normaliser)
+
+
+def contrastive_loss(
+    model: Model, relabeller: Relabeller, length: int, data: TaskData, generator: torch.Generator
+) -> Tensor:
+    """Return CORRO's InfoNCE: each task's context against another one, labelled as this task's or as others'."""
+    total = data.rewards.shape[0]
+    tasks = torch.randint(total, (model.config.task_batch,), generator=generator)
+    contexts, mask = draw_contexts(data, tasks, length, generator)
+    rows, known = draw_contexts(data, tasks, length, generator)
+    labels = torch.cat([tasks[:, None], other_tasks(tasks, NEGATIVES, total, generator)], dim=1)
+    copies = rows[:, None].expand(-1, labels.shape[1], -1, -1)
+    relabelled = relabeller.relabel(copies, labels, model.normaliser).flatten(0, 1)
+    keys = model.encode(relabelled, known.repeat_interleave(labels.shape[1], dim=0))
+    positives, negatives = keys.view(*labels.shape, -1).split([1, NEGATIVES], dim=1)
+    return info_nce(model.encode(contexts, mask), positives[:, 0], negatives)
+
+
+# ---- Train ----
+
+
+def train(model: Model, training: Training) -> tuple[Model, Records]:
+    """Train the relabeller, the encoder by contrast, then the actor-critic on its z."""
+    relabeller = make_relabeller(model, training)
+    reproduction = partial(relabelling_loss, model, relabeller)
+    records = fit_part(relabeller, reproduction, model, training, "relabeller")
+    relabeller.requires_grad_(False)
+    contrast = partial(contrastive_loss, model, relabeller, training.context.config.context_length)
+    records += fit_part(model.encoder, contrast, model, training, "encoder")
+    return model, [*records, *train_policy(model, training, "corro")]
+
+
+# ---- Adapt ----
+
+
+def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
+    """Encode the warm start with CORRO's own encoder; nothing is drawn."""
+    return LatentAgent(partial(act, model), model.encode, told, context.config.context_length)
+
+
+# ---- Act ----
+
+
+def act(model: Model, states: Tensor, latents: Tensor) -> Tensor:
+    """Return the actor's deterministic actions (B, A) in states (B, S) under z (B, Z)."""
+    actions: Tensor = model(states, latents)
+    return actions

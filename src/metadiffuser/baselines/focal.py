@@ -1,0 +1,71 @@
+"""FOCAL: a distance-metric encoder and a behaviour-regularised actor-critic (Li et al., ICLR 2021, arXiv 2010.01112).
+
+Equations beside functions, and departures: docs/methods/focal.md.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
+from metadiffuser.baselines.shared.interface import Records, Training
+from metadiffuser.baselines.shared.latents import LatentAgent
+from metadiffuser.config import Focal
+from metadiffuser.context.focal import distance_metric_loss
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData, draw_contexts
+
+# ---- Config ----
+
+CONTEXTS = 2  # of each task in a step: the pair that is pulled together
+
+
+# ---- Networks ----
+
+
+class Model(EncodedModel):
+    """Encoder, and actor, cloned behaviour and twin critics of state and z."""
+
+    Config = Focal
+
+
+# ---- Loss ----
+
+
+def metric_loss(model: Model, length: int, data: TaskData, generator: torch.Generator) -> Tensor:
+    """Return FOCAL's distance loss of two contexts of ``length`` transitions of each of ``task_batch`` tasks."""
+    drawn = torch.randint(data.rewards.shape[0], (model.config.task_batch,), generator=generator)
+    tasks = drawn.repeat(CONTEXTS)
+    contexts, mask = draw_contexts(data, tasks, length, generator)
+    return distance_metric_loss(model.encode(contexts, mask), tasks)
+
+
+# ---- Train ----
+
+
+def train(model: Model, training: Training) -> tuple[Model, Records]:
+    """Train the encoder by distances of contexts, then the actor-critic on its z."""
+    loss = partial(metric_loss, model, training.context.config.context_length)
+    first = fit_part(model.encoder, loss, model, training, "encoder")
+    return model, [*first, *train_policy(model, training, "focal")]
+
+
+# ---- Adapt ----
+
+
+def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
+    """Encode the warm start with FOCAL's own encoder; nothing is drawn."""
+    return LatentAgent(partial(act, model), model.encode, told, context.config.context_length)
+
+
+# ---- Act ----
+
+
+def act(model: Model, states: Tensor, latents: Tensor) -> Tensor:
+    """Return the actor's deterministic actions (B, A) in states (B, S) under z (B, Z)."""
+    actions: Tensor = model(states, latents)
+    return actions

@@ -1,0 +1,145 @@
+"""Methods with an encoder of their own: it is trained first, by the method's loss, then the actor-critic on its z.
+
+FOCAL trains both side by side, but passes no gradient of the actor-critic to the encoder; training the encoder first
+gives the actor-critic a z that stands still (docs/methods/focal.md). CORRO trains in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from metadiffuser.baselines.shared.actor_critic import ActorCritic, Batch
+from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
+from metadiffuser.baselines.shared.latents import LATENTS, draw_latents
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.config import ActorCriticMethod
+from metadiffuser.context.encoder import ContextEncoder
+from metadiffuser.data.episodes import row_sizes
+from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
+from metadiffuser.errors import InputError
+from metadiffuser.training import fit
+
+VALIDATION_TRANSITIONS = 1024
+SMALLEST_DEVIATION = 1e-4  # an entry of z that never differs stays where it is
+
+EncoderLoss = Callable[[TaskData, torch.Generator], Tensor]
+
+
+class EncodedModel(BaselineModel):
+    """An encoder and an actor-critic that sees the state and its z.
+
+    Args:
+        sizes: of the family.
+        config: the method's section.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, sizes: Sizes, config: ActorCriticMethod):
+        super().__init__(sizes, config)
+        observation, action, latent = sizes.observation, sizes.action, config.latent_size
+        self.encoder = ContextEncoder(observation, action, latent, config.encoder_width)
+        self.register_buffer("latent_mean", torch.zeros(latent))
+        self.register_buffer("latent_std", torch.ones(latent))
+        # As a layer's weights, from the global generator, which the caller seeds.
+        weights = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        self.policy = ActorCritic(observation + latent, action, config.hidden, weights)
+
+    def encode(self, contexts: Tensor, mask: Tensor) -> Tensor:
+        """Return z (B, Z) of contexts (B, K, 2S + A + 1) with mask (B, K), standardised over the training tasks."""
+        return (self.encoder(contexts, mask, self.normaliser) - self.latent_mean) / self.latent_std
+
+    def inputs(self, states: Tensor, latents: Tensor) -> Tensor:
+        """Return what the actor-critic sees (B, I) of states (B, S), in the environment's units, and z (B, Z)."""
+        return torch.cat([self.normaliser.local(self.normaliser.state(states)), latents], dim=-1)
+
+    def forward(self, states: Tensor, latents: Tensor) -> Tensor:
+        """Return the deterministic actions (B, A) in states (B, S), in the environment's units, under z (B, Z)."""
+        return self.policy.act(self.inputs(states, latents))
+
+
+def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, training: Training, name: str) -> Records:
+    """Minimise ``loss_of`` over the parameters of ``module`` on the episodes that contexts come from.
+
+    Args:
+        module: the encoder, or what it is trained with.
+        loss_of: (episodes, generator) -> loss.
+        model: whose configuration says how long.
+        training: episodes and generator; the part has a checkpoint of its own beside the run's.
+        name: of the part, in the learning curve.
+
+    Raises:
+        InputError: less than two tasks to tell apart.
+    """
+    config: ActorCriticMethod = model.config
+    if len(training.tasks) < 2:
+        raise InputError(f"tasks.train: encoders that tell tasks apart need two or more, got {len(training.tasks)}")
+    fitting, held_out = training.contexts().split_episodes(HELD_OUT)
+    generator = training.generator
+    optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
+    seed = int(torch.randint(2**62, (), generator=generator))
+
+    def update() -> dict[str, Tensor]:
+        loss = loss_of(fitting, generator)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return {"loss": loss.detach()}
+
+    def validate() -> float:
+        return float(loss_of(held_out, torch.Generator().manual_seed(seed)))
+
+    state = TrainingState({"module": module}, {"adam": optimiser}, {"data": generator})
+    path = training.checkpoint.with_stem(f"{training.checkpoint.stem}-{name}")
+    records = fit(f"train_baseline {name}", config.encoder_steps, update, validate, optimiser, state, path)
+    state.save(path, config.encoder_steps, records)  # a run that goes on with the next part does not repeat this one
+    return [{"step": r["step"], f"{name}_loss": r["loss"], f"{name}_validation": r["validation"]} for r in records]
+
+
+@torch.no_grad()
+def encode_tasks(model: EncodedModel, training: Training) -> Tensor:
+    """Standardise the frozen encoder's z over the training tasks; return z (N, M, Z) of M contexts of each."""
+    data, length = training.contexts(), training.context.config.context_length
+    tasks = torch.arange(len(training.tasks)).repeat_interleave(LATENTS)
+    contexts, mask = draw_contexts(data, tasks, length, training.generator)
+    raw = model.encoder(contexts, mask, model.normaliser)
+    model.latent_mean.copy_(raw.mean(0))
+    model.latent_std.copy_(raw.std(0).clamp_min(SMALLEST_DEVIATION))
+    return model.encode(contexts, mask).view(len(training.tasks), LATENTS, -1)
+
+
+def train_policy(model: EncodedModel, training: Training, name: str) -> Records:
+    """Train the actor-critic on the episodes of ``qualities``, the encoder frozen; return the learning curve."""
+    config: ActorCriticMethod = model.config
+    generator, policy = training.generator, model.policy
+    model.encoder.requires_grad_(False)
+    latents = encode_tasks(model, training)
+    fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    parts = row_sizes(model.sizes.observation, model.sizes.action)
+    optimiser = torch.optim.Adam(policy.trained(), lr=config.learning_rate, fused=True)
+
+    def draw(part: TaskData, count: int) -> tuple[Batch, Tensor]:
+        tasks = torch.randint(part.rewards.shape[0], (count,), generator=generator)
+        state, action, reward, successor = draw_transitions(part, tasks, 1, generator)[:, 0].split(parts, dim=-1)
+        z = draw_latents(latents, tasks, generator)
+        rewards = model.normaliser.reward(reward[:, 0])
+        batch = Batch(model.inputs(state, z), action, rewards, model.inputs(successor, z))
+        return batch, torch.randn(2, count, model.sizes.action, generator=generator)
+
+    checked, noise = draw(held_out, VALIDATION_TRANSITIONS)
+
+    def update() -> dict[str, Tensor]:
+        losses = policy.backward(*draw(fitting, config.batch_size), config.regularisation, config.discount)
+        optimiser.step()
+        policy.follow(config.target_rate)
+        return losses
+
+    def validate() -> float:
+        return float(policy.critic_loss(checked, noise[0], config.regularisation, config.discount))
+
+    state = TrainingState({"policy": policy}, {"adam": optimiser}, {"data": generator})
+    return fit(f"train_baseline {name}", config.steps, update, validate, optimiser, state, training.checkpoint)
