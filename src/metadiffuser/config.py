@@ -23,7 +23,7 @@ Window = Literal["scattered", "consecutive"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
-BaselineName = Literal["bc", "focal", "corro"]
+BaselineName = Literal["bc", "focal", "corro", "prompt_dt", "meta_dt"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -212,12 +212,35 @@ class Corro(ActorCriticMethod):
     """Method ``corro``: an encoder trained by contrast with relabelled data."""
 
 
+class PromptedMethod(Method):
+    """A decision transformer with a prompt."""
+
+    layers: Count = Field(description="blocks of the transformer")
+    width: Count = Field(description="features of a token")
+    window: Count = Field(description="K, the most steps of history that are read")
+    prompt: Count = Field(description="steps of the prompt")
+
+
+class PromptDT(PromptedMethod):
+    """Method ``prompt_dt``: steps of another episode as a prompt."""
+
+
+class MetaDT(PromptedMethod):
+    """Method ``meta_dt``: z of a world model with every state, and the steps that it predicts worst as a prompt."""
+
+    latent_size: Count = Field(description="Z of the world model")
+    context_length: Count = Field(description="transitions that z is made of")
+    encoder_width: Count = Field(description="features of the world model's recurrent unit and hidden layers")
+
+
 class Baseline(Section):
     """Stage ``train_baseline``: one section a method; a job is told its own method's alone."""
 
     bc: BehaviourCloning
     focal: Focal
     corro: Corro
+    prompt_dt: PromptDT
+    meta_dt: MetaDT
 
 
 class Rendering(Section):

@@ -25,6 +25,8 @@ METHOD_NAMES = {
     "focal": "FOCAL",
     "corro": "CORRO",
     "bc": "Behaviour cloning with z",
+    "prompt_dt": "Prompt-DT",
+    "meta_dt": "Meta-DT",
     "unconditional": "Unconditional diffusion planner",
     "random": "Random planner",
     "expert": "Behaviour expert (oracle)",
