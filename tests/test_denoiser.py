@@ -39,17 +39,19 @@ def plain_unet(network: TemporalUNet, x: Tensor, condition: Tensor) -> Tensor:
         skips.append(hidden)
         if level < len(network.shrink):
             layer = network.shrink[level]
-            weight = layer.weight.unflatten(1, (2, -1)).transpose(1, 2)  # type: ignore[operator, union-attr]
-            hidden = functional.conv1d(hidden, weight, layer.bias, stride=2)  # type: ignore[arg-type]
+            assert isinstance(layer, nn.Linear)
+            weight = layer.weight.unflatten(1, (2, -1)).transpose(1, 2)
+            hidden = functional.conv1d(hidden, weight, layer.bias, stride=2)
     hidden = plain_block(network.middle, hidden, next(parts), next(parts))
     for level, block in enumerate(network.up):
         assert isinstance(block, ResidualBlock)
         hidden = plain_block(block, torch.cat([hidden, skips.pop()], dim=1), next(parts), next(parts))
         if level < len(network.grow):
             layer = network.grow[level]
-            weight = layer.weight.unflatten(0, (2, -1)).permute(2, 1, 0)  # type: ignore[operator, union-attr]
+            assert isinstance(layer, nn.Linear)
+            weight = layer.weight.unflatten(0, (2, -1)).permute(2, 1, 0)
             hidden = functional.conv_transpose1d(hidden, weight, stride=2)
-            hidden = hidden + layer.bias.unflatten(0, (2, -1)).T.repeat(1, hidden.shape[2] // 2)  # type: ignore[operator, union-attr]
+            hidden = hidden + layer.bias.unflatten(0, (2, -1)).T.repeat(1, hidden.shape[2] // 2)
     return conv1d(network.leave, hidden).transpose(1, 2) + network.offset
 
 
@@ -103,10 +105,10 @@ def test_segments_of_a_batch_do_not_see_each_other() -> None:
     assert torch.equal(network(x, condition)[0], network(changed, condition)[0])
 
 
-@pytest.mark.parametrize("changes", [{"width": 16}, {"multipliers": [1, 3]}, {"multipliers": [1, 2, 2]}])
-def test_width_and_multipliers_are_the_channels_of_the_levels(changes: dict[str, object]) -> None:
-    model = make_diffusion(**changes)
-    channels = [model.config.width * multiplier for multiplier in model.config.multipliers]
+@pytest.mark.parametrize(("width", "multipliers"), [(16, [1, 2]), (8, [1, 3]), (8, [1, 2, 2])])
+def test_width_and_multipliers_are_the_channels_of_the_levels(width: int, multipliers: list[int]) -> None:
+    model = make_diffusion(width=width, multipliers=multipliers)
+    channels = [width * multiplier for multiplier in multipliers]
     assert [block.second.weight.shape[2] for block in model.network.down] == channels  # type: ignore[index, union-attr]
     assert model.network.middle.second.weight.shape == (3, channels[-1], channels[-1])
     assert model.network(torch.randn(2, 8, S + A), model.network.null.expand(2, -1)).shape == (2, 8, S + A)

@@ -112,5 +112,5 @@ class Convolution(nn.Module):
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Normalise each segment of x (H, B, C) to a mean square of one, scale and shift it by (B, C), apply SiLU."""
     if torch.is_grad_enabled():
-        return _Modulate.apply(x, scale, shift)
+        return _Modulate.apply(x, scale, shift)  # type: ignore[no-untyped-call]
     return functional.silu(_normalise(x, scale, shift)[0], inplace=True)
