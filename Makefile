@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint smoke readme constraints clean
+.PHONY: help setup reproduce test lint smoke readme environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -48,6 +48,9 @@ smoke: $(READY)  ## run the smoke preset under Snakemake and DVC, in scratch clo
 
 readme: $(READY)  ## copy the quick preset's main table into README.md
 	$(BIN)/python docs/update_readme.py
+
+environments: $(READY)  ## write the tables of docs/environments.md from the models
+	$(BIN)/python docs/write_environments.py
 
 constraints: $(READY)  ## record the versions in .venv as constraints.txt
 	@{ echo '# The exact versions that this project is tested with; "make setup" installs them.'; \

@@ -58,13 +58,14 @@ def update_speed(config: Behaviour, members: int, width: int, batch: int, update
     agent = SoftActorCritic(config, members, 21, 6, generator)
     draw = np.random.default_rng(0)
     replay = Replay(members, 5000, 20, np.zeros(1, np.float32), np.ones(1, np.float32), 6)
-    shapes = ((members, 5000, 21), (members, 5000, 6), (members, 5000), (members, 5000, 21))
+    shapes = ((members, 5000, 21), (members, 5000, 6), (members, 5000), (members, 5000), (members, 5000, 21))
     replay.add(*(draw.uniform(-1, 1, shape).astype(np.float32) for shape in shapes))
     start = time.process_time()
     for _ in range(updates // 4):
-        noise = torch.randn((4, 2, members, batch, 6), generator=generator)
+        noise = torch.randn((2, 4, members, batch, 6), generator=generator)
         for number, sampled in enumerate(replay.sample(4, batch, generator)):
-            agent.update(sampled, noise[number], (number + 1) % config.actor_interval == 0)
+            turn = (number + 1) % config.actor_interval == 0
+            agent.update(sampled, noise[0, number], noise[1, number] if turn else None, config.learning_rate)
     return updates / (time.process_time() - start)
 
 

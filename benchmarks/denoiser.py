@@ -1,68 +1,55 @@
 """What the denoiser costs on this machine, and why it is built as it is.
 
-Prints, for one thread: the rate of a large matrix product; forward and training rates of the temporal U-Net at the
-quick preset's sizes as a share of it; and the time of the activations and layouts that were candidates.
+Prints, for one thread and the sizes of a preset: the rate at which the temporal U-Net computes, forward and in
+training, as a share of what a plain matrix product reaches in the same run; then the time of one convolution in the
+layouts that were candidates.
 
-    python benchmarks/denoiser.py [--batch 128] [--repeats 20]
+    OMP_NUM_THREADS=1 python benchmarks/denoiser.py [--preset presets/laptop.yaml] [--batch 100] [--repeats 30]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from measure import MATRIX_OPERATIONS, alternate, matrix_product, operations
+from torch import Tensor
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
-from metadiffuser.config import load
+from metadiffuser.config import Params, load
+from metadiffuser.diffusion.layers import Convolution
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.envs import get_family
 
-LATENT_SIZE = 8
-MATRIX = 1024  # rows and columns of the reference product
-
-
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a call, after two to warm up."""
-    times = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
+FAMILIES = ("point_robot", "cheetah_vel")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--preset", default="presets/laptop.yaml")
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    matrix = torch.randn(MATRIX, MATRIX)
-    peak = 2 * MATRIX**3 / seconds(lambda: matrix @ matrix, options.repeats)
-    print(f"matrix product {MATRIX}x{MATRIX}: {peak / 1e9:.0f} GFLOP/s")
-    params = load("presets/quick.yaml")
-    for name in params.families:
-        denoiser(name, params.section("diffusion", name), options, peak)
-    candidates(options)
+    for name in FAMILIES:
+        denoiser(name, load(options.preset), options.batch, options.repeats)
+    for horizon, channels in ((16, 32), (8, 64), (4, 128)):
+        layouts(options.batch, horizon, channels, options.repeats)
 
 
-def denoiser(name: str, config: object, options: argparse.Namespace, peak: float) -> None:
+def denoiser(name: str, params: Params, batch: int, repeats: int) -> None:
     """Print forward and training rates of one family's denoiser."""
-    family = get_family(name)
-    model = DiffusionModel(family.observation_size, family.action_size, LATENT_SIZE, config)  # type: ignore[arg-type]
-    size, horizon = options.batch, model.config.horizon
-    clean = torch.randn(size, horizon, family.observation_size + family.action_size)
-    steps = torch.randint(1, model.config.denoising_steps + 1, (size,))
-    known = torch.ones(size, dtype=torch.bool)
-    latents, mask = torch.randn(size, LATENT_SIZE), torch.ones(size, horizon, dtype=torch.bool)
+    family, config = get_family(name), params.section("diffusion", name)
+    latent_size = params.section("context", name).latent_size
+    model = DiffusionModel(family.observation_size, family.action_size, latent_size, config)
+    shape = (batch, config.horizon, family.observation_size + family.action_size)
+    clean, noise, latents = torch.randn(shape), torch.randn(shape), torch.randn(batch, latent_size)
+    steps = torch.randint(1, config.denoising_steps + 1, (batch,))
+    known, mask = torch.ones(batch, dtype=torch.bool), torch.ones(shape[:2], dtype=torch.bool)
     condition = (model.network.task_condition(latents, known) + model.network.step_condition(steps)).detach()
     optimiser = torch.optim.Adam(model.network.parameters(), fused=True)
 
@@ -71,39 +58,45 @@ def denoiser(name: str, config: object, options: argparse.Namespace, peak: float
             return model.network(clean, condition)  # type: ignore[no-any-return]
 
     def train() -> None:
-        loss = diffusion_loss(model, clean, mask, latents, known, steps, torch.randn_like(clean))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        diffusion_loss(model, clean, mask, latents, known, steps, noise).backward()
         optimiser.step()
 
-    with FlopCounterMode(display=False) as counter:
-        model.network(clean, condition)
-    operations = counter.get_total_flops()
+    functions = {"forward": forward, "training step": train}
+    counted = {label: operations(function) for label, function in functions.items()}
+    taken = alternate({"product": matrix_product(), **functions}, repeats)
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
-    print(f"{name}: {parameters} parameters, {operations / size / 1e6:.1f} MFLOP a segment, batch {size}")
-    for label, function, factor in (("forward", forward, 1), ("training step", train, 3)):
-        taken = seconds(function, options.repeats)
-        share = factor * operations / taken / peak
-        print(f"  {label}: {1e3 * taken:.1f} ms, {100 * share:.0f}% of the matrix product's rate")
+    print(f"{name}: {parameters} parameters, {counted['forward'] / batch / 1e6:.2f} MFLOP a segment, batch {batch}")
+    for label, flops in counted.items():
+        # Shares of neighbours in time: a machine that others use is not equally fast throughout.
+        pairs = zip(taken[label], taken["product"], strict=True)
+        share = statistics.median(flops / own / (MATRIX_OPERATIONS / plain) for own, plain in pairs)
+        print(f"  {label}: {1e3 * statistics.median(taken[label]):.2f} ms, {share:.0%} of a matrix product's rate")
 
 
-def candidates(options: argparse.Namespace) -> None:
-    """Print the time of activations and of convolution layouts on one layer's worth of features."""
-    features = torch.randn(options.batch, 64, 16)
-    for activation in (functional.silu, functional.mish, functional.gelu, functional.relu):
-        taken = seconds(lambda activation=activation: activation(features), options.repeats)  # type: ignore[misc]
-        print(f"{activation.__name__}: {1e6 * taken:.0f} us on {tuple(features.shape)}")
-    convolution = nn.Conv1d(64, 64, 3, padding=1)
-    weight = torch.randn(3 * 64, 64)
-    rows = features.transpose(1, 2).contiguous()
+def layouts(batch: int, horizon: int, channels: int, repeats: int) -> None:
+    """Print the time of one convolution: by torch in its own layout, over unfolded copies, and time first."""
+    layer = Convolution(channels, channels)
+    x = torch.randn(horizon, batch, channels)
+    weight = layer.weight.detach().permute(2, 1, 0).contiguous()
+    unfolded = layer.weight.detach().flatten(0, 1)
+    by_channel, by_segment = x.permute(1, 2, 0).contiguous(), x.transpose(0, 1).contiguous()
 
-    def shifted() -> Tensor:
-        padded = functional.pad(rows, (0, 0, 1, 1))
-        return torch.cat([padded[:, shift : shift + 16] for shift in range(3)], dim=-1).view(-1, 192) @ weight
+    def unfold() -> Tensor:
+        padded = functional.pad(by_segment, (0, 0, 1, 1))
+        return torch.cat([padded[:, tap : tap + horizon] for tap in range(3)], dim=2).flatten(0, 1) @ unfolded
 
     with torch.inference_mode():
-        for label, function in (("Conv1d", lambda: convolution(features)), ("shifted matrix product", shifted)):
-            print(f"{label}: {1e6 * seconds(function, options.repeats):.0f} us")
+        taken = alternate(
+            {
+                "Conv1d": lambda: functional.conv1d(by_channel, weight, padding=1),
+                "unfolded": unfold,
+                "time first": lambda: layer(x),
+            },
+            repeats,
+        )
+    times = ", ".join(f"{label} {1e6 * statistics.median(seconds):.0f} us" for label, seconds in taken.items())
+    print(f"convolution of {channels} channels, horizon {horizon}: {times}")
 
 
 if __name__ == "__main__":

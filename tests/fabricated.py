@@ -35,8 +35,12 @@ SHARES = {
     ("metadiffuser", "dynamics", "expert"): 0.86,
     ("unconditional", "none", "none"): 0.3,
     ("random", "none", "none"): 0.0,
+    ("metadiffuser", "dual", "oracle"): 0.95,
+    ("unconditional", "return", "expert"): 0.35,
 }
+STUDY = {("ddpm", 10): 0.9, ("ddpm", 2): 0.5, ("ddim", 2): 0.7}  # shares of the sampler study
 EPISODES = 4
+ROLLED = (1, 4, 8, 16)
 TRAIN, TEST = 12, 5
 TITLE = "<script>alert('title')</script> & reproduced"
 
@@ -107,6 +111,15 @@ def context_metrics(family: str, seed: int) -> dict[str, Any]:
         "representation": "generalised",
         "seed": seed,
         "probe": {"train_r2": 0.98, "test_r2": 0.95},
+        "probe_by_quality": {
+            "expert": {"train_r2": 0.98, "test_r2": 0.95},
+            "medium": {"train_r2": 0.96, "test_r2": 0.9},
+            "random": {"train_r2": 0.8, "test_r2": 0.6 + 0.1 * seed},
+        },
+        "rollout_errors": {
+            split: {str(steps): {"reward": 0.1 * steps * factor, "state": 0.02 * steps * factor} for steps in ROLLED}
+            for split, factor in (("train", 0.5), ("test", 1.0))
+        },
         "errors": {"train": {"reward": 0.05, "dynamics": 0.02}, "test": {"reward": 0.13, "dynamics": 0.03}},
         "embeddings": points,
     }
@@ -149,10 +162,26 @@ def planner_metrics(family: str, seed: int) -> dict[str, Any]:
                 "context": context,
                 "returns": {name: returns(family, share) for name in names},
                 "plan_error": {"1": 0.01 * (number + 1), "5": 0.25, "15": 0.5 + seed} if planned else None,
+                "plan_error_by_task": task_errors(number, seed, names) if planned else None,
+                "predicted_return": {"predicted": -10.0 - number, "received": -12.0} if context != "none" else None,
             }
         )
     model = {"family": family, "representation": "generalised", "seed": seed, "horizon": 16}
-    return {**model, "cells": cells, "traces": traces(family)}
+    study = [
+        {
+            "sampler": sampler,
+            "steps": steps,
+            "returns": {str(task): returns(family, share, 2) for task in range(2)},
+        }
+        for (sampler, steps), share in STUDY.items()
+    ]
+    return {**model, "cells": cells, "sampler_study": study, "traces": traces(family)}
+
+
+def task_errors(number: int, seed: int, names: list[str]) -> dict[str, dict[str, float]]:
+    """Return plan errors by task: one step ahead they differ from task to task, the more so in later cells."""
+    near = {name: (number + 1) * (0.01 + 0.001 * (place - 2)) for place, name in enumerate(names)}
+    return {"1": near, "5": dict.fromkeys(names, 0.25), "15": dict.fromkeys(names, 0.5 + seed)}
 
 
 def baseline_metrics(family: str, method: str, seed: int) -> dict[str, Any]:
@@ -246,6 +275,8 @@ def write_timings(params: Params) -> None:
         }
         if job.stage.name == "evaluate":
             record["seconds_per_decision"] = 0.012
+            times = {f"milliseconds_per_decision_{name}_{steps}": 0.5 * steps for name, steps in STUDY}
+            record |= times
         write_json(Path(dag.timing_path(job.name, params.preset)), record)
 
 

@@ -18,7 +18,10 @@ CONTEXT = Context(
     threads=1,
     qualities=["expert"],
     latent_size=Z,
+    latent="deterministic",
+    kl_weight=0.0,
     context_length=6,
+    window="scattered",
     encoder_width=8,
     hidden=[16, 16],
     steps=20,
@@ -52,6 +55,9 @@ PLANNING = Planning(
     dynamics_scale=0.1,
     unguided_steps=1,
     actions_per_plan=1,
+    candidates=1,
+    warm_start=0.0,
+    online_context=False,
 )
 
 
@@ -64,7 +70,7 @@ def make_data(tasks: int = 4, episodes: int = 5, steps: int = 12, seed: int = 0)
         moves = np.concatenate([actions, actions[..., :1]], axis=-1) * 0.1
         states = np.concatenate([np.zeros((episodes, 1, S)), moves.cumsum(axis=1)], axis=1).astype(np.float32)
         rewards = (states[:, 1:, 0] - task).astype(np.float32)
-        by_task[task] = Episodes(states, actions, rewards)
+        by_task[task] = Episodes(states, actions, rewards, np.array([task], np.float32))
     return TaskData.stack({"expert": by_task}, list(range(tasks)))
 
 

@@ -11,8 +11,9 @@ import torch
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
 from metadiffuser.behaviour import training
-from metadiffuser.behaviour.collection import Collector, pick_medium
-from metadiffuser.behaviour.networks import MemberMLP, squashed_sample
+from metadiffuser.behaviour.adam import Adam
+from metadiffuser.behaviour.collection import Choice, Collector, pick_medium
+from metadiffuser.behaviour.networks import LOG_STD, MemberMLP, squashed_sample, unflatten
 from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, uniform
 from metadiffuser.behaviour.replay import Batch, Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
@@ -27,6 +28,8 @@ CONFIG = Behaviour(
     sharing="task_conditioned",
     steps=480,
     copies=6,
+    terminate_when_unhealthy=True,
+    symmetries=True,
     warmup_steps=60,
     updates_per_step=0.25,
     actor_interval=2,
@@ -70,95 +73,137 @@ def trainer(tasks: list[Task], family: Family = POINT, seed: int = 0, **changes:
     return Trainer(family, tasks, config(**changes), seed, ("test",), "cpu")
 
 
+def some_batch(members: int, count: int, size: int, actions: int, draws: torch.Generator) -> Batch:
+    shapes = [(members, count, size + actions), (members, count), (members, count, size), (members, count)]
+    return Batch(*(torch.randn(shape, generator=draws) for shape in shapes))
+
+
+def shaken(agent: SoftActorCritic) -> SoftActorCritic:
+    """Return an agent as if trained: its last layers are no longer small."""
+    for seed, network in enumerate((agent.actor, agent.critics, agent.targets)):
+        network.flat.copy_(0.5 * torch.randn(network.flat.shape, generator=generator(seed)))
+    return agent
+
+
+def apply(flat: torch.Tensor, network: MemberMLP, inputs: torch.Tensor) -> torch.Tensor:
+    """Return what ``network`` makes of ``inputs`` with parameters ``flat``, in operations that autograd follows."""
+    *hidden, last = unflatten(flat, network.members, network.sizes)
+    for weight, bias in hidden:
+        inputs = torch.relu(inputs @ weight + bias)
+    return inputs @ last[0] + last[1]
+
+
+def both_values(
+    flat: torch.Tensor, critics: MemberMLP, inputs: torch.Tensor, actions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    pairs = torch.cat([inputs, actions], dim=-1)
+    first, second = apply(flat, critics, torch.cat([pairs, pairs])).squeeze(-1).chunk(2)
+    return first, second
+
+
 def test_all_members_learn_what_each_would_alone() -> None:
     members, size, actions = 3, 5, 2
     together = SoftActorCritic(CONFIG, members, size, actions, generator())
     alone = [SoftActorCritic(CONFIG, 1, size, actions, generator()) for _ in range(members)]
     for member, single in enumerate(alone):
         for name in ("actor", "critics", "targets"):
-            several, one = getattr(together, name).frozen, getattr(single, name).frozen
+            several, one = getattr(together, name).layers, getattr(single, name).layers
             rows = [member] if name == "actor" else [member, members + member]
             for ours, theirs in zip(several, one, strict=True):
                 theirs[0].copy_(ours[0][rows])
                 theirs[1].copy_(ours[1][rows])
     draws = generator(1)
     for step in range(6):
-        shapes = [(members, 16, size), (members, 16, actions), (members, 16), (members, 16, size)]
-        batch = Batch(*(torch.randn(shape, generator=draws) for shape in shapes))
+        batch = some_batch(members, 16, size, actions, draws)
         noise = torch.randn((2, members, 16, actions), generator=draws)
-        together.update(batch, noise, step % 2 == 1)
+        together.update(batch, noise[0], noise[1] if step % 2 == 1 else None, 0.003)
         for member, single in enumerate(alone):
             own = slice(member, member + 1)
-            single.update(Batch(*(part[own] for part in batch)), noise[:, own], step % 2 == 1)
+            mine = Batch(*(part[own] for part in batch))
+            single.update(mine, noise[0, own], noise[1, own] if step % 2 == 1 else None, 0.003)
     for member, single in enumerate(alone):
         for name in ("actor", "critics", "targets"):
             rows = [member] if name == "actor" else [member, members + member]
-            for ours, theirs in zip(getattr(together, name).frozen, getattr(single, name).frozen, strict=True):
+            for ours, theirs in zip(getattr(together, name).layers, getattr(single, name).layers, strict=True):
                 torch.testing.assert_close(ours[0][rows], theirs[0], rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(together.log_temperature[member], single.log_temperature[0])
-    assert not torch.allclose(together.actor.frozen[0][0][0], together.actor.frozen[0][0][1])
+    assert not torch.allclose(together.actor.layers[0][0][0], together.actor.layers[0][0][1])
 
 
-def test_losses_are_those_of_the_definition() -> None:
-    agent = SoftActorCritic(config(entropy=0.3), 1, 3, 2, generator())
-    for network in (agent.actor, agent.critics, agent.targets):  # as if trained: last layers are no longer small
-        network.flat.copy_(0.5 * torch.randn(network.flat.shape, generator=generator(6)))
-    shapes = [(1, 8, 3), (1, 8, 2), (1, 8), (1, 8, 3)]
-    batch = Batch(*(torch.randn(shape, generator=generator(2)) for shape in shapes))
-    noise = torch.randn((1, 8, 2), generator=generator(3))
+def test_critics_follow_the_gradient_of_their_loss() -> None:
+    agent = shaken(SoftActorCritic(config(entropy=0.3), 2, 3, 2, generator()))
+    batch, noise = some_batch(2, 8, 3, 2, generator(2)), torch.randn((2, 8, 2), generator=generator(3))
+    actions, density = squashed_sample(apply(agent.actor.flat, agent.actor, batch.successors), noise)
+    ahead = torch.minimum(*both_values(agent.targets.flat, agent.targets, batch.successors, actions))
+    goal = batch.rewards + CONFIG.discount * batch.lasting * (ahead - 0.3 * density)
+    flat = agent.critics.flat.clone().requires_grad_()
+    errors = [(value - goal).square() for value in both_values(flat, agent.critics, batch.inputs, batch.actions)]
+    loss = errors[0].mean(dim=1) + errors[1].mean(dim=1)
+    loss.sum().backward()
+    torch.testing.assert_close(agent.goal(batch, noise), goal)
+    torch.testing.assert_close(agent.update_critics(batch, noise, 0.0), loss.detach())
+    assert flat.grad is not None
+    torch.testing.assert_close(agent.critics.gradient, flat.grad)
 
-    def value(network: MemberMLP, twin: int, inputs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        hidden = torch.cat([inputs, actions], dim=-1)
-        for number, (weight, bias) in enumerate(network.frozen):
-            hidden = hidden @ weight[twin] + bias[twin]
-            hidden = hidden if number == len(network.frozen) - 1 else hidden.clamp(min=0)
-        return hidden.squeeze(-1)
 
-    actions, density = squashed_sample(agent.actor(batch.successors, frozen=True), noise)
-    ahead = torch.minimum(*(value(agent.targets, twin, batch.successors[0], actions[0]) for twin in (0, 1)))
-    goal = batch.rewards[0] + CONFIG.discount * (ahead - 0.3 * density[0])
-    errors = [(value(agent.critics, twin, batch.inputs[0], batch.actions[0]) - goal) ** 2 for twin in (0, 1)]
-    torch.testing.assert_close(agent.critic_loss(batch, noise)[0].detach(), errors[0].mean() + errors[1].mean())
-
-    actions, density = squashed_sample(agent.actor(batch.inputs, frozen=True), noise)
-    now = torch.minimum(*(value(agent.critics, twin, batch.inputs[0], actions[0]) for twin in (0, 1)))
-    loss, entropy = agent.actor_loss(batch, noise)
-    torch.testing.assert_close(loss[0].detach(), (0.3 * density[0] - now).mean())
-    torch.testing.assert_close(entropy[0], -density.mean())
+def test_the_actor_follows_the_gradient_of_its_loss() -> None:
+    agent = shaken(SoftActorCritic(config(entropy=0.3), 2, 3, 2, generator()))
+    batch, noise = some_batch(2, 64, 3, 2, generator(2)), torch.randn((2, 64, 2), generator=generator(3))
+    flat = agent.actor.flat.clone().requires_grad_()
+    outputs = apply(flat, agent.actor, batch.inputs)
+    log_std = outputs.chunk(2, dim=-1)[1]
+    assert ((log_std > LOG_STD[0]) & (log_std < LOG_STD[1])).any(), "some log standard deviations are free"
+    assert (log_std > LOG_STD[1]).any(), "and some are held"
+    actions, density = squashed_sample(outputs, noise)
+    first, second = both_values(agent.critics.flat, agent.critics, batch.inputs, actions)
+    assert 0 < int((first < second).sum()) < first.numel(), "either critic is the lower one somewhere"
+    (0.3 * density - torch.minimum(first, second)).mean(dim=1).sum().backward()
+    critics = agent.critics.flat.clone()
+    entropy = agent.update_actor(batch, noise, 0.0)
+    torch.testing.assert_close(entropy, -density.detach().mean(dim=1))
+    assert flat.grad is not None
+    torch.testing.assert_close(agent.actor.gradient, flat.grad, rtol=1e-4, atol=1e-5)
+    assert torch.equal(agent.critics.flat, critics)
 
 
 def test_targets_move_at_their_rate_and_actor_waits_for_its_turn() -> None:
     agent = SoftActorCritic(CONFIG, 2, 3, 2, generator())
-    shapes = [(2, 8, 3), (2, 8, 2), (2, 8), (2, 8, 3)]
-    batch = Batch(*(torch.randn(shape, generator=generator(2)) for shape in shapes))
-    noise = torch.randn((2, 2, 8, 2), generator=generator(3))
+    batch, noise = some_batch(2, 8, 3, 2, generator(2)), torch.randn((2, 2, 8, 2), generator=generator(3))
     targets, actor = agent.targets.flat.clone(), agent.actor.flat.clone()
-    agent.update(batch, noise, with_actor=False)
+    assert agent.update(batch, noise[0], None, 0.003)[1] is None
     torch.testing.assert_close(agent.targets.flat, targets + CONFIG.target_rate * (agent.critics.flat - targets))
     assert not torch.equal(agent.targets.flat, targets)
     assert torch.equal(agent.actor.flat, actor)
-    critics = agent.critics.flat.clone()
-    agent.critics.zero_gradient()
-    loss, _ = agent.actor_loss(batch, noise[1])
-    loss.sum().backward()
-    assert agent.critics.flat.grad is not None
-    assert not agent.critics.flat.grad.any()
-    assert torch.equal(agent.critics.flat, critics)
+    agent.update(batch, noise[0], noise[1], 0.003)
+    assert not torch.equal(agent.actor.flat, actor)
 
 
 def test_temperature_rises_when_entropy_is_short_and_stays_when_fixed() -> None:
-    shapes = [(1, 8, 3), (1, 8, 2), (1, 8), (1, 8, 3)]
-    batch = Batch(*(torch.randn(shape, generator=generator(2)) for shape in shapes))
-    noise = torch.randn((2, 1, 8, 2), generator=generator(3))
+    batch, noise = some_batch(1, 8, 3, 2, generator(2)), torch.randn((2, 1, 8, 2), generator=generator(3))
     for target, direction in ((10.0, 1), (-10.0, -1)):
         agent = SoftActorCritic(CONFIG, 1, 3, 2, generator())
         agent.target_entropy = target
         before = float(agent.log_temperature)
-        agent.update(batch, noise, with_actor=True)
+        agent.update(batch, noise[0], noise[1], 0.003)
         assert np.sign(float(agent.log_temperature) - before) == direction
     fixed = SoftActorCritic(config(entropy=0.2), 1, 3, 2, generator())
-    fixed.update(batch, noise, with_actor=True)
+    fixed.update(batch, noise[0], noise[1], 0.003)
     assert float(fixed.log_temperature.exp()) == pytest.approx(0.2)
+
+
+def test_adam_is_that_of_torch() -> None:
+    ours = torch.randn(50, generator=generator(1))
+    theirs = torch.nn.Parameter(ours.clone())
+    mine, reference = Adam(ours), torch.optim.Adam([theirs], fused=True)
+    draws = generator(2)
+    for rate in (0.1, 0.1, 0.03, 0.001):
+        gradient = torch.randn(50, generator=draws)
+        theirs.grad = gradient.clone()
+        reference.param_groups[0]["lr"] = rate
+        reference.step()
+        mine.step(gradient, rate)
+        assert torch.equal(ours, theirs.detach())
+    assert set(mine.state_dict()) == {"steps", "mean", "square"}
 
 
 def test_log_density_of_squashed_actions() -> None:
@@ -170,14 +215,13 @@ def test_log_density_of_squashed_actions() -> None:
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_frozen_and_learning_layers_are_one_memory() -> None:
+def test_layers_are_the_memory_that_is_optimised() -> None:
     network = MemberMLP(2, [3, 4, 1], generator())
     inputs = torch.randn((2, 5, 3), generator=generator(1))
     before = network(inputs)
     network.flat.mul_(1.5)
-    after = network(inputs)
-    assert not torch.allclose(before, after)
-    torch.testing.assert_close(after, network(inputs, frozen=True))
+    assert not torch.allclose(before, network(inputs))
+    torch.testing.assert_close(network(inputs), apply(network.flat, network, inputs))
 
 
 def test_replay_overwrites_the_oldest_and_normalises() -> None:
@@ -187,7 +231,8 @@ def test_replay_overwrites_the_oldest_and_normalises() -> None:
     for number in range(4):
         successors = draw.normal(5.0, 3.0, (2, 4, 4)).astype(np.float32)
         inputs = np.full((2, 4, 4), number, np.float32)
-        replay.add(inputs, np.full((2, 4, 1), number, np.float32), np.full((2, 4), number, np.float32), successors)
+        flat = np.full((2, 4), number, np.float32)
+        replay.add(inputs, flat[..., None], flat, flat, successors)
         seen.append(successors[..., :3])
     assert len(replay) == 10
     (batch,) = replay.sample(1, 500, generator())
@@ -309,10 +354,10 @@ def test_environments_follow_the_policy_assigned_to_them() -> None:
 def test_medium_is_nearest_to_half_way() -> None:
     deterministic = np.array([-100.0, -80.0, -20.0, -10.0])
     stochastic = np.array([-100.0, -95.0, -52.0, -12.0])
-    assert pick_medium(deterministic, stochastic, -100.0, -10.0) == (2, True)
-    assert pick_medium(deterministic, stochastic, -100.0, -50.0) == (1, False)
-    assert pick_medium(deterministic, deterministic, -100.0, -10.0) == (1, False)
-    assert pick_medium(np.array([-10.0, -10.0]), np.array([-10.0, -10.0]), -30.0, -10.0) == (0, False)
+    assert pick_medium(deterministic, stochastic, -100.0, -10.0) == Choice(2, True)
+    assert pick_medium(deterministic, stochastic, -100.0, -50.0) == Choice(1, False)
+    assert pick_medium(deterministic, deterministic, -100.0, -10.0) == Choice(1, False)
+    assert pick_medium(np.array([-10.0, -10.0]), np.array([-10.0, -10.0]), -30.0, -10.0) == Choice(0, False)
 
 
 def test_task_vectors_span_minus_one_to_one() -> None:
@@ -322,3 +367,44 @@ def test_task_vectors_span_minus_one_to_one() -> None:
     np.testing.assert_allclose(normal.max(axis=0), 1.0, atol=1e-6)
     alone, centre, scale = training.task_features(tasks_of(POINT, 1))
     assert np.all((alone - centre) / scale == 0.0)
+
+
+def test_fallen_robots_start_anew_and_their_value_ends() -> None:
+    family = get_family("walker_param")
+    tasks = tasks_of(family, 2)
+
+    def stored(terminate: bool) -> tuple[Trainer, np.ndarray]:
+        run = trainer(tasks, family, steps=6 * 150, warmup_steps=6 * 150, terminate_when_unhealthy=terminate)
+        run.train()
+        rows = run.replay.rows[0, : len(run.replay)]
+        return run, rows
+
+    run, rows = stored(terminate=True)
+    size, inputs = family.observation_size, run.replay.inputs
+    before, after, lasting = rows[:, :size], rows[:, -inputs:][:, :size], rows[:, -inputs - 1]
+    assert family.healthy is not None
+    np.testing.assert_array_equal(lasting == 1.0, family.healthy(after))
+    assert (lasting == 0.0).any(), "random walkers fall"
+    assert family.healthy(before).all(), "no step starts from a fall"
+    _, rows = stored(terminate=False)
+    assert (rows[:, -inputs - 1] == 1.0).all()
+    assert not family.healthy(rows[:, :size]).all()
+
+
+def test_the_target_does_not_look_beyond_a_fall() -> None:
+    agent = shaken(SoftActorCritic(CONFIG, 1, 3, 2, generator()))
+    batch, noise = some_batch(1, 8, 3, 2, generator(2)), torch.randn((1, 8, 2), generator=generator(3))
+    ended = batch._replace(lasting=torch.zeros_like(batch.lasting))
+    torch.testing.assert_close(agent.goal(ended, noise), batch.rewards)
+
+
+def test_experts_of_symmetric_tasks_are_collected_through_the_symmetry() -> None:
+    """One policy for a standard direction earns the same in the directions that are its images."""
+    family = get_family("ant_dir")
+    first = draw_tasks(family, 1, 0, np.random.default_rng(5))[0]
+    images = [first.with_vector(symmetry.tasks @ first.vector) for symmetry in family.symmetries]
+    tasks = [Task(index, "train", image.parameters) for index, image in enumerate(images)]
+    assert {task.vector.tobytes() for task in trainer(tasks, family).tasks} == {
+        trainer(tasks[:1], family).tasks[0].vector.tobytes()
+    }
+    assert len({task.vector.tobytes() for task in trainer(tasks, family, symmetries=False).tasks}) == 8

@@ -28,6 +28,9 @@ IMPORTED = METRICS | {
     "left_out": 0,
     "joined": True,
     "reward_difference": 2.5e-7,
+    "state_difference": 1.5e-4,
+    "steps": 12000,
+    "untold": 1500,
 }
 
 
@@ -70,13 +73,14 @@ def test_it_claims_nothing_of_imported_data_that_is_not_known() -> None:
         assert word not in text
     assert "what policies played the episodes is not known here" in text
     assert "**random**: the worst third of the task's episodes by return" in text
-    assert "differ from the family's reward function by 2.5e-07 at most" in text
+    assert "reward function by 2.5e-07 at most, next observations from its physics by 0.00015. 1,500 of 12,000" in text
+    assert "steps were not compared: their observations show velocities at the edge" in text
     assert "anchors are the means of these expert and random episodes" in text
     labelled = IMPORTED | {"labels": "given", "left_out": 7, "joined": False, "reward_difference": None}
     text = card("Ant-Dir", labelled | {"policies": {key: [{}] for key in POLICIES}, "bytes": 1})
     assert "ranking" not in text
     assert "**mixed**: as labelled" in text
-    assert "were not compared with the family's reward function" in text
+    assert "Nothing was compared with the family's own rewards and physics: all observations show velocities" in text
     assert "7 episodes were left out" in text
 
 

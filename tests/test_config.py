@@ -21,6 +21,12 @@ FIRST_OVERRIDE = "  point_robot:\n    tasks: {}"
         ("\ndiffusion:", "\ndifusion:", "unknown key 'difusion'; did you mean 'diffusion'?"),
         ("seed: 0", "seed: 0\nseed: 1", "key 'seed' stands twice (line 3); remove one"),
         ("  train: 3", "  train: 3\n  train: 4", "key 'train' stands twice (line 12); remove one"),
+        (
+            "{sampler: ddim, steps",
+            "{sampler: ddim, step",
+            "unknown key 'evaluation.samplers.1.step'; did you mean 'steps'?",
+        ),
+        ("{sampler: ddim,", "{sampler: dpm,", "'evaluation.samplers.1.sampler' is 'dpm': input should be 'ddpm'"),
         ("seed: 0", "seed: .nan", "'seed' is nan: "),
         ("  temperature:", "  temperature: .nan #", "'planning.temperature' is nan: input should be a finite number"),
         ("  temperature:", "  temperature: .inf #", "'planning.temperature' is inf: "),

@@ -18,7 +18,7 @@ from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import draw_segments
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.evaluation.warm_start import draw_warm_start
-from metadiffuser.planning.guide import inconsistency, predicted_return
+from metadiffuser.planning.guide import inconsistency, objective, predicted_return
 from tests.conftest import ROOT
 from tests.models import DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
 
@@ -65,11 +65,22 @@ def test_the_divergence_is_that_of_gaussians() -> None:
     assert float(cvae.divergence(torch.zeros(1, U), torch.zeros(1, U))) == 0.0
 
 
+def test_segments_are_the_denoisers() -> None:
+    model, diffusion, data = make_model(), make_diffusion(), make_data()
+    for normaliser in (model.normaliser, diffusion.normaliser):
+        normaliser.local_mask[1] = normaliser.state_mean[1] = 0.0  # as ``fit`` leaves travelled coordinates
+    stored, normalised = cvae.rows(data), diffusion.rows(data)
+    (_, own, _), (_, theirs, _) = (
+        draw_segments(rows, H, B, torch.Generator().manual_seed(0)) for rows in (stored, normalised)
+    )
+    assert own[:, 0, 1].any()
+    assert torch.allclose(model.normalise(own), diffusion.relative(theirs), atol=1e-5)
+
+
 def test_the_reconstruction_is_weighted_as_the_denoising_error_is() -> None:
     model, diffusion = make_model(first_action_weight=DIFFUSION.first_action_weight), make_diffusion()
-    _, states, actions, mask = draw_segments(make_data(), H, B, torch.Generator().manual_seed(0))
-    segments = model.segments(states, actions)
-    assert torch.equal(segments, diffusion.segments(states, actions))
+    _, segments, mask = draw_segments(cvae.rows(make_data()), H, B, torch.Generator().manual_seed(0))
+    segments = model.normalise(segments)
     assert not mask.all()
     steps, known = torch.full((B,), 3), torch.ones(B, dtype=torch.bool)
     noise = torch.randn(segments.shape, generator=torch.Generator().manual_seed(0))
@@ -135,6 +146,15 @@ def test_the_guide_raises_the_return_and_lowers_the_inconsistency(scale: str, si
         return -inconsistency(context, states, actions, latents)
 
     assert (judge(make_model(**{scale: size})) > judge(make_model())).all()
+
+
+def test_the_objective_is_that_of_the_planners_guide() -> None:
+    context, latents = make_context(), drawn()[1]
+    plans = torch.randn(B, H, S + A, generator=torch.Generator().manual_seed(2))
+    for alpha, scaled in ((0.3, 0.7), (1.0, 0.0), (0.0, 1.0)):
+        model = make_model(return_scale=alpha, dynamics_scale=scaled)
+        expected = objective(context, plans, latents, torch.full((B,), alpha), torch.full((B,), scaled))
+        assert torch.allclose(cvae.objective(model, context, plans, latents), expected, rtol=1e-5)
 
 
 def test_travelled_coordinates_count_from_where_the_agent_is() -> None:

@@ -8,7 +8,8 @@ import torch
 
 from metadiffuser.data.episodes import Episodes, transition_rows
 from metadiffuser.data.normaliser import Normaliser
-from metadiffuser.data.windows import draw_contexts, draw_segments, draw_transitions
+from metadiffuser.data.windows import TaskData, draw_contexts, draw_segments, draw_transitions
+from metadiffuser.errors import InputError
 from tests.models import A, S, make_data
 
 
@@ -27,6 +28,35 @@ def test_training_contexts_use_the_same_layout_as_gathered_ones() -> None:
 def test_episodes_refuse_shapes_that_disagree() -> None:
     with pytest.raises(ValueError, match="expected observations"):
         Episodes(np.zeros((2, 5, 3), np.float32), np.zeros((2, 5, 1), np.float32), np.zeros((2, 5), np.float32))
+
+
+def numbered(task: int, episodes: int, first: int, steps: int = 3) -> Episodes:
+    """Episodes whose every entry tells its task, episode and step."""
+    tags = 100.0 * task + 10.0 * (first + np.arange(episodes))[:, None, None] + np.arange(steps + 1)[None, :, None]
+    observations = np.concatenate([tags, -tags], axis=-1).astype(np.float32)
+    return Episodes(observations, observations[:, :-1, :1] + 0.25, observations[:, :-1, 0] + 0.5)
+
+
+def test_stacking_puts_every_episode_in_its_task() -> None:
+    episodes = {
+        "expert": {task: numbered(task, 2, 0) for task in range(4)},
+        "random": {task: numbered(task, 3, 2) for task in range(4)},
+    }
+    data = TaskData.stack(episodes, [3, 1])
+    assert repr(data) == "TaskData(N=2, E=5, T=3)"
+    for row, task in enumerate([3, 1]):
+        for number in range(5):
+            tags = 100.0 * task + 10.0 * number + torch.arange(4)
+            assert torch.equal(data.observations[row, number, :, 0], tags)
+            assert torch.equal(data.transitions[row, number, :, 4], tags[1:])  # after s (2), a (1) and r
+    assert torch.equal(data.actions[..., 0] + 0.25, data.rewards)
+    assert all(part.is_contiguous() for part in (data.observations, data.actions, data.rewards, data.transitions))
+
+
+def test_tasks_of_unequal_numbers_of_episodes_are_refused() -> None:
+    uneven = {"expert": {0: numbered(0, 2, 0), 1: numbered(1, 4, 0), 2: numbered(2, 3, 0)}}
+    with pytest.raises(InputError, match="2 to 4 episodes"):
+        TaskData.stack(uneven, [0, 1, 2])  # nine episodes would divide among three tasks
 
 
 def test_contexts_come_from_one_episode_of_the_right_task_without_repetition() -> None:
@@ -54,14 +84,15 @@ def test_transitions_come_from_the_right_task() -> None:
 
 
 def test_segments_reach_the_last_step_and_mask_what_lies_beyond() -> None:
-    data = make_data(tasks=1, episodes=1, steps=12)
-    _, states, actions, mask = draw_segments(data, 8, 500, torch.Generator().manual_seed(0))
+    rows = torch.arange(3 * 2 * 13.0).view(3, 2, 13, 1)  # 12 steps, each row the number of itself
+    tasks, segments, mask = draw_segments(rows, 8, 500, torch.Generator().manual_seed(0))
     lengths = mask.sum(dim=1)
     assert (int(lengths.min()), int(lengths.max())) == (1, 8)
-    last = states[lengths == 1][0]
-    assert torch.equal(last[0], data.observations[0, 0, 11])
-    assert torch.equal(last[1:], data.observations[0, 0, 12].expand(7, -1))
-    assert bool((actions[~mask] == 0).all())
+    assert torch.equal(tasks, segments[:, 0, 0].long() // 26)
+    assert set(segments[:, 0, 0].long().tolist()) == {row for row in range(78) if row % 13 < 12}, "any step of any task"
+    last = segments[:, :1, 0] // 13 * 13 + 12
+    assert torch.equal(segments[..., 0], torch.minimum(segments[:, :1, 0] + torch.arange(8), last))
+    assert torch.equal(mask, segments[..., 0] < last)
 
 
 def test_held_out_episodes_are_not_trained_on() -> None:
@@ -98,3 +129,20 @@ def test_travelled_coordinates_count_steps_and_hide_from_models() -> None:
     states = torch.tensor([[1.0, 50.0, 2.0]])
     assert normaliser.origin(states).tolist() == [[0.0, 50.0, 0.0]]
     assert float(normaliser.local(normaliser.state(states))[0, 1]) == 0.0
+
+
+def test_consecutive_contexts_are_one_stretch_that_may_lie_anywhere() -> None:
+    data = make_data(tasks=1, episodes=1)
+    contexts, mask = draw_contexts(
+        data, torch.zeros(200, dtype=torch.long), 6, torch.Generator().manual_seed(0), window="consecutive"
+    )
+    assert torch.equal(contexts[:, :-1, S + A + 1 :], contexts[:, 1:, :S]), "each starts where the last one ended"
+    starts = (contexts[:, :1] == data.transitions[0, 0]).all(-1).int().argmax(dim=1)
+    assert set(starts.tolist()) == set(range(12 - 6 + 1))
+    assert set(mask.sum(dim=1).tolist()) == set(range(1, 7))
+
+
+def test_parameters_stay_with_their_task() -> None:
+    data = make_data()
+    assert data.parameters.tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert all(torch.equal(part.parameters, data.parameters) for part in data.split_episodes(0.2))

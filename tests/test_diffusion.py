@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.schedule import reverse_steps, signal_rates
-from metadiffuser.diffusion.training import diffusion_loss, train_diffusion
+from metadiffuser.diffusion.training import VALIDATION_SEGMENTS, diffusion_loss, train_diffusion
+from metadiffuser.diffusion.unet import TemporalUNet
 from metadiffuser.errors import InputError
-from tests.models import DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
+from metadiffuser.planning.planner import Planner, Request
+from metadiffuser.training import MovingAverage
+from tests.models import DIFFUSION, PLANNING, A, S, Z, make_context, make_data, make_diffusion
 
 
 def test_signal_rates_fall_from_clean_to_noise() -> None:
@@ -103,14 +108,34 @@ def test_loss_ignores_what_is_given_or_masked_and_weighs_the_first_action() -> N
     assert torch.allclose(diffusion_loss(model, clean, mask, *arguments), expected)
 
 
-def trained(work: Path, steps: int = 20) -> tuple[DiffusionModel, DiffusionModel, list[dict[str, float]]]:
+def test_rows_pair_each_state_with_its_action_and_segments_count_travel_from_their_start() -> None:
+    model, data = make_diffusion(), make_data()
+    model.normaliser.local_mask[0] = 0.0
+    rows = model.rows(data)
+    assert rows.shape == (4, 5, 13, S + A)
+    assert torch.equal(rows[:, :, :-1, S:], data.actions)
+    assert torch.equal(rows[:, :, -1, S:], torch.zeros(4, 5, A))
+    states = model.normaliser.state(data.observations)[0, :, 2:10]
+    segments = model.relative(rows[0, :, 2:10].clone())
+    assert torch.allclose(segments[..., 0], states[..., 0] - states[:, :1, 0])
+    assert torch.equal(segments[..., 1:S], states[..., 1:])
+
+
+def trained(
+    work: Path, data: TaskData | None = None, **changes: object
+) -> tuple[DiffusionModel, DiffusionModel, list[dict[str, float]]]:
+    data = make_data() if data is None else data
     torch.manual_seed(0)
-    model = DiffusionModel(S, A, Z, DIFFUSION.model_copy(update={"steps": steps}))
-    model.normaliser.load_state_dict(make_context().normaliser.state_dict())
+    model = DiffusionModel(S, A, Z, DIFFUSION.model_copy(update=changes))
+    model.normaliser.fit(data.observations, data.rewards)
     latents = torch.arange(4.0)[:, None, None].expand(4, 3, Z) / 2
     generator = torch.Generator().manual_seed(0)
-    averaged, records = train_diffusion(model, make_data(), latents, generator, work / "d.safetensors")
+    averaged, records = train_diffusion(model, data, latents, generator, work / "d.safetensors")
     return model, averaged, records
+
+
+def same(one: DiffusionModel, other: DiffusionModel) -> bool:
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 def test_what_is_evaluated_is_the_moving_average(tmp_path: Path) -> None:
@@ -133,11 +158,79 @@ def test_the_checkpoint_holds_the_moving_average(tmp_path: Path) -> None:
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in averaged.state_dict().items())
 
 
-def test_training_lowers_the_loss_and_repeats_to_the_bit(tmp_path: Path) -> None:
-    _, averaged, records = trained(tmp_path / "a", steps=300)
-    assert records[-1]["validation"] < 0.8 * records[0]["validation"]
-    _, again, _ = trained(tmp_path / "b", steps=300)
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in averaged.state_dict().items())
+def test_training_repeats_to_the_bit(tmp_path: Path) -> None:
+    _, averaged, records = trained(tmp_path / "a")
+    _, again, records_again = trained(tmp_path / "b")
+    assert same(averaged, again)
+    assert records == records_again
+
+
+@pytest.mark.parametrize("predicts", ["x0", "noise"])
+def test_training_lowers_the_loss_and_samples_lie_where_the_data_do(tmp_path: Path, predicts: str) -> None:
+    """Both forms end to end: data of one speed, which the sampled segments must have."""
+    data = make_data()
+    climb = torch.linspace(-1.5, 1.5, 13)[:, None] * torch.tensor([1.0, -1.0, 0.5])
+    steady = replace(data, observations=climb.expand_as(data.observations).clone())
+    changes = {"steps": 400, "width": 16, "batch_size": 32, "learning_rate": 3e-3, "denoising_steps": 10}
+    _, model, records = trained(tmp_path, steady, predicts=predicts, **changes)
+    assert records[-1]["validation"] < 0.5 * records[0]["validation"]
+    planner = Planner(model, make_context(), PLANNING.model_copy(update={"sampling_steps": 10, "temperature": 1.0}))
+    states, zeros = climb[torch.arange(16) % 6], torch.zeros(16)  # a segment that starts later runs past the end
+    wanted = Request(states, torch.zeros(16, Z), torch.ones(16, dtype=torch.bool), zeros, zeros)
+    plan = planner.plan(wanted, planner.draw_noise(16, torch.Generator().manual_seed(0)))
+    expected = climb[(torch.arange(16) % 6)[:, None] + torch.arange(8)]
+    error, of_standing_still = (float((path - expected).abs().mean()) for path in (plan.states, states[:, None]))
+    assert error < 0.4 * of_standing_still
+
+
+def test_killed_training_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, whole, curve = trained(tmp_path / "whole")
+    monkeypatch.setattr("metadiffuser.checkpointing.INTERVAL", 0.0)
+    update, updates = MovingAverage.update, iter(range(13))
+    with monkeypatch.context() as killing:
+        killing.setattr(MovingAverage, "update", lambda self: (next(updates), update(self)))
+        with pytest.raises(StopIteration):
+            trained(tmp_path / "killed")
+    _, resumed, resumed_curve = trained(tmp_path / "killed")
+    assert same(resumed, whole)
+    assert resumed_curve == curve
+
+
+def test_condition_dropout_divides_training_between_task_and_null(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = DiffusionModel(S, A, Z, DIFFUSION).network
+    for dropout, null_moves, task_moves in ((0.0, False, True), (0.5, True, True), (1.0, True, False)):
+        network = trained(tmp_path / str(dropout), condition_dropout=dropout)[0].network
+        assert torch.equal(network.null, start.null) is not null_moves
+        first, before = (net.get_parameter("embed_task.0.weight") for net in (network, start))
+        assert torch.equal(first, before) is not task_moves
+
+
+@pytest.mark.parametrize("horizon", [4, 12, 16])
+def test_horizon_is_the_length_of_what_is_trained_on(
+    tmp_path: Path, horizon: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    forward = TemporalUNet.forward
+
+    def record(network: TemporalUNet, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        seen.add(tuple(x.shape))
+        return forward(network, x, condition)
+
+    monkeypatch.setattr(TemporalUNet, "forward", record)
+    trained(tmp_path, horizon=horizon, steps=2)
+    assert seen == {(DIFFUSION.batch_size, horizon, S + A), (VALIDATION_SEGMENTS, horizon, S + A)}
+
+
+def test_a_coordinate_that_never_changes_stays_as_it_is(tmp_path: Path) -> None:
+    """Its deviation is the normaliser's floor; neither the loss nor a plan may suffer from that."""
+    data = make_data()
+    data.observations[..., 1] = 731.4
+    _, model, records = trained(tmp_path, data)
+    assert records[-1]["loss"] < 5.0
+    assert float(model.high[1] - model.low[1]) < 0.1
+    prediction = model.clean(torch.randn(4, 8, S + A), torch.randn(4, 8, S + A), reverse_steps(6, "ddpm", 6)[0])
+    assert torch.allclose(model.normaliser.raw_state(prediction[..., :S])[..., 1], torch.tensor(731.4), atol=1e-3)
 
 
 def test_damaged_or_foreign_checkpoints_are_named(tmp_path: Path) -> None:

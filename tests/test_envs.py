@@ -128,6 +128,17 @@ def test_gymnasium_finds_nothing_wrong(env: gym.Env[Any, Any]) -> None:
     check_env(env.unwrapped, skip_render_check=True)
 
 
+@pytest.mark.filterwarnings(f"ignore:{UNBOUNDED}")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gymnasium_finds_nothing_wrong_with_frames(name: str) -> None:
+    if gl.backend() is None:
+        assert os.environ.get("CI") != "true", gl.REMEDY
+        pytest.skip(gl.REMEDY)
+    made = gym.make(FAMILIES[name].gym_id, task=3, render_mode="rgb_array")
+    check_env(made.unwrapped)
+    made.close()
+
+
 def test_episodes_are_truncated_and_never_end(env: gym.Env[Any, Any]) -> None:
     assert isinstance(env.unwrapped, FamilyEnv)
     family = env.unwrapped.family
@@ -157,6 +168,8 @@ def test_an_index_means_the_task_that_the_pipeline_draws_with_root_seed_0(name: 
     drawn = draw_tasks(FAMILIES[name], 45, 5, numpy_generator(0, "define_tasks", name))
     for index in (0, 7, 49):
         assert default_task(name, index).parameters == drawn[index].parameters
+    with pytest.raises(InputError, match="task -1: expected the index of a task"):
+        default_task(name, -1)
     given = Task(2, "test", drawn[5].parameters)
     assert FamilyEnv(name, given).task is given
 

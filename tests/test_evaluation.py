@@ -1,6 +1,8 @@
-"""Cells, warm-start contexts, the evaluation loop and plan errors."""
+"""Cells, warm-start contexts and the evaluation loop."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,14 +12,27 @@ from metadiffuser.config import Evaluation
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.point_robot import optimal_return
-from metadiffuser.evaluation.cells import Cell, instruct, make_cells, uniform_actions, warm_start_source
-from metadiffuser.evaluation.rollout import Floats, Group, plan_errors, play
-from metadiffuser.planning.agent import Instructions
+from metadiffuser.evaluation.cells import (
+    Cell,
+    inform,
+    instruct,
+    make_cells,
+    uniform_actions,
+)
+from metadiffuser.evaluation.rollout import Floats, Group, play
+from metadiffuser.evaluation.warm_start import warm_start_source
+from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.seeding import numpy_generator
-from tests.models import PLANNING, A, S, make_data
+from tests.models import PLANNING, A, S, make_data, make_planner
 
 CONFIG = Evaluation(
-    threads=1, episodes=2, contexts=["expert", "zero_shot", "wrong_task"], guides=["dual", "none", "return"]
+    threads=1,
+    episodes=2,
+    contexts=["expert", "zero_shot", "wrong_task", "oracle"],
+    guides=["dual", "none", "return"],
+    samplers=[],
+    study_tasks=1,
+    study_episodes=1,
 )
 
 
@@ -27,8 +42,10 @@ def test_cells_cross_contexts_with_the_first_guide_and_guides_with_the_first_con
         Cell("metadiffuser", "dual", "expert"),
         Cell("metadiffuser", "dual", "zero_shot"),
         Cell("metadiffuser", "dual", "wrong_task"),
+        Cell("metadiffuser", "dual", "oracle"),
         Cell("metadiffuser", "none", "expert"),
         Cell("metadiffuser", "return", "expert"),
+        Cell("unconditional", "return", "expert"),
         Cell("unconditional", "none", "none"),
         Cell("random", "none", "none"),
     ]
@@ -40,6 +57,25 @@ def test_the_wrong_task_is_another_one() -> None:
         assert quality == "expert"
         assert source != position
     assert warm_start_source("medium", 3, 5) == ("medium", 3)
+
+
+def test_without_warm_start_no_model_knows_the_task_and_no_cell_claims_it() -> None:
+    cells = make_cells(CONFIG.model_copy(update={"contexts": ["zero_shot"]}))
+    assert [cell for cell in cells if cell.method == "unconditional"] == [Cell("unconditional", "none", "none")]
+
+
+def test_cells_are_informed_of_what_no_context_says() -> None:
+    planner = make_planner()
+    cells = [Cell("metadiffuser", "dual", "expert"), Cell("metadiffuser", "dual", "oracle")]
+    cells += [Cell("unconditional", "return", "expert"), Cell("unconditional", "none", "none")]
+    parts = [told(cell, [0, 2, 3]) for cell in cells]
+    parts[2] = replace(parts[2], mask=torch.zeros_like(parts[2].mask))
+    agent = PlanningAgent(planner, Instructions.join(parts), torch.Generator().manual_seed(0), blocks=4)
+    before = agent.latents
+    given = torch.randn(2, 3, planner.context.latent_size)
+    inform(agent, cells, [None, given[0], given[1], None])
+    assert torch.equal(agent.latents, torch.cat([before[:3], *given, before[9:]]))
+    assert agent.known.tolist() == [True] * 6 + [False] * 6, "the denoiser of the unconditional planner is told z"
 
 
 def told(cell: Cell, positions: list[int]) -> Instructions:
@@ -71,6 +107,7 @@ def test_zero_shot_and_unconditional_are_told_nothing() -> None:
     zero_shot, unconditional = (
         told(cell, [0]) for cell in (Cell("metadiffuser", "dual", "zero_shot"), Cell("unconditional", "none", "none"))
     )
+    assert not told(Cell("metadiffuser", "dual", "oracle"), [0]).mask.any()
     assert not zero_shot.mask.any()
     assert bool(zero_shot.online.all())
     assert not unconditional.mask.any()
@@ -92,6 +129,20 @@ class Straight:
         self.observed += 1
 
 
+class Watcher:
+    """Keeps what it is told of, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, str]] = []
+
+    def decided(self, step: int) -> None:
+        self.seen.append((step, "decided"))
+
+    def stepped(self, step: int, observations: Floats, rewards: Floats) -> None:
+        assert (observations.shape, rewards.shape) == ((6, 2), (6,))
+        self.seen.append((step, "stepped"))
+
+
 def goals_and_tasks() -> tuple[Floats, list[Task]]:
     goals = np.array([[0.5, -0.3], [-0.9, 0.2]], np.float32)
     return goals, [Task(i, "test", {"goal": tuple(map(float, goal))}) for i, goal in enumerate(goals)]
@@ -102,9 +153,10 @@ def test_the_loop_plays_every_block_and_returns_what_the_optimum_says() -> None:
     goals, tasks = goals_and_tasks()
     group = Group(family, tasks, 3, lambda: np.random.default_rng(0), 1)
     agent = Straight(np.tile(goals, (3, 1)))
-    recording = play(agent, group, family.episode_length, "test")
+    watcher = Watcher()
+    recording = play(agent, group, family.episode_length, "test", [watcher])
     assert agent.observed == 20
-    assert recording.observations.shape == (6, 21, 2)
+    assert watcher.seen == [(step, what) for step in range(20) for what in ("decided", "stepped")]
     expected = [optimal_return(goal.astype(float)) for goal in goals] * 3
     assert recording.rewards.sum(axis=1) == pytest.approx(expected, rel=1e-4)
 
@@ -115,17 +167,6 @@ def test_blocks_start_alike() -> None:
     start = Group(family, tasks, 2, lambda: numpy_generator(0, "start"), 1).reset()
     assert np.array_equal(start[:2], start[2:])
     assert not np.array_equal(start[0], start[1])
-
-
-def test_plan_errors_of_plans_that_came_true_are_zero_and_others_are_measured() -> None:
-    observations = np.arange(22, dtype=np.float32).reshape(1, 11, 2)
-    plans = np.stack([np.stack([observations[0, t : t + 4] for t in range(7)])])
-    plans = np.concatenate([plans, np.zeros((1, 3, 4, 2), np.float32)], axis=1)
-    scale = np.ones(2, np.float32)
-    shifted = observations + np.float32(2.0)
-    assert plan_errors(plans[:, :7], observations[:, :8], scale, [1, 3]) == {"1": 0.0, "3": 0.0}
-    errors = plan_errors(plans[:, :7], shifted[:, :8], 2 * scale, [1, 3, 9])
-    assert errors == {"1": pytest.approx(1.0), "3": pytest.approx(1.0)}
 
 
 def test_uniform_actions_fill_the_action_range() -> None:

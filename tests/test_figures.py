@@ -7,18 +7,28 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colors, image
+from matplotlib.container import Container, ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
-from metadiffuser.reporting import figures, scores, style
+from metadiffuser.reporting import figures, profiles, scores, style
 from metadiffuser.tracking import read_curve
 from tests import fabricated
 
 PARAMS = fabricated.parameters()
-NAMES = ("scores_by_warm_start", "scores_by_guide", "planned_and_executed", "embedding", "learning_curves")
+NAMES = (
+    "scores_by_warm_start",
+    "scores_by_guide",
+    "performance_profiles",
+    "sampler_study",
+    "planned_and_executed",
+    "embedding",
+    "learning_curves",
+)
 FAMILIES = list(fabricated.ANCHORS)
 
 
@@ -82,6 +92,62 @@ def test_bars_have_the_score_and_colour_of_their_cell(metrics: tuple[list[Path],
     assert [label.get_text() for label in panel.get_xticklabels()] == ["none", "return", "dynamics", "dual"]
     assert [patch.get_height() for patch in panel.patches] == pytest.approx([85, 88, 86, 90])  # type: ignore[attr-defined]
     assert colors.to_hex(panel.patches[3].get_facecolor()).upper() == style.PLANNED == "#E8743B"
+
+
+def test_profiles_fall_where_the_runs_of_their_cell_lie(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
+    table, behaviour = scores.read_scores(metrics[0], metrics[1]), scores.read_behaviour(metrics[1])
+    figure = profiles.performance_profiles(table, behaviour, Bootstrap(0.95, 50))
+    assert titles(figure) == ["Point-Robot", "Cheetah-Vel"]
+    lines = {str(line.get_label()): line for line in figure.axes[0].lines}
+    assert list(lines) == [
+        "MetaDiffuser (dual guide)",
+        "MetaDiffuser, another task's context",
+        "Unconditional diffusion planner",
+        "Unconditional diffusion planner (return guide)",
+        "Random planner",
+        "Behaviour expert (oracle)",
+    ]
+    own = lines["MetaDiffuser (dual guide)"]
+    assert (own.get_color(), own.get_linestyle()) == (style.METHOD_COLOURS["metadiffuser"], "-")
+    other = lines["MetaDiffuser, another task's context"]
+    assert (other.get_color(), other.get_linestyle()) == (style.METHOD_COLOURS["metadiffuser"], "--")
+    thresholds, shares = (np.asarray(values, float) for values in own.get_data())
+    for place, share in ((60, 1.0), (90, 0.5), (105, 0.0)):  # half of the runs lie 6.7 points above 90, half below
+        assert shares[np.abs(thresholds - place).argmin()] == share
+    assert len(figure.axes[0].collections) == len(lines), "bands"
+
+
+def test_the_sampler_study_has_a_line_a_sampler_over_its_steps(
+    metrics: tuple[list[Path], list[Path], list[Path]],
+) -> None:
+    study = scores.read_sampler_study(metrics[0], metrics[1])
+    figure = profiles.sampler_scores(study, Bootstrap(0.95, 50))
+    for panel in figure.axes:
+        drawn = {container.get_label(): bars_line(container) for container in panel.containers}
+        assert list(drawn) == ["DDPM", "DDIM"]
+        assert [value.tolist() for value in map(np.asarray, drawn["DDPM"].get_data())] == [
+            [2, 10],
+            pytest.approx([50, 90]),
+        ]
+        assert np.asarray(drawn["DDIM"].get_ydata()).tolist() == pytest.approx([70])
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["2", "10"]
+    times = pd.DataFrame(
+        [("cheetah_vel", "ddim", steps, cost) for steps, cost in ((5, 2.0), (2, 1.0), (5, 4.0))],
+        columns=["family", "sampler", "steps", "milliseconds"],
+    )
+    (panel,) = profiles.sampler_times(times).axes
+    assert np.asarray(bars_line(panel.containers[0]).get_data()).tolist() == [[2, 5], [1, 3]]
+    assert panel.get_ylabel() == "milliseconds per decision"
+
+
+def test_nothing_studied_is_nothing_drawn(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
+    table, study = (read(metrics[0], metrics[1]) for read in (scores.read_scores, scores.read_sampler_study))
+    embeddings, traces = scores.read_embeddings(metrics[2]), scores.read_traces(metrics[0])
+    curves = {("diffusion", "point_robot"): [pd.DataFrame(fabricated.curve(0.1, 1, "loss")).set_index("step")]}
+    drawings = figures.all_figures(
+        table, scores.read_behaviour(metrics[1]), study[:0], embeddings, traces, curves, Bootstrap(0.9, 10), {}
+    )
+    assert [drawing.name for drawing in drawings] == [name for name in NAMES if name != "sampler_study"]
 
 
 def test_planned_is_orange_over_executed_in_blue(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
@@ -169,6 +235,12 @@ def test_unknown_names_have_a_colour_of_their_own_every_time() -> None:
     assert style.colour("new_method", style.METHOD_COLOURS) == style.colour("new_method", style.METHOD_COLOURS)
     assert style.colour("metadiffuser", style.METHOD_COLOURS) == style.PLANNED
     assert style.ordered(["b", "dual", "a", "none"], style.GUIDE_NAMES) == ["none", "dual", "a", "b"]
+
+
+def bars_line(container: Container) -> Line2D:
+    """The line through the points of error bars."""
+    assert isinstance(container, ErrorbarContainer)
+    return container.lines[0]
 
 
 def titles(figure: Figure) -> list[str]:

@@ -29,7 +29,11 @@ REQUIREMENTS = [
     Requirement(text)
     for group in (
         PYPROJECT["project"]["dependencies"],
-        *PYPROJECT["project"]["optional-dependencies"].values(),
+        *(
+            needed
+            for extra, needed in PYPROJECT["project"]["optional-dependencies"].items()
+            if extra != "benchmarks"  # others to compare with: no part of what is tested and pinned
+        ),
     )
     for text in group
 ]

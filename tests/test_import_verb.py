@@ -28,6 +28,7 @@ PRESET = {"preset": "smoke", "family": "point_robot"}
 METRICS = Path(paths.DATASET_METRICS.format(**PRESET))
 DATASET = Path(paths.DATASET.format(**PRESET))
 CARD = Path(paths.DATASET_CARD.format(**PRESET))
+MIXED = "qualities: [expert, medium, random, mixed]\n  episodes: 3"
 IN_PLACE = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
 
 
@@ -114,6 +115,61 @@ class TestInPlace:
         }
         assert len(list(Path("imports/point_robot").iterdir())) == 2
 
+    def test_settings_of_behaviour_and_dataset_leave_imported_episodes_as_they_are(self, tmp_path: Path) -> None:
+        write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        model = "train_context@smoke-point_robot-generalised-0"
+
+        def standing() -> tuple[dict[str, bytes], bytes, bytes, str]:
+            (job,) = (job for job in dag.jobs(load()) if job.name == model)
+            return files(DATASET), METRICS.read_bytes(), (CARD / "README.md").read_bytes(), receipts.fingerprint(job)
+
+        before = standing()
+        text = Path("params.yaml").read_text()
+        for old, new in (("shards: [0, 1]", "shards: [0]"), ("  steps: 3200", "  steps: 1"), (MIXED, f"{MIXED}0")):
+            assert old in text
+            text = text.replace(old, new, 1)
+        Path("params.yaml").write_text(text)
+        mine = [job for job in dag.jobs(load()) if job.stage.name in IN_PLACE and "point_robot" in job.name]
+        stale = [job for job in mine if not receipts.holds(job)]
+        assert [job.stage.name for job in stale] == ["train_behaviour", "collect_dataset"]
+        for job in stale:
+            assert cli.main(job.command.split()[1:]) == 0
+        assert standing() == before
+        assert all(receipts.holds(job) for job in mine)
+
+    @pytest.mark.parametrize("damage", ["width", "nan", "empty", "swapped"])
+    def test_damaged_arrays_are_one_sentence_and_nothing_is_written(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+    ) -> None:
+        write_foreign(tmp_path / "data")
+        path = tmp_path / "data" / "goal4.npz"
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        if damage == "width":
+            arrays["actions"] = arrays["actions"][:, :1]
+        elif damage == "nan":
+            arrays["rewards"][11] = np.nan
+        elif damage == "empty":
+            arrays = {name: array[:0] for name, array in arrays.items()}
+        else:
+            arrays["observations"], arrays["next_observations"] = arrays["next_observations"], arrays["observations"]
+        named = {
+            "width": "actions has shape (120, 1); expected (120, 2)",
+            "nan": "rewards[11] is nan; expected finite",
+            "empty": "observations is empty; expected at least one episode",
+            "swapped": "next_observations[0] differs from observations",
+        }[damage]
+        np.savez(path, **arrays)
+        before = files(Path())
+        assert self.bring(tmp_path / "data") == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(f"metadiffuser: {path}: {named}")
+        assert said.err.count("\n") == 1
+        assert files(Path()) == before
+        assert not Path("imports").exists()
+
     @pytest.mark.parametrize("damage", ["array", "list", "folder", "family", "locked"])
     def test_bad_data_are_one_sentence_and_nothing_is_written(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
@@ -173,6 +229,23 @@ class TestInPlace:
         assert 0.005 < read_json(METRICS)["reward_difference"] < 0.02
         with pytest.raises(SystemExit):
             self.bring(tmp_path / "data", "--reward-tolerance", "-1")
+
+    def test_state_tolerance(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_foreign(tmp_path / "data")
+        with np.load(tmp_path / "data" / "goal2.npz") as archive:
+            arrays = dict(archive)
+        arrays["actions"][5] = -np.sign(arrays["actions"][5])
+        np.savez(tmp_path / "data" / "goal2.npz", **arrays)
+        assert self.bring(tmp_path / "data") == 2
+        assert "goal2.npz: next_observations[5] has " in capsys.readouterr().err
+        assert self.bring(tmp_path / "data", "--state-tolerance", "0.3") == 2
+        assert "goal2.npz: rewards[5] is " in capsys.readouterr().err, "where the point is told to be, less is paid"
+        assert self.bring(tmp_path / "data", "--state-tolerance", "0.3", "--reward-tolerance", "0.3") == 0
+        metrics = read_json(METRICS)
+        assert 0.1 <= metrics["state_difference"] <= 0.2
+        assert 0.01 <= metrics["reward_difference"] <= 0.3
+        assert (metrics["steps"], metrics["untold"]) == (600, 0)
+        assert re.search(r"differ from the family's physics by 0\.[12]\d* at most\.", capsys.readouterr().out)
 
     def test_an_import_for_all_families_at_once_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         text = Path("params.yaml").read_text()

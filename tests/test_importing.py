@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 
 from metadiffuser.data.minari_store import DATA_FILE, Provenance, data_folder, write_dataset
-from metadiffuser.envs import FAMILIES, Task, total_reward
+from metadiffuser.envs import Task
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble, rank
-from metadiffuser.importing.rewards import REWARDS, expected_rewards
+from metadiffuser.importing.checks import Tolerances
+from metadiffuser.importing.readers import METADATA_FILE
 from metadiffuser.importing.store import Imported, file_digest, read_imported
 from metadiffuser.importing.tasklist import read_task_list
 from tests.foreign import FAMILY, STEPS, TASKS, arrays_of, play, write_foreign
 
 
-def imported(folder: Path, tolerance: float = 1e-3, task_list: Path | None = None) -> Imported:
-    return assemble(read_task_list(folder, task_list, FAMILY), FAMILY, tolerance)
+def imported(folder: Path, reward: float = 1e-3, state: float = 2e-2) -> Imported:
+    return assemble(read_task_list(folder, None, FAMILY), FAMILY, Tolerances(reward, state))
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ class TestReading:
                 entry["data"] = {"expert": "goal4.npz", "medium": "goal4.npz", "random": entry["data"]}
 
         edit_list(folder, label)
-        found = imported(folder, tolerance=10)
+        found = imported(folder, reward=10)
         np.testing.assert_array_equal(found.episodes["expert"][0].actions, play(TASKS[4], 6).actions)
         np.testing.assert_array_equal(found.episodes["random"][0].actions, play(TASKS[0], 6).actions)
         assert found.notes["labels"] == "given"
@@ -127,24 +128,6 @@ class TestReading:
         assert sorted(np.concatenate([p.returns for p in parts.values()])) == sorted(episodes.returns)
 
 
-@pytest.mark.parametrize("name", sorted(set(REWARDS) & set(FAMILIES)))
-def test_rewards_in_closed_form_are_those_of_the_simulator(name: str) -> None:
-    family = FAMILIES[name]
-    generator = np.random.default_rng(0)
-    tasks = [Task(i, "train", parameters) for i, parameters in enumerate(family.sample_tasks(generator, 4))]
-    simulator = family.simulator(tasks, 1)
-    states = simulator.reset(generator)
-    for _ in range(5):
-        actions = generator.uniform(-1, 1, (4, family.action_size))
-        successors, terms = simulator.step(actions)
-        for row, task in enumerate(tasks):
-            parts = (states[row : row + 1], actions[row : row + 1], successors[row : row + 1])
-            expected = expected_rewards(family, task, *parts)
-            assert expected is not None
-            assert expected[0] == pytest.approx(total_reward(terms)[row], abs=1e-9)
-        states = successors
-
-
 def swap(first: str, second: str) -> Callable[[dict[str, Any]], None]:
     return lambda a: a.update({first: a[second], second: a[first]})
 
@@ -172,6 +155,11 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "swapped widths": (swap("observations", "actions"), r"next_observations\[0\] differs|actions\[\d+\] is"),
     "reward": (put("rewards", 21, 3.0), r"rewards\[21\] is 3; expected -.* for task 1, the largest difference of [34]"),
     "reward sign": (lambda a: a.update(rewards=-a["rewards"]), r"rewards\[\d+\] is .*; expected -"),
+    "actions of other steps": (
+        lambda a: a.update(actions=a["actions"][::-1].copy()),
+        r"next_observations\[\d+\] has .* as entry \d; expected .* by the physics of task 1, .* --state-tolerance\)",
+    ),
+    "actions in metres": (lambda a: a.update(actions=0.1 * a["actions"]), r"next_observations\[\d+\] has .* as entry"),
     "missing": (lambda a: a.pop("actions"), r"has no array 'actions'; expected observations"),
     "text": (lambda a: a.update(rewards=np.full(120, "x")), r"rewards holds <U1; expected numbers"),
     "cut short": (
@@ -212,13 +200,21 @@ def test_damaged_arrays_are_refused_by_file_array_and_index(
     assert "\n" not in str(refused.value)
 
 
+def test_an_index_is_that_of_the_file(folder: Path) -> None:
+    edit(folder / "goal1.npz", lambda a: a.update({n: v.reshape(6, STEPS, *v.shape[1:]) for n, v in a.items()}))
+    imported(folder)
+    edit(folder / "goal1.npz", put("next_observations", (2, 7, 1), np.nan))
+    with pytest.raises(InputError, match=r"goal1\.npz: next_observations\[2, 7\] is \[.* nan\]; expected finite"):
+        imported(folder)
+
+
 def test_files_of_two_tasks_swapped_show_in_the_rewards(folder: Path) -> None:
     (folder / "goal0.npz").rename(folder / "x.npz")
     (folder / "goal1.npz").rename(folder / "goal0.npz")
     (folder / "x.npz").rename(folder / "goal1.npz")
     with pytest.raises(InputError, match=r"goal0\.npz: rewards\[\d+\] .* task 0, .* \(if .* --reward-tolerance\)"):
         imported(folder)
-    assert imported(folder, tolerance=10).notes["reward_difference"] > 0.1
+    assert imported(folder, reward=10).notes["reward_difference"] > 0.1
 
 
 def test_objects_are_not_unpickled(folder: Path, tmp_path: Path) -> None:
@@ -328,6 +324,14 @@ class TestMinari:
         imported(store)
         self.damage(store, change)
         with pytest.raises(InputError, match=rf"001-medium-v0/data/main_data\.hdf5: {words}"):
+            imported(store)
+
+    def test_a_dataset_without_episodes_is_refused(self, store: Path) -> None:
+        metadata = data_folder(store, "point_robot", 1, "medium").parent / METADATA_FILE
+        metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"total_episodes": 0}))
+        with pytest.raises(
+            InputError, match=r"001-medium-v0/data/main_data\.hdf5: has no episodes; expected episode_0"
+        ):
             imported(store)
 
     def test_links_and_storage_elsewhere_are_not_followed(self, store: Path, tmp_path: Path) -> None:

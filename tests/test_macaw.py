@@ -71,7 +71,7 @@ def test_the_inner_step_changes_the_policy_in_the_copy_alone() -> None:
     for new, old in zip(flat(moved.policy[:3]), flat(meta.policy[:3]), strict=True):
         assert (new - old).abs().flatten(1).amax(dim=1).min() > 0, "every task's every layer"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(not network.flat.grad.any() for network in model.networks() if network.flat.grad is not None)
+    assert all(parameter.grad is None for parameter in model.parameters())
 
     inputs = make_batch(model).inputs
     means, _ = macaw.means_and_features(model, moved.policy, inputs)
@@ -121,7 +121,7 @@ def test_everything_learned_has_a_gradient_through_the_step_and_rewards_tell_the
         assert network.flat.grad is not None
         assert network.flat.grad.any()
     assert model.policy_step.log_rates.grad is not None
-    layers = len(model.policy.layers)
+    layers = model.depth
     assert model.policy_step.log_rates.grad[:layers].all()
     for outputs in model.policy_step.maps[:layers]:
         assert outputs.grad is not None

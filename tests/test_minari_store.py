@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -110,3 +111,26 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     metadata.write_text("{")
     with pytest.raises(InputError, match=r"metadata\.json.*damaged"):
         read_dataset(tmp_path, "point_robot", 0, "expert")
+
+
+def test_episodes_of_unequal_shape_are_damage(tmp_path: Path) -> None:
+    write_dataset(tmp_path, FAMILY, TASKS[0], "expert", some_episodes(6), PROVENANCE)
+    path = data_folder(tmp_path, "point_robot", 0, "expert") / "main_data.hdf5"
+    for length in (FAMILY.episode_length - 1, FAMILY.episode_length + 1):  # a longer one must not be read into the next
+        with h5py.File(path, "r+") as file:
+            del file["episode_2/actions"]
+            file["episode_2/actions"] = np.zeros((length, 2), np.float32)
+        with pytest.raises(InputError, match=r"000-expert-v0.*damaged \(actions of episode 2 has shape"):
+            read_dataset(tmp_path, "point_robot", 0, "expert")
+
+
+def test_arrays_of_other_precision_are_read_as_float32(tmp_path: Path) -> None:
+    episodes = some_episodes(7)
+    write_dataset(tmp_path, FAMILY, TASKS[0], "expert", episodes, PROVENANCE)
+    path = data_folder(tmp_path, "point_robot", 0, "expert") / "main_data.hdf5"
+    with h5py.File(path, "r+") as file:
+        del file["episode_1/rewards"]
+        file["episode_1/rewards"] = episodes.rewards[1].astype(">f8")
+    read = read_dataset(tmp_path, "point_robot", 0, "expert")
+    assert read.rewards.dtype == np.float32
+    np.testing.assert_array_equal(read.rewards, episodes.rewards)

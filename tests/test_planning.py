@@ -12,7 +12,7 @@ import torch
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
-from metadiffuser.planning.guide import dual_gradient, inconsistency, predicted_return
+from metadiffuser.planning.guide import DualGuide, inconsistency, predicted_return
 from metadiffuser.planning.planner import Planner, Request
 from tests.models import PLANNING, A, S, Z, make_context, make_diffusion, make_planner
 
@@ -51,7 +51,7 @@ def test_guide_raises_the_return_and_lowers_the_inconsistency(return_scale: floa
     model = make_context()
     plan, latents = torch.randn(6, 8, S + A), torch.randn(6, Z)
     scales = torch.full((6,), return_scale), torch.full((6,), dynamics_scale)
-    gradient = dual_gradient(model, plan, latents, *scales)
+    gradient = DualGuide(model).prepare(latents, *scales)(plan)
     step = 1e-3 / gradient.norm(dim=(1, 2), keepdim=True)
     for sign in (1, -1):
         moved = plan + sign * step * gradient
@@ -68,7 +68,7 @@ def test_guide_agrees_with_finite_differences() -> None:
     plan = torch.randn(2, 8, S + A, dtype=torch.float64)
     latents = torch.randn(2, Z, dtype=torch.float64)
     alpha, weight = torch.tensor([0.7, 0.7]).double(), torch.tensor([0.3, 0.3]).double()
-    gradient = dual_gradient(model, plan, latents, alpha, weight)
+    gradient = DualGuide(model).prepare(latents, alpha, weight)(plan)
 
     def objective(x: torch.Tensor) -> torch.Tensor:
         gained = score(predicted_return, model, x, latents)
@@ -90,7 +90,7 @@ def test_a_consistent_plan_has_no_inconsistency() -> None:
     assert torch.allclose(inconsistency(model, torch.stack(states, 1), actions, latents), torch.zeros(2), atol=1e-9)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
 def test_zero_scales_give_the_unguided_plan_exactly(sampler: str) -> None:
     planner = make_planner(sampler=sampler)
     plain = planner.plan(request(), noise(planner))
@@ -121,7 +121,7 @@ def test_one_forward_pass_equals_two_branches(weight: float) -> None:
     planner = make_planner(guidance_weight=weight, sampling_steps=1)
     wanted, start = request(), noise(planner)
     network = planner.diffusion.network
-    x = start[0].clone()
+    x = start[0, 0].clone()
     x[:, 0, :S] = planner.diffusion.normaliser.state(wanted.states)
     step = network.step_condition(torch.tensor([6]))
     null = network(x, network.task_condition(wanted.latents, torch.zeros(4, dtype=torch.bool)) + step)
@@ -145,13 +145,15 @@ def test_a_batch_of_plans_equals_single_plans() -> None:
     for row in range(4):
         names = Request.__dataclass_fields__
         alone = Request(*(getattr(wanted, name)[row : row + 1] for name in names))
-        assert torch.allclose(planner.plan(alone, start[:, row : row + 1]).segments[0], together[row], atol=1e-5)
+        assert torch.allclose(planner.plan(alone, start[:, :, row : row + 1]).segments[0], together[row], atol=1e-5)
 
 
 def instructions(size: int, online: bool) -> Instructions:
     contexts = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
     mask = torch.full((size, 6), not online)
-    return Instructions(contexts, mask, torch.full((size,), online), torch.zeros(size), torch.zeros(size))
+    return Instructions(
+        contexts, mask, torch.full((size,), online), torch.zeros(size), torch.zeros(size), torch.zeros(size, 1)
+    )
 
 
 def test_blocks_share_their_noise() -> None:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from metadiffuser import dag, paths
 from metadiffuser.artifacts import write_json
+from metadiffuser.config import BaselineName
 from metadiffuser.errors import InputError
 from metadiffuser.reporting import report
 from tests import fabricated
@@ -80,7 +82,7 @@ def test_all_parts_are_there(text: str) -> None:
     assert tags.count("video") == len(PARAMS.families)
     assert all("controls" in attributes for tag, attributes in elements if tag == "video")
     images = [str(attributes["src"]).split(",")[0] for tag, attributes in elements if tag == "img"]
-    assert images.count("data:image/svg+xml;base64") == 5
+    assert images.count("data:image/svg+xml;base64") == 7 + 1, "the figures, and the times of the sampler study"
     assert images.count("data:image/png;base64") == len(PARAMS.families)
     assert "prefers-color-scheme: dark" in text
     for word in ("mujoco", "torch", "python", "learning_rate", "bootstrap_samples", "Linux x86_64, 2 cores, cpu"):
@@ -100,6 +102,18 @@ def test_times_are_summed_by_stage(text: str) -> None:
     assert sum(count for count, _ in jobs.values()) == len(timed)
     assert f"<td>{report.duration(10.0 * len(timed))}</td>" in text
     assert "seconds per decision: 0.012" in text
+
+
+def test_times_of_the_sampler_study_are_read_from_the_timing_records(page: Path, text: str) -> None:
+    names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
+    times = report.sampler_times(report.read_timings([Path(name) for name in names]))
+    assert times.to_numpy().tolist() == [
+        [family, sampler, steps, 0.5 * steps]
+        for family in fabricated.ANCHORS
+        for sampler, steps in sorted(fabricated.STUDY, key=lambda setting: f"{setting[0]}_{setting[1]}")
+    ]
+    assert report.TIMES_CAPTION.split(",")[0] in text
+    assert report.sampler_times([]).empty
 
 
 @pytest.mark.parametrize(
@@ -220,9 +234,9 @@ def test_the_page_works_in_a_browser_from_a_file(page: Path) -> None:
             tab.on("dialog", lambda dialog: complaints.append(dialog.message))
             tab.goto(page.as_uri())
             tables = tab.locator("section.block table").all()
-            assert len(tables) >= 8
+            assert len(tables) >= 10
             assert all(table.locator("tbody tr").count() > 0 for table in tables)
-            assert tab.locator("#table1_few_shot tbody tr").count() == 5
+            assert tab.locator("#table1_few_shot tbody tr").count() == 6 + len(get_args(BaselineName))
             assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
             for video in tab.locator("video").all():
                 video.scroll_into_view_if_needed()

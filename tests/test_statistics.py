@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from metadiffuser.evaluation.statistics import (
     Array,
@@ -12,6 +13,7 @@ from metadiffuser.evaluation.statistics import (
     interquartile_mean,
     mean_over_tasks,
     normalised_score,
+    performance_profile,
     probability_of_improvement,
 )
 
@@ -59,6 +61,12 @@ def test_probability_of_improvement_counts_pairs_within_a_task_and_ties_as_half(
     assert probability_of_improvement(second, first) == pytest.approx(1 - (2.5 / 4) / 2)
 
 
+def test_performance_profile_is_the_share_of_runs_above_each_threshold() -> None:
+    strata = arrays([1.0, 3.0], [2.0, 2.0, 5.0, 9.0])
+    shares = performance_profile(strata, np.array([0.0, 2.0, 4.0, 9.0]))
+    assert shares.tolist() == [1.0, 0.5, (0.0 + 0.5) / 2, 0.0]
+
+
 @pytest.mark.parametrize("statistic", [mean_over_tasks, interquartile_mean])
 def test_statistics_take_resamples_along_leading_axes(statistic) -> None:  # type: ignore[no-untyped-def]
     many = [generator(1).normal(size=(7, 4)), generator(2).normal(size=(7, 5))]
@@ -70,6 +78,72 @@ def test_probability_of_improvement_takes_resamples_along_leading_axes() -> None
     first, second = [generator(1).normal(size=(7, 4))], [generator(2).normal(size=(7, 5))]
     single = [probability_of_improvement([first[0][i]], [second[0][i]]) for i in range(7)]
     np.testing.assert_allclose(probability_of_improvement(first, second), single)
+
+
+def test_performance_profile_takes_resamples_along_leading_axes() -> None:
+    many, thresholds = [generator(1).normal(size=(7, 4)), generator(2).normal(size=(7, 5))], np.array([-0.5, 0.0, 1.0])
+    single = [performance_profile([stratum[i] for stratum in many], thresholds) for i in range(7)]
+    np.testing.assert_allclose(performance_profile(many, thresholds), single)
+
+
+class TestAgainstScipy:
+    """SciPy's functions are those that the field's own library for such statistics is built on."""
+
+    def test_interquartile_mean(self) -> None:
+        for size in (1, 3, 4, 7, 20, 21):
+            strata = [generator(size).normal(size=size), generator(size + 1).normal(size=size)]
+            assert interquartile_mean(strata) == pytest.approx(stats.trim_mean(np.concatenate(strata), 0.25))
+
+    def test_probability_of_improvement(self) -> None:
+        first, second = arrays([1.0, 2.0, 2.0, 7.0], [3.0, -1.0]), arrays([2.0, 0.0, 5.0], [3.0, 3.0, 8.0, -2.0])
+        pairs = zip(first, second, strict=True)
+        wins = [stats.mannwhitneyu(ours, theirs).statistic / (len(ours) * len(theirs)) for ours, theirs in pairs]
+        assert probability_of_improvement(first, second) == pytest.approx(np.mean(wins))
+
+    def test_performance_profile(self) -> None:
+        strata = [generator(1).normal(size=6).round(1), generator(2).normal(size=6).round(1)]
+        thresholds = np.array([-3.0, strata[0][0], 0.0, strata[1][3], 3.0])
+        expected = stats.ecdf(np.concatenate(strata)).sf.evaluate(thresholds)
+        np.testing.assert_allclose(performance_profile(strata, thresholds), expected)
+
+    @pytest.mark.parametrize("confidence", [0.8, 0.95])
+    def test_stratified_interval(self, confidence: float) -> None:
+        strata = arrays([0.0, 1.0, 4.0, 9.0], [100.0, 103.0, 101.0], [-5.0, 5.0])
+
+        def mean(*groups: Array, axis: int) -> Array:
+            return np.mean([group.mean(axis=axis) for group in groups], axis=0)
+
+        found = stats.bootstrap(
+            strata, mean, n_resamples=8000, confidence_level=confidence, method="percentile", rng=generator(5)
+        ).confidence_interval
+        ours = Bootstrap(confidence, 8000).interval(mean_over_tasks, strata, generator=generator(6))
+        assert ours == pytest.approx((found.low, found.high), abs=0.3)
+        assert ours[1] - ours[0] > 2.0
+
+
+def test_a_band_is_the_interval_at_every_threshold() -> None:
+    strata, thresholds = [generator(5).normal(size=9), generator(6).normal(size=8)], np.array([-1.0, 0.0, 2.0])
+    bootstrap = Bootstrap(0.9, 300)
+    low, high = bootstrap.band(lambda s: performance_profile(s, thresholds), strata, generator=generator())
+    for index, threshold in enumerate(thresholds):
+        alone = bootstrap.interval(
+            lambda s, at=threshold: performance_profile(s, np.array([at]))[..., 0], strata, generator=generator()
+        )
+        assert (low[index], high[index]) == alone
+    single = bootstrap.band(lambda s: performance_profile(s, thresholds), arrays([1.0]), generator=generator())
+    assert np.isnan(single).all()
+    assert single[0].shape == (3,)
+
+
+def test_crossed_means_draw_tasks_and_seeds() -> None:
+    bootstrap = Bootstrap(0.95, 4000)
+    by_task, by_seed = np.array([[0.0, 1.0]]), np.array([[0.0], [1.0]])
+    for values in (by_task, by_seed, np.repeat(by_task, 3, axis=0), np.repeat(by_seed, 3, axis=1)):
+        means, counts = np.unique(bootstrap.crossed_means(values, generator()), return_counts=True)
+        assert means.tolist() == [0.0, 0.5, 1.0], "all seeds of a resample share its tasks, and the other way round"
+        assert (counts / 4000).tolist() == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+        assert bootstrap.bounds(bootstrap.crossed_means(values, generator())) == (0.0, 1.0)
+    assert bootstrap.crossed_means(np.full((1, 1), 3.0), generator()).tolist() == [3.0] * 4000
 
 
 def test_tasks_are_strata_so_their_differences_do_not_widen_the_interval() -> None:

@@ -5,21 +5,28 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
+from metadiffuser.config import BaselineName
 from metadiffuser.envs import FAMILIES
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.reporting import layout, scores, style
+from metadiffuser.reporting.ablations import representation_flexibility
+from metadiffuser.reporting.diagnostics import diagnostics
+from metadiffuser.reporting.evidence import Evidence, gather
 from metadiffuser.reporting.layout import Column, Table
 from metadiffuser.reporting.published import REFERENCE, read_published
-from metadiffuser.reporting.summary import Estimate, reference_cell, sizes, sizes_text, summarise
+from metadiffuser.reporting.summary import Estimate, paired, reference_cell, sizes, sizes_text, summarise
+from metadiffuser.reporting.tables import all_tables
 from tests import fabricated
 
 PARAMS = fabricated.parameters(seeds=(0, 1))
@@ -28,9 +35,11 @@ NAMES = (
     "table1_published",
     "table2_warm_start",
     "table4_guide",
+    "table4_significance",
     "comparisons",
     "behaviour",
     "context",
+    "diagnostics",
 )
 
 
@@ -72,6 +81,9 @@ class TestValues:
             ("MetaDiffuser (dual guide)", 0.9),
             ("MetaDiffuser, another task's context", -0.2),
             ("Unconditional diffusion planner", 0.3),
+            ("Unconditional diffusion planner (return guide)", 0.35),
+            ("Behaviour cloning with z", 0.7),
+            ("FOCAL", 0.7),
             ("Random planner", 0.0),
             ("Behaviour expert (oracle)", 1.0),
         ],
@@ -87,12 +99,12 @@ class TestValues:
         assert float(values[f"{title} return high"]) - float(values[f"{title} return"]) < 1.0
 
     def test_table_1_has_one_row_a_method(self) -> None:
-        assert len(rows_of("table1_few_shot")) == 5
+        assert len(rows_of("table1_few_shot")) == 6 + len(get_args(BaselineName))
 
     def test_table_2_has_a_row_a_context_under_the_same_guide(self) -> None:
         rows = rows_of("table2_warm_start")
         found = {name: round(float(row["Cheetah-Vel score"]), 3) for name, row in rows.items()}
-        assert found == {"expert": 90, "medium": 80, "random": 60, "zero-shot": 50, "wrong task": -20}
+        assert found == {"expert": 90, "medium": 80, "random": 60, "zero-shot": 50, "wrong task": -20, "oracle": 95}
 
     def test_table_4_has_a_row_a_guide_and_averages_plan_errors_over_seeds(self) -> None:
         rows = rows_of("table4_guide")
@@ -104,6 +116,45 @@ class TestValues:
         assert float(rows["none"]["Point-Robot error at 1"]) == pytest.approx(0.06)
         assert float(rows["dual"]["Point-Robot error at 5"]) == pytest.approx(0.25)
         assert float(rows["dual"]["Point-Robot error at last"]) == pytest.approx((0.5 + 1.5) / 2)
+
+    def test_table_4_sets_predicted_beside_received_returns(self) -> None:
+        rows = rows_of("table4_guide")
+        assert float(rows["dual"]["Point-Robot predicted"]) == -10
+        assert float(rows["none"]["Point-Robot predicted"]) == -15
+        assert {float(row["Cheetah-Vel received"]) for row in rows.values()} == {-12}
+
+    def test_guides_are_compared_in_pairs_of_tasks_and_seeds(self) -> None:
+        text = (tables_folder() / "table4_significance.csv").read_text(encoding="utf-8")
+        rows = {(row["Family"], row["Guides"]): row for row in csv.DictReader(io.StringIO(text))}
+        assert list(rows) == [
+            (family, pair)
+            for family in ("Point-Robot", "Cheetah-Vel")
+            for pair in ("dual minus return", "return minus none")
+        ]
+        row = rows["Cheetah-Vel", "dual minus return"]
+        assert float(row["Return difference"]) == pytest.approx(0.02 * 250)
+        assert float(row["Return difference low"]) == pytest.approx(0.02 * 250), "episodes are averaged, not drawn"
+        assert float(row["Return P(higher)"]) == 1.0
+        # Cells 1 and 7: a task at place p differs by -0.06 - 0.006 (p - 2).
+        assert float(row["Error at 1 difference"]) == pytest.approx(-0.06)
+        assert -0.072 <= float(row["Error at 1 difference low"]) < -0.06 < float(row["Error at 1 difference high"]) < 0
+        assert float(row["Error at 1 P(lower)"]) == 1.0
+        assert float(row["Error at 5 difference"]) == 0.0
+        assert float(row["Error at 5 P(lower)"]) == 0.5
+        assert float(rows["Cheetah-Vel", "return minus none"]["Error at 1 P(lower)"]) == 0.0
+        index = read_json(tables_folder() / "tables.json")
+        caption = next(table["caption"] for table in index["tables"] if table["name"] == "table4_significance")
+        assert "Point-Robot 5 unseen tasks × 2 training seeds" in caption
+        assert "includes its changes of plan" in caption
+
+    def test_diagnostics_are_what_bounds_the_planner(self) -> None:
+        row = rows_of("diagnostics")["Point-Robot"]
+        assert float(row["Probe R² expert"]) == 0.95
+        assert float(row["Probe R² random"]) == pytest.approx(0.65), "mean over seeds"
+        assert float(row["Reward error at 4"]) == pytest.approx(0.4), "unseen tasks"
+        assert float(row["State error at 16"]) == pytest.approx(0.32)
+        bounds = {name: float(row[f"Score {name}"]) for name in ("oracle z", "expert context", "wrong task")}
+        assert bounds == pytest.approx({"oracle z": 95, "expert context": 90, "wrong task": -20})
 
     def test_comparisons_are_differences_and_probabilities_against_the_reference(self) -> None:
         rows = rows_of("comparisons")
@@ -142,6 +193,66 @@ class TestValues:
         for column in ("Point-Robot return low", "Point-Robot score high"):
             assert first["MetaDiffuser (dual guide)"][column] == second["expert"][column]
             assert first["MetaDiffuser, another task's context"][column] == second["wrong task"][column]
+
+
+@pytest.mark.usefixtures("results")
+class TestRepresentations:
+    def evidence(self) -> Evidence:
+        """The fabricated results, and those of a second representation that scores 10 points less."""
+        names = (paths.PLANNER_METRICS, paths.DATASET_METRICS, paths.CONTEXT_METRICS)
+        planner, dataset, context = map(metrics_files, names)
+        found = gather(planner, [], dataset, context, "generalised")
+        weaker = found.scores.assign(representation="focal", normalised=found.scores["normalised"] - 10)
+        probes = pd.concat([found.probes, found.probes.assign(representation="focal")])
+        return replace(found, representations=pd.concat([found.scores, weaker]), probes=probes)
+
+    def test_table_3_has_a_row_a_representation_with_its_difference_to_the_first(self) -> None:
+        table = representation_flexibility(self.evidence(), Bootstrap(0.95, 100), 1)
+        assert [column.title for column in table.columns[1:4]] == ["return", "score", "difference"]
+        (own, *first), (other, *second) = table.rows
+        assert (own, other) == (style.representation_name("generalised"), style.representation_name("focal"))
+        assert first[2] is None
+        for family in range(2):
+            score, gap = second[3 * family + 1], second[3 * family + 2]
+            assert isinstance(score, Estimate)
+            assert isinstance(gap, Estimate)
+            assert score.value == pytest.approx(80)
+            assert gap.value == pytest.approx(-10)
+            assert gap.low < -10 < gap.high
+
+    def test_table_3_is_there_when_there_is_something_to_compare(self) -> None:
+        names = [table.name for table in all_tables(self.evidence(), Bootstrap(0.95, 20), 1)]
+        assert names.index("table3_representation") == names.index("table2_warm_start") + 1
+
+    def test_each_representation_has_diagnostics_of_its_own(self) -> None:
+        table = diagnostics(self.evidence(), Bootstrap(0.95, 20), 1)
+        place = [column.title for column in table.columns].index("oracle z")
+        found = {row[:2]: row[place] for row in table.rows}
+        shown = {key: round(cell.value) for key, cell in found.items() if isinstance(cell, Estimate)}
+        assert shown == {
+            (family, name): score
+            for family in ("Point-Robot", "Cheetah-Vel")
+            for name, score in (("generalised", 95), ("focal", 85))
+        }
+
+
+def rows_of_cells(values: list[tuple[int, int, float]]) -> pd.DataFrame:
+    return pd.DataFrame(values, columns=["seed", "task", "error"])
+
+
+def test_paired_differences_keep_to_what_both_cells_have() -> None:
+    first = rows_of_cells([(0, 1, 1.0), (0, 1, 3.0), (0, 2, 5.0), (1, 1, 4.0), (1, 2, 4.0), (1, 3, 9.0)])
+    second = rows_of_cells([(0, 1, 1.0), (0, 2, 1.0), (1, 1, 1.0), (1, 2, 1.0)])
+    found = paired(first, second, "error", Bootstrap(0.9, 500), "test")
+    assert found is not None
+    assert found.difference.value == pytest.approx((1 + 4 + 3 + 3) / 4)
+    assert 1.0 <= found.difference.low < found.difference.high <= 4.0
+    assert found.positive == 1.0
+    assert paired(first, second[second["task"] > 5], "error", Bootstrap(0.9, 500), "test") is None
+    alone = paired(first[first["task"] == 1], second, "error", Bootstrap(0.9, 500), "test")
+    assert alone is not None
+    assert alone.difference.value == pytest.approx(2.0)
+    assert np.isnan([alone.difference.low, alone.positive]).all(), "one task tells nothing of others"
 
 
 @pytest.mark.usefixtures("results")
@@ -326,6 +437,11 @@ class TestScores:
             (scores.read_embeddings, {"embeddings": [{"xy": [1.0]}]}),
             (scores.read_traces, {"family": "f", "traces": [{"planned": [1.0], "executed": [2.0]}]}),
             (scores.read_plan_errors, {"cells": [{"plan_error": 3}]}),
+            (scores.read_task_errors, {"cells": [{"plan_error_by_task": 3}]}),
+            (scores.read_promises, {"cells": [{"predicted_return": {"predicted": 1.0}}]}),
+            (scores.read_probes, {"family": "f", "probe_by_quality": {"expert": 0.5}}),
+            (scores.read_rollout_errors, {"family": "f", "rollout_errors": {"test": {"one": {}}}}),
+            (lambda files: scores.read_sampler_study(files, []), {"family": "f", "sampler_study": [{}]}),
         ],
     )
     def test_every_reader_names_the_damaged_file(self, tmp_path: Path, read: Any, content: Any) -> None:

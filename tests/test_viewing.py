@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import radians, tan
 from pathlib import Path
 from typing import Any
@@ -304,23 +304,29 @@ def test_a_strip_has_its_pictures_side_by_side(tmp_path: Path) -> None:
 # --- the stage -------------------------------------------------------------------------------------------------------
 
 
-def parameters() -> Params:
+def parameters(shown: int) -> Params:
     tree = yaml.safe_load((Path(__file__).parents[1] / "presets" / "smoke.yaml").read_text())
-    rendering = {"width": SIZE, "height": SIZE, "frames": MOST, "strip_frames": PICTURES, "tasks": 1}
+    rendering = {"width": SIZE, "height": SIZE, "frames": MOST, "strip_frames": PICTURES, "tasks": shown}
     tree |= {"families": list(FAMILIES), "seeds": [0], "rendering": rendering}
     tree["overrides"] = {name: {section: {} for section in next(iter(tree["overrides"].values()))} for name in FAMILIES}
     return Params.model_validate(tree)
 
 
-def render(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run the stage in ``folder`` on a made-up rollout; return the folder of videos."""
-    params = parameters()
+def render(
+    name: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shown: int = 1,
+    guides: tuple[str, ...] = ("dual", "none"),
+) -> Path:
+    """Run the stage in ``folder`` on made-up rollouts of ``shown`` tasks; return the folder of videos."""
+    params = parameters(shown)
     folder.mkdir()
     monkeypatch.chdir(folder)
     job = dag.make_job(dag.STAGES["render_rollouts"], {"family": name}, params)
     run = Run(job, folder / "work", "cpu", {}, params)
-    recorded = [episode(name, "dual"), episode(name, "none")]
-    tasks = draw_tasks(FAMILIES[name], 1, 1, np.random.default_rng(0))
+    tasks = draw_tasks(FAMILIES[name], 1, shown, np.random.default_rng(0))
+    recorded = [replace(episode(name, guide), task=task) for guide in guides for task in tasks[1:]]
     write_json(run.path(paths.TASKS), {"family": name, "tasks": [task.to_json() for task in tasks]})
     arrays = {"positions": "positions", "paths": "path", "plans": "plans", "rewards": "rewards"}
     tensors = {
@@ -356,6 +362,16 @@ def test_the_stage_writes_the_same_films_each_time(
     check_videos(first)
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes(), path.name
+
+
+def test_every_task_shown_has_a_film_beside_the_unguided_planner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_opengl: None
+) -> None:
+    folder = render("point_robot", tmp_path / "two", monkeypatch, shown=2)
+    films = {path.name for path in folder.glob("*.mp4")}
+    assert films == {f"task{index}-dual{suffix}.mp4" for index in (1, 2) for suffix in ("", "-vs-none")}
+    with pytest.raises(InputError, match="no episode of task 1 with guide none; run evaluate again"):
+        render("point_robot", tmp_path / "lonely", monkeypatch, guides=("dual",))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -33,13 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--family", required=True)
     importing.add_argument("--from", required=True, type=Path, dest="source", metavar="PATH")
     importing.add_argument("--tasks", type=Path, metavar="FILE", help="list of tasks (default: PATH/tasks.json)")
-    importing.add_argument(
-        "--reward-tolerance",
-        type=_tolerance,
-        default=1e-3,
-        metavar="X",
-        help="largest difference of a reward from the family's own that is accepted (default: %(default)s)",
-    )
+    for name, what, default in (("reward", "a reward", 1e-3), ("state", "a next observation", 2e-2)):
+        importing.add_argument(
+            f"--{name}-tolerance",
+            type=_tolerance,
+            default=default,
+            metavar="X",
+            help=f"largest difference of {what} from the family's own that is accepted (default: %(default)s)",
+        )
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
 
@@ -63,9 +64,11 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
     elif arguments.verb == "import":
+        from metadiffuser.importing.checks import Tolerances
         from metadiffuser.stages.import_data import import_data
 
-        import_data(load(), arguments.family, arguments.source, arguments.tasks, arguments.reward_tolerance)
+        tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
+        import_data(load(), arguments.family, arguments.source, arguments.tasks, tolerances)
     elif arguments.verb == "view":
         from metadiffuser.stages.view import make_player
         from metadiffuser.viewing.live import view

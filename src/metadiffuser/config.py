@@ -18,10 +18,12 @@ from metadiffuser.errors import InputError, nearest
 
 FamilyName = Literal["point_robot", "cheetah_vel", "cheetah_dir", "ant_dir", "hopper_param", "walker_param"]
 Quality = Literal["expert", "medium", "random", "mixed"]
-Representation = Literal["generalised"]
+Representation = Literal["generalised", "focal", "corro", "true_task"]
+Window = Literal["scattered", "consecutive"]
 Guide = Literal["none", "return", "dynamics", "dual"]
-ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task"]
-BaselineName = Literal["bc", "focal", "corro", "macaw", "cvae_planner"]
+ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
+Sampler = Literal["ddpm", "ddim", "dpm_solver"]
+BaselineName = Literal["bc", "focal", "corro", "prompt_dt", "meta_dt", "macaw", "cvae_planner"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -60,6 +62,10 @@ class Behaviour(Section):
     )
     steps: Count = Field(description="environment steps of one task's agent (of the shared agent: in all)")
     copies: Count = Field(description="environments stepped together by one agent")
+    terminate_when_unhealthy: bool = Field(
+        description="end training episodes, and their value, where gymnasium's robot would have fallen"
+    )
+    symmetries: bool = Field(description="train on what tasks are up to the robot's symmetries, and act through them")
     warmup_steps: Natural = Field(description="first environment steps, with uniform actions and no updates")
     updates_per_step: Scale = Field(description="gradient updates per environment step of the agent")
     actor_interval: Count = Field(description="critic updates per actor update")
@@ -88,7 +94,12 @@ class Context(Section):
     threads: Threads = Field(description="CPU threads of one job")
     qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="data trained on")
     latent_size: Count = Field(description="Z, the size of the task representation")
+    latent: Literal["deterministic", "variational"] = Field(
+        description="whether the generalised encoder gives z, or a normal distribution that z is drawn from in training"
+    )
+    kl_weight: Scale = Field(description="weight of KL(q(z | c) || N(0, 1)) per entry of a variational z")
     context_length: Count = Field(description="K, the most transitions in a context")
+    window: Window = Field(description="a context is transitions from anywhere in an episode, or one stretch of it")
     encoder_width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = Field(
         description="features of a transition in the encoder"
     )
@@ -122,7 +133,7 @@ class Diffusion(Section):
 class Planning(Section):
     """The guided planner (method section 3)."""
 
-    sampler: Literal["ddpm", "ddim"] = Field(description="reverse process")
+    sampler: Sampler = Field(description="reverse process: ancestral, deterministic, or DPM-Solver++(2M)")
     sampling_steps: Annotated[int, Field(ge=1, le=1000)] = Field(description="denoising steps of a plan")
     guidance_weight: Scale = Field(description="omega of classifier-free guidance; 1 is plain conditioning")
     temperature: Scale = Field(description="scale of the sampling noise")
@@ -130,6 +141,18 @@ class Planning(Section):
     dynamics_scale: Scale = Field(description="alpha * lambda: step along the gradient of consistency")
     unguided_steps: Natural = Field(description="last denoising steps that the guide leaves alone")
     actions_per_plan: Count = Field(description="actions executed before the plan is remade")
+    candidates: Count = Field(description="plans per decision, of which the best by the guide's models is executed")
+    warm_start: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        description="share of the denoising steps skipped by starting from the last plan; 0 starts from noise"
+    )
+    online_context: bool = Field(description="add the agent's own transitions to a warm-start context")
+
+
+class SamplerSetting(Section):
+    """One way to sample that the study compares."""
+
+    sampler: Sampler = Field(description="reverse process")
+    steps: Annotated[int, Field(ge=1, le=1000)] = Field(description="denoising steps of a plan; at most T are made")
 
 
 class Evaluation(Section):
@@ -143,6 +166,11 @@ class Evaluation(Section):
     guides: Annotated[list[Guide], Field(min_length=1)] = Field(
         description="guide variants; the first is that of the warm-start comparison"
     )
+    samplers: list[SamplerSetting] = Field(
+        description="samplers and steps compared on training tasks, with the first guide and expert contexts"
+    )
+    study_tasks: Count = Field(description="training tasks that samplers are compared on: the first so many")
+    study_episodes: Count = Field(description="episodes per task and sampler of that comparison")
 
 
 class Method(Section):
@@ -182,6 +210,27 @@ class Focal(ActorCriticMethod):
 
 class Corro(ActorCriticMethod):
     """Method ``corro``: an encoder trained by contrast with relabelled data."""
+
+
+class PromptedMethod(Method):
+    """A decision transformer with a prompt."""
+
+    layers: Count = Field(description="blocks of the transformer")
+    width: Count = Field(description="features of a token")
+    window: Count = Field(description="K, the most steps of history that are read")
+    prompt: Count = Field(description="steps of the prompt")
+
+
+class PromptDT(PromptedMethod):
+    """Method ``prompt_dt``: steps of another episode as a prompt."""
+
+
+class MetaDT(PromptedMethod):
+    """Method ``meta_dt``: z of a world model with every state, and the steps that it predicts worst as a prompt."""
+
+    latent_size: Count = Field(description="Z of the world model")
+    context_length: Count = Field(description="transitions that z is made of")
+    encoder_width: Count = Field(description="features of the world model's recurrent unit and hidden layers")
 
 
 class Macaw(Method):
@@ -225,6 +274,8 @@ class Baseline(Section):
     bc: BehaviourCloning
     focal: Focal
     corro: Corro
+    prompt_dt: PromptDT
+    meta_dt: MetaDT
     macaw: Macaw
     cvae_planner: CvaePlanner
 
@@ -380,8 +431,9 @@ def _sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> st
     if kind == "extra_forbidden":
         owner = model
         for part in location[:-1]:
-            annotation = owner.model_fields[part].annotation
-            owner = annotation if isinstance(annotation, type) else owner
+            if not part.isdigit():  # a place in a list
+                annotation = owner.model_fields[part].annotation
+                (owner,) = [kind for kind in get_args(annotation) or (annotation,) if isinstance(kind, type)]
         return f"unknown key '{key}'{nearest(location[-1], owner.model_fields)}"
     if kind == "missing":
         return f"key '{key}' is missing; the presets show every key"

@@ -63,7 +63,6 @@ _BASELINE_CODE = (  # a method's file holds its training and its acting
     "context",
     "data",
     "envs",
-    "planning/guide.py",  # of the one method that guides its plans as the planner does
     "checkpointing.py",
     "training.py",
 )
@@ -87,7 +86,12 @@ STAGES: dict[str, Stage] = {
             outputs=(paths.BEHAVIOUR, paths.BEHAVIOUR_CURVE),
             code=(
                 "stages/train_behaviour.py",
-                "behaviour",
+                "behaviour/adam.py",
+                "behaviour/networks.py",
+                "behaviour/policies.py",
+                "behaviour/replay.py",
+                "behaviour/sac.py",
+                "behaviour/training.py",
                 "importing/store.py",
                 "data/episodes.py",
                 "envs",

@@ -32,7 +32,12 @@ rule train_behaviour:
     input:
         code=code(
             "stages/train_behaviour.py",
-            "behaviour",
+            "behaviour/adam.py",
+            "behaviour/networks.py",
+            "behaviour/policies.py",
+            "behaviour/replay.py",
+            "behaviour/sac.py",
+            "behaviour/training.py",
             "importing/store.py",
             "data/episodes.py",
             "envs",

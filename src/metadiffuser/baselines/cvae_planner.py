@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
@@ -18,7 +19,6 @@ from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import encode_tasks
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_segments
-from metadiffuser.planning.guide import dual_gradient
 from metadiffuser.training import MovingAverage, fit
 
 # ---- Config ----
@@ -67,10 +67,10 @@ class Model(BaselineModel):
         first = torch.cat([condition[:, :size], segments[:, 0, size:]], dim=-1)
         return torch.cat([first[:, None], segments[:, 1:]], dim=1)
 
-    def segments(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Return normalised segments (B, H, S + A); travelled coordinates count from a segment's first state."""
-        normaliser = self.normaliser
-        return torch.cat([normaliser.state(states - normaliser.origin(states[:, :1])), actions], dim=-1)
+    def normalise(self, segments: Tensor) -> Tensor:
+        """Normalise the states of segments (B, H, S + A); travelled coordinates count from a segment's first state."""
+        states, actions = segments.split([self.sizes.observation, self.sizes.action], dim=-1)
+        return torch.cat([self.normaliser.state(states - self.normaliser.origin(states[:, :1])), actions], dim=-1)
 
 
 # ---- Loss ----
@@ -116,20 +116,25 @@ def negative_bound(
 # ---- Train ----
 
 
+def rows(data: TaskData) -> Tensor:
+    """Return (state, action) of every stored state (N, E, T + 1, S + A); the last action is zero."""
+    return torch.cat([data.observations, pad(data.actions, (0, 0, 0, 1))], dim=-1)
+
+
 def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Train on segments of ``qualities`` as the denoiser is; return the averaged model."""
     config: CvaePlanner = model.config
     generator = training.generator
     latents = encode_tasks(training.context, training.contexts(), LATENTS, generator, full=False)
-    fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    fitting, held_out = (rows(part) for part in training.pool(config.qualities).split_episodes(HELD_OUT))
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     average = MovingAverage(model, config.ema_decay)
 
-    def draw(part: TaskData, count: int) -> tuple[Tensor, ...]:
-        tasks, states, actions, mask = draw_segments(part, config.horizon, count, generator)
+    def draw(part: Tensor, count: int) -> tuple[Tensor, ...]:
+        tasks, segments, mask = draw_segments(part, config.horizon, count, generator)
         known = torch.rand(count, generator=generator) >= config.condition_dropout
         noise = torch.randn(count, config.code_size, generator=generator)
-        return model.segments(states, actions), mask, draw_latents(latents, tasks, generator), known, noise
+        return model.normalise(segments), mask, draw_latents(latents, tasks, generator), known, noise
 
     validation = draw(held_out, VALIDATION_SEGMENTS)
 
@@ -178,11 +183,30 @@ def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch
 # ---- Act ----
 
 
+def objective(model: Model, context: ContextModel, plans: Tensor, latents: Tensor) -> Tensor:
+    """Return alpha sum_t R_psi(s_t, a_t, z) - alpha lambda sum_t || s_{t+1} - P_omega(s_t, a_t, z) ||^2 (B,).
+
+    What the planner's guide climbs; a test holds the two equal, since methods do not import the planner.
+
+    Args:
+        model: for its scales alpha and alpha lambda.
+        context: reward and dynamics models.
+        plans: (B, H, S + A), normalised.
+        latents: z (B, Z).
+    """
+    states, actions = plans.split([model.sizes.observation, model.sizes.action], dim=-1)
+    repeated = latents[:, None].expand(-1, plans.shape[1], -1)
+    gained = context.predict_rewards(states, actions, repeated).sum(dim=1)
+    expected = context.predict_states(states, actions, repeated)[:, :-1]
+    missed = (states[:, 1:] - expected).square().sum(dim=(1, 2))
+    return model.config.return_scale * gained - model.config.dynamics_scale * missed
+
+
 def plan(model: Model, context: ContextModel, states: Tensor, latents: Tensor, known: Tensor, noise: Tensor) -> Tensor:
     """Return guided plans (B, H, S + A), normalised, for states (B, S) in the environment's units.
 
-    The dual guide's gradient at the plan is taken back through the decoder, and the code follows it: plans stay what
-    the decoder can say, as the denoiser keeps a guided plan near the data.
+    The gradient of ``objective`` is taken back through the decoder, and the code follows it: plans stay what the
+    decoder can say, as the denoiser keeps a guided plan near the data.
 
     Args:
         model: the VAE.
@@ -196,13 +220,10 @@ def plan(model: Model, context: ContextModel, states: Tensor, latents: Tensor, k
     first = model.normaliser.state(states - model.normaliser.origin(states))
     condition = model.condition(first, latents, known)
     codes = (config.temperature * noise).expand(len(states), -1)
-    scales = [torch.full((len(states),), scale) for scale in (config.return_scale, config.dynamics_scale)]
     guided = config.return_scale > 0 or config.dynamics_scale > 0
     for _ in range(config.guide_steps if guided else 0):
         codes = codes.detach().requires_grad_()
-        decoded = model.decode(codes, condition)
-        gradient = dual_gradient(context, decoded, latents, *scales)
-        (step,) = torch.autograd.grad(decoded, codes, gradient)
+        (step,) = torch.autograd.grad(objective(model, context, model.decode(codes, condition), latents).sum(), codes)
         codes = (codes + step).detach()
     return model.decode(codes, condition).detach()
 

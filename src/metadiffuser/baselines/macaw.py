@@ -14,10 +14,10 @@ from itertools import chain
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Floats, Records, Sizes, Training
-from metadiffuser.behaviour.networks import MemberMLP, perceptron
+from metadiffuser.baselines.shared.networks import Perceptrons
+from metadiffuser.behaviour.networks import perceptron, unflatten
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import Macaw
 from metadiffuser.context.representation import ContextModel
@@ -79,17 +79,15 @@ class Model(BaselineModel):
         super().__init__(sizes, config)
         # As a layer's weights, from the global generator, which the caller seeds.
         weights = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        self.value = MemberMLP(1, [sizes.observation, *config.hidden, 1], weights)
-        self.policy = MemberMLP(1, [sizes.observation, *config.hidden, sizes.action], weights)
-        self.head = MemberMLP(1, [config.hidden[-1] + sizes.action, HEAD, 1], weights)
+        self.value = Perceptrons(1, [sizes.observation, *config.hidden, 1], weights)
+        self.policy = Perceptrons(1, [sizes.observation, *config.hidden, sizes.action], weights)
+        self.head = Perceptrons(1, [config.hidden[-1] + sizes.action, HEAD, 1], weights)
+        self.depth = len(config.hidden) + 1  # layers of the policy; in copies the head's follow
         # Learned like the weights: how the inner step is taken, and the weight of the head's loss.
-        self.value_step = Step(self.value.layers, config.inner_rate)
-        self.policy_step = Step([*self.policy.layers, *self.head.layers], config.inner_rate)
+        meta = meta_copies(self, 1)
+        self.value_step = Step(meta.value, config.inner_rate)
+        self.policy_step = Step(meta.policy, config.inner_rate)
         self.log_head_weight = nn.Parameter(torch.tensor(math.log(config.head_weight)))
-
-    def networks(self) -> tuple[MemberMLP, ...]:
-        """Return the networks, each with its parameters in one flat tensor."""
-        return self.value, self.policy, self.head
 
     def inputs(self, states: Tensor) -> Tensor:
         """Return what the networks see of states (..., S), in the environment's units."""
@@ -108,25 +106,29 @@ class Copies:
     value: Layers
     policy: Layers
 
-    def detach(self) -> Copies:
-        """Return the same values outside of any graph."""
-        return Copies(*([(w.detach(), b.detach()) for w, b in layers] for layers in (self.value, self.policy)))
+    def leaves(self) -> Copies:
+        """Return the same values as the beginning of a graph, also those of a model that is not trained any more."""
+
+        def detached(layers: Layers) -> Layers:
+            return [(w.detach().requires_grad_(), b.detach().requires_grad_()) for w, b in layers]
+
+        return Copies(detached(self.value), detached(self.policy))
 
 
 def meta_copies(model: Model, members: int) -> Copies:
     """Return M copies of the meta-parameters, through which gradients flow back to them."""
 
-    def expand(layers: Sequence[tuple[Tensor, Tensor]]) -> Layers:
+    def expand(network: Perceptrons) -> Layers:
+        layers = unflatten(network.flat, network.members, network.sizes)
         return [(w.expand(members, -1, -1), b.expand(members, -1, -1)) for w, b in layers]
 
-    return Copies(expand(model.value.layers), expand([*model.policy.layers, *model.head.layers]))
+    return Copies(expand(model.value), expand(model.policy) + expand(model.head))
 
 
 def means_and_features(model: Model, policy: Layers, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the policy's means (M, B, A) in (-1, 1) and last hidden features (M, B, F) of inputs (M, B, S)."""
-    *hidden, last = policy[: len(model.policy.layers)]
-    features = functional.relu(perceptron(hidden, inputs))
-    return torch.tanh(perceptron([last], features)), features
+    *_, features, outputs = perceptron(policy[: model.depth], inputs)
+    return torch.tanh(outputs), features
 
 
 # ---- Loss ----
@@ -166,12 +168,12 @@ def returns_to_go(rewards: Tensor, mask: Tensor, discount: float) -> Tensor:
 
 def value_loss(copies: Copies, batch: Batch) -> Tensor:
     """Return || V(s) - R ||^2 of each task (M,)."""
-    return batch.mean((perceptron(copies.value, batch.inputs)[..., 0] - batch.returns).square())
+    return batch.mean((perceptron(copies.value, batch.inputs)[-1][..., 0] - batch.returns).square())
 
 
 def advantages(copies: Copies, batch: Batch) -> Tensor:
     """Return R - V(s) (M, B), which passes no gradient to the value function."""
-    return batch.returns - perceptron(copies.value, batch.inputs)[..., 0].detach()
+    return batch.returns - perceptron(copies.value, batch.inputs)[-1][..., 0].detach()
 
 
 def policy_losses(model: Model, copies: Copies, batch: Batch, advantage: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,8 +184,8 @@ def policy_losses(model: Model, copies: Copies, batch: Batch, advantage: Tensor)
     means, features = means_and_features(model, copies.policy, batch.inputs)
     weights = (advantage / model.config.temperature).clamp_max(math.log(LARGEST_WEIGHT)).exp()
     weighted = weights * (batch.actions - means).square().sum(dim=-1) / (2 * SIGMA**2)
-    head = copies.policy[len(model.policy.layers) :]
-    predicted = perceptron(head, torch.cat([features, batch.actions], dim=-1))[..., 0]
+    head = copies.policy[model.depth :]
+    predicted = perceptron(head, torch.cat([features, batch.actions], dim=-1))[-1][..., 0]
     return batch.mean(weighted), batch.mean((predicted - advantage).square())
 
 
@@ -247,9 +249,7 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     generator = training.generator
     inner, inner_held_out = training.contexts().split_episodes(HELD_OUT)
     outer, outer_held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
-    parameters = [network.flat for network in model.networks()]
-    parameters += [*model.value_step.parameters(), *model.policy_step.parameters(), model.log_head_weight]
-    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
 
     def prepare(data: TaskData) -> Tensor:
         rewards = model.normaliser.reward(data.rewards)
@@ -269,10 +269,8 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
             draw_inner(model, inner, tasks, generator),
             draw_outer(model, outer, returns, tasks, config.batch_size, generator),
         )
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.zero_()
         value, policy = meta_loss(model, *batches)
+        optimiser.zero_grad(set_to_none=True)
         (value + policy).backward()
         optimiser.step()
         return {"loss": policy.detach(), "value_loss": value.detach()}
@@ -296,8 +294,8 @@ def adapted(model: Model, transitions: Tensor, mask: Tensor) -> Layers:
     batch = batch_of(model, transitions, mask)
     copies = meta_copies(model, len(mask))
     for _ in range(model.config.adaptation_steps):
-        copies = inner_step(model, copies, batch, create_graph=False)
-    return copies.detach().policy
+        copies = inner_step(model, copies.leaves(), batch, create_graph=False)
+    return [(weight.detach(), bias.detach()) for weight, bias in copies.policy]
 
 
 class AdaptedAgent:

@@ -15,6 +15,7 @@ from metadiffuser.artifacts import read_tensors, write_tensors
 from metadiffuser.behaviour.networks import perceptron, squashed_mean, squashed_sample
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.envs import Array, Family, Task, total_reward
+from metadiffuser.envs.symmetry import Symmetry
 from metadiffuser.errors import InputError
 
 Controller = Callable[[Array], Floats]  # observations (B, S) -> actions (B, A)
@@ -44,7 +45,7 @@ class Policies:
     def act(self, inputs: Floats, noise: Floats | None = None) -> Floats:
         """Return actions (P, G, A) for inputs (P, G, I): the mean's without noise, else sampled (P, G, A)."""
         device = self.centre.device
-        outputs = perceptron(self.layers, (torch.from_numpy(inputs).to(device) - self.centre) / self.scale)
+        outputs = perceptron(self.layers, (torch.from_numpy(inputs).to(device) - self.centre) / self.scale)[-1]
         if noise is None:
             actions = squashed_mean(outputs)
         else:
@@ -169,6 +170,18 @@ def assign(
             return means
         noise[row, column] = generator.standard_normal((len(row), actions), np.float32)
         return np.where(stochastic[:, None], chosen.act(inputs, noise)[row, column], means)
+
+    return control
+
+
+def relabelled(controller: Controller, symmetries: Sequence[Symmetry]) -> Controller:
+    """Return a controller that sees the b-th environment through ``symmetries[b]``, and acts back through it."""
+    forth = np.stack([symmetry.observations for symmetry in symmetries])
+    back = np.stack([symmetry.actions.T for symmetry in symmetries]).astype(np.float32)
+
+    def control(observations: Array) -> Floats:
+        actions = controller(np.einsum("bij,bj->bi", forth, observations))
+        return np.einsum("bij,bj->bi", back, actions)
 
     return control
 

@@ -18,22 +18,32 @@ class Batch(NamedTuple):
     """Transitions of M agents, inputs normalised.
 
     Attributes:
-        inputs: (M, B, I).
-        actions: (M, B, A).
+        pairs: inputs, then actions (M, B, I + A).
         rewards: (M, B).
         successors: inputs of the next step (M, B, I).
+        lasting: 1 where the future counts (M, B), 0 where the episode ended in a fall.
     """
 
-    inputs: Tensor
-    actions: Tensor
+    pairs: Tensor
     rewards: Tensor
     successors: Tensor
+    lasting: Tensor
+
+    @property
+    def inputs(self) -> Tensor:
+        """(M, B, I)."""
+        return self.pairs[..., : self.successors.shape[-1]]
+
+    @property
+    def actions(self) -> Tensor:
+        """(M, B, A)."""
+        return self.pairs[..., self.successors.shape[-1] :]
 
 
 class Replay:
     """The last ``capacity`` transitions of each of M agents, and running statistics of their inputs.
 
-    A row is (input, action, reward, next input) as it was observed; normalisation happens on sampling, with
+    A row is (input, action, reward, lasting, next input) as it was observed; normalisation happens on sampling, with
     the statistics of that moment.
 
     Args:
@@ -50,7 +60,7 @@ class Replay:
     ):
         self.members, self.capacity, self.observations, self.actions = members, capacity, observations, actions
         self.inputs = observations + len(fixed_centre)
-        self.rows = np.zeros((members, capacity, 2 * self.inputs + actions + 1), np.float32)
+        self.rows = np.zeros((members, capacity, 2 * self.inputs + actions + 2), np.float32)
         self.position = np.zeros(2, np.int64)  # next row to write, rows filled
         self.moments = np.zeros((3, members, observations))  # count, sum, sum of squares
         self.centre = np.tile(np.concatenate([np.zeros(observations, np.float32), fixed_centre]), (members, 1))
@@ -65,11 +75,13 @@ class Replay:
     def __len__(self) -> int:
         return int(self.position[1])
 
-    def add(self, inputs: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
-        """Store C transitions of each agent: (M, C, I), (M, C, A), (M, C), (M, C, I)."""
+    def add(self, inputs: Floats, actions: Floats, rewards: Floats, lasting: Floats, successors: Floats) -> None:
+        """Store C transitions of each agent: (M, C, I), (M, C, A), (M, C), (M, C), (M, C, I)."""
         count = rewards.shape[1]
         where = (self.position[0] + np.arange(count)) % self.capacity
-        self.rows[:, where] = np.concatenate([inputs, actions, rewards[..., None], successors], axis=-1)
+        self.rows[:, where] = np.concatenate(
+            [inputs, actions, rewards[..., None], lasting[..., None], successors], axis=-1
+        )
         self.position[:] = (self.position[0] + count) % self.capacity, min(len(self) + count, self.capacity)
         seen = successors[..., : self.observations].astype(np.float64)
         self.moments[0] += count
@@ -87,9 +99,10 @@ class Replay:
         indices += self.capacity * torch.arange(self.members, device=device)[None, :, None]
         flat = torch.from_numpy(self.rows).view(-1, self.rows.shape[-1])
         rows = flat.index_select(0, indices.view(-1).cpu()).to(device).view(*indices.shape, -1)
-        raw = np.zeros((self.members, self.actions + 1), np.float32)  # actions and rewards stay as they are
+        raw = np.zeros((self.members, self.actions + 2), np.float32)  # actions, rewards and ends stay as they are
         centre = np.concatenate([self.centre, raw, self.centre], axis=1)[:, None]
         factor = np.concatenate([1 / self.scale, raw + 1, 1 / self.scale], axis=1)[:, None]
         rows.sub_(torch.from_numpy(centre).to(device)).mul_(torch.from_numpy(factor).to(device))
-        split = rows.split([self.inputs, self.actions, 1, self.inputs], dim=-1)
-        return [Batch(x, a, r.squeeze(-1), y) for x, a, r, y in zip(*(part.unbind(0) for part in split), strict=True)]
+        pairs, rewards, lasting, successors = rows.split([self.inputs + self.actions, 1, 1, self.inputs], dim=-1)
+        parts = (pairs, rewards.squeeze(-1), successors, lasting.squeeze(-1))
+        return [Batch(*batch) for batch in zip(*(part.unbind(0) for part in parts), strict=True)]

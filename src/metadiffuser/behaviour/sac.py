@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metadiffuser.behaviour.networks import MemberMLP, squashed_sample
+from metadiffuser.behaviour.adam import Adam
+from metadiffuser.behaviour.networks import MemberMLP, squashed_sample, squashed_slope
 from metadiffuser.behaviour.replay import Batch
 from metadiffuser.config import Behaviour
 
@@ -40,73 +41,70 @@ class SoftActorCritic(nn.Module):
         self.log_temperature = nn.Parameter(
             torch.full((members,), start, device=generator.device).log(), requires_grad=False
         )
-        self.log_temperature.grad = torch.zeros_like(self.log_temperature)
         self.target_entropy = -ENTROPY_PER_ACTION * actions
-        self.optimisers = {
-            name: torch.optim.Adam([parameter], lr=config.learning_rate, fused=True)
-            for name, parameter in (
-                ("actor", self.actor.flat),
-                ("critics", self.critics.flat),
-                ("temperature", self.log_temperature),
-            )
-        }
+        self.actor_optimiser = Adam(self.actor.flat)
+        self.critic_optimiser = Adam(self.critics.flat)
+        self.temperature_optimiser = Adam(self.log_temperature)
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Set Adam's step size of actor, critics and temperature."""
-        for optimiser in self.optimisers.values():
-            optimiser.param_groups[0]["lr"] = rate
+    def goal(self, batch: Batch, noise: Tensor) -> Tensor:
+        """Return what the critics are drawn to (M, B), for standard normal ``noise`` (M, B, A) of the next action.
 
-    def values(self, critics: MemberMLP, inputs: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
-        """Return both critics' values (2, M, B) of inputs (M, B, I) and actions (M, B, A), in one pass."""
-        pairs = torch.cat([inputs, actions], dim=-1)
-        twice = pairs.expand(2, *pairs.shape).reshape(-1, *pairs.shape[1:])
-        values: Tensor = critics(twice, frozen=frozen)
-        return values.view(2, *pairs.shape[:2])
-
-    def critic_loss(self, batch: Batch, noise: Tensor) -> Tensor:
-        """Return each member's critic loss (M,): squared distance of both critics to the soft target.
-
-        y = r + gamma (min_j Q'_j(s', a') - alpha log pi(a'|s')), a' ~ pi(s'). Episodes only ever end by their
-        time limit, which is no property of the task, so the target always looks ahead.
+        y = r + gamma (min_j Q'_j(s', a') - alpha log pi(a'|s')), a' ~ pi(s'). The target looks ahead at an
+        episode's time limit, which is no property of the task, and not beyond a fall that ended it.
         """
-        with torch.no_grad():
-            actions, log_density = squashed_sample(self.actor(batch.successors, frozen=True), noise)
-            ahead = self.values(self.targets, batch.successors, actions, frozen=True).amin(dim=0)
-            ahead = ahead - self.log_temperature.exp()[:, None] * log_density
-            goal = batch.rewards + self.config.discount * ahead
-        return (self.values(self.critics, batch.inputs, batch.actions) - goal).square().mean(dim=2).sum(dim=0)
+        actions, log_density = squashed_sample(self.actor(batch.successors), noise)
+        ahead = self._values(self.targets, torch.cat([batch.successors, actions], dim=-1))[-1].amin(dim=0)
+        ahead.addcmul_(self.log_temperature.exp()[:, None], log_density, value=-1.0)
+        return torch.addcmul(batch.rewards, batch.lasting, ahead, value=self.config.discount)
 
-    def actor_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each member's actor loss (M,), alpha log pi - min_j Q_j, and its policy's entropy (M,)."""
-        actions, log_density = squashed_sample(self.actor(batch.inputs), noise)
-        value = self.values(self.critics, batch.inputs, actions, frozen=True).amin(dim=0)
-        loss = (self.log_temperature.exp()[:, None] * log_density - value).mean(dim=1)
-        return loss, -log_density.detach().mean(dim=1)
+    def update_critics(self, batch: Batch, noise: Tensor, rate: float) -> Tensor:
+        """Make one step of both critics towards ``goal``; return the mean square of their errors, summed (M,)."""
+        goal = self.goal(batch, noise)
+        *trace, values = self._values(self.critics, batch.pairs)
+        error = values - goal
+        self.critics.backward(trace, (error * (2.0 / goal.shape[1])).flatten(0, 1)[..., None])
+        self.critic_optimiser.step(self.critics.gradient, rate)
+        return torch.linalg.vecdot(error, error).sum(dim=0) / goal.shape[1]
 
-    def update(self, batch: Batch, noise: Tensor, with_actor: bool) -> tuple[Tensor, Tensor | None]:
-        """Make one gradient step of the critics, of the actor if asked, and move the target critics.
+    def update_actor(self, batch: Batch, noise: Tensor, rate: float) -> Tensor:
+        """Make one step of the actor down alpha log pi - min_j Q_j, and of the temperature; return the entropy (M,)."""
+        size = batch.rewards.shape[1]
+        actor_trace = self.actor.trace(batch.inputs)
+        actions, log_density = squashed_sample(actor_trace[-1], noise)
+        *trace, values = self._values(self.critics, torch.cat([batch.inputs, actions], dim=-1))
+        first = (values[0] <= values[1]).to(values.dtype)  # the lower of both is what counts, and it alone has a slope
+        slope = torch.stack([first, 1.0 - first]).mul_(-1.0 / size).flatten(0, 1)[..., None]
+        slope = self.critics.input_slope(trace, slope, actions.shape[-1]).unflatten(0, (2, -1)).sum(dim=0)
+        weight = (self.log_temperature.exp() / size)[:, None, None]
+        self.actor.backward(actor_trace, squashed_slope(actor_trace[-1], noise, actions, slope, weight))
+        self.actor_optimiser.step(self.actor.gradient, rate)
+        entropy = log_density.mean(dim=1).neg_()
+        if self.config.entropy == "automatic":
+            # d/d(log alpha) of alpha (H(pi) - H_target) at alpha's logarithm, as is usual
+            self.temperature_optimiser.step(entropy - self.target_entropy, rate)
+        return entropy
+
+    @torch.no_grad()
+    def update(
+        self, batch: Batch, noise: Tensor, actor_noise: Tensor | None, rate: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """Make one gradient step of the critics, of the actor if it has its turn, and move the target critics.
 
         Args:
             batch: transitions.
-            noise: standard normal (2, M, B, A), for the critics' and for the actor's actions.
-            with_actor: whether actor and temperature are updated too.
+            noise: standard normal (M, B, A), for the next actions that critics look ahead to.
+            actor_noise: the same for the actor's actions; None leaves actor and temperature as they are.
+            rate: Adam's step size of all networks.
 
         Returns:
             Critic loss (M,) and entropy (M,), the latter None without an actor update.
         """
-        self.critics.zero_gradient()
-        critic_loss = self.critic_loss(batch, noise[0])
-        critic_loss.sum().backward()
-        self.optimisers["critics"].step()
-        entropy = None
-        if with_actor:
-            self.actor.zero_gradient()
-            actor_loss, entropy = self.actor_loss(batch, noise[1])
-            actor_loss.sum().backward()
-            self.optimisers["actor"].step()
-            if self.config.entropy == "automatic":
-                # d/d(log alpha) of alpha (H(pi) - H_target) at alpha's logarithm, as is usual
-                self.log_temperature.grad = entropy - self.target_entropy
-                self.optimisers["temperature"].step()
+        loss = self.update_critics(batch, noise, rate)
+        entropy = None if actor_noise is None else self.update_actor(batch, actor_noise, rate)
         self.targets.flat.lerp_(self.critics.flat, self.config.target_rate)
-        return critic_loss.detach(), entropy
+        return loss, entropy
+
+    def _values(self, critics: MemberMLP, pairs: Tensor) -> list[Tensor]:
+        """Return the trace of both critics in one pass, and their values (2, M, B) of pairs (M, B, I + A) last."""
+        trace = critics.trace(pairs.expand(2, *pairs.shape).flatten(0, 1))
+        return [*trace, trace[-1].view(2, *pairs.shape[:2])]

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, with_features
-from metadiffuser.behaviour.replay import Floats, Replay
+from metadiffuser.behaviour.replay import Batch, Floats, Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import Behaviour
-from metadiffuser.envs import Family, Task, total_reward
+from metadiffuser.envs import Array, Family, Task, total_reward
+from metadiffuser.envs.symmetry import Symmetry, to_standard
 from metadiffuser.progress import Progress
 from metadiffuser.seeding import numpy_generator, torch_generator
 
@@ -29,11 +32,23 @@ def task_features(tasks: Sequence[Task]) -> tuple[Floats, Floats, Floats]:
     return vectors, (high + low) / 2, np.where(high > low, (high - low) / 2, np.float32(1.0))
 
 
+def standard_tasks(family: Family, tasks: Sequence[Task]) -> tuple[list[Task], list[Symmetry]]:
+    """Return the tasks that ``tasks`` are up to the family's symmetries, and the symmetry that leads to each.
+
+    Without symmetries these are the tasks themselves, and no symmetry.
+    """
+    if not family.symmetries:
+        return list(tasks), []
+    found = [to_standard(family.symmetries, task.vector) for task in tasks]
+    return [t.with_vector(symmetry.tasks @ t.vector) for t, symmetry in zip(tasks, found, strict=True)], found
+
+
 class Trainer:
     """Soft actor-critic over the environments of all agents, stepped together.
 
     Member m's ``copies`` environments go through its group of tasks in turn, episode after episode: all
-    tasks for the one task-conditioned agent (M = 1), or one task for each of M agents.
+    tasks for the one task-conditioned agent (M = 1), or one task for each of M agents. With ``config.symmetries``
+    tasks are what they are up to the robot's symmetries (deviation 29).
 
     Args:
         family: the family.
@@ -47,7 +62,8 @@ class Trainer:
     def __init__(
         self, family: Family, tasks: Sequence[Task], config: Behaviour, seed: int, names: Sequence[str], device: str
     ):
-        self.family, self.tasks, self.config = family, list(tasks), config
+        self.family, self.config = family, config
+        self.tasks = standard_tasks(family, tasks)[0] if config.symmetries else list(tasks)
         self.conditioned = config.sharing == "task_conditioned"
         everything = list(range(len(self.tasks)))
         self.groups = [everything] if self.conditioned else [[index] for index in everything]
@@ -78,14 +94,14 @@ class Trainer:
         arrays |= {f"snapshot/{name}": value for name, value in self.snapshots.items()}
         return TrainingState(
             {"agent": self.agent},
-            self.agent.optimisers,
+            {},
             {"noise": self._noise, "environment": self._environment},
             arrays,
         )
 
     def _current(self) -> dict[str, Floats]:
         arrays = {"centre": self.replay.centre[:, None], "scale": self.replay.scale[:, None]}
-        for number, (weight, bias) in enumerate(self.agent.actor.frozen):
+        for number, (weight, bias) in enumerate(self.agent.actor.layers):
             arrays |= {f"weight{number}": weight.cpu().numpy(), f"bias{number}": bias.cpu().numpy()}
         return arrays
 
@@ -93,7 +109,7 @@ class Trainer:
         """Return the M policies as they are."""
         device = self.agent.actor.flat.device
         centre, scale = (torch.from_numpy(array[:, None]) for array in (self.replay.centre, self.replay.scale))
-        return Policies(self.agent.actor.frozen, centre.to(device), scale.to(device))
+        return Policies(self.agent.actor.layers, centre.to(device), scale.to(device))
 
     def train(self, checkpoint: Path | None = None) -> tuple[Trained, list[dict[str, float]]]:
         """Train to the end, going on from ``checkpoint`` if it exists; return policies and learning curve.
@@ -128,13 +144,22 @@ class Trainer:
             observations, terms = simulator.step(actions.reshape(members * copies, -1).astype(np.float64))
             successors = with_features(observations, features).reshape(inputs.shape)
             rewards = total_reward(terms).astype(np.float32).reshape(members, copies)
-            self.replay.add(inputs, actions, rewards, successors)
+            up = self._healthy(observations)
+            self.replay.add(inputs, actions, rewards, up.reshape(rewards.shape).astype(np.float32), successors)
             inputs = successors
+            if not up.all():
+                inputs = with_features(simulator.reset(self._environment, ~up), features).reshape(inputs.shape)
             self._learn(current)
             while len(self._records) < len(self.marks) and self.marks[len(self._records)] <= current + 1:
                 self._checkpoint(len(self._records))
             progress.advance(1, **({"return": self._records[-1]["return"]} if self._records else {}))
         return end
+
+    def _healthy(self, observations: Array) -> NDArray[np.bool_]:
+        """Return which copies go on (B,); a fallen robot starts anew, since lying teaches nothing about walking."""
+        if self.family.healthy is None or not self.config.terminate_when_unhealthy:
+            return np.ones(len(observations), bool)
+        return self.family.healthy(observations)
 
     def _learn(self, current: int) -> None:
         """Make the gradient updates that are due after round ``current``."""
@@ -143,16 +168,24 @@ class Trainer:
         if first == last:
             return
         left = min(1.0, (1.0 - current / self.rounds) / ANNEALED)
-        self.agent.set_learning_rate(self.config.learning_rate * (LOWEST_RATE + (1.0 - LOWEST_RATE) * left))
+        step_size = self.config.learning_rate * (LOWEST_RATE + (1.0 - LOWEST_RATE) * left)
         batches = self.replay.sample(last - first, self.config.batch_size, self._noise)
-        shape = (last - first, 2, *batches[0].actions.shape)
-        noise = torch.randn(shape, generator=self._noise, device=self._noise.device)
-        for index, batch, drawn in zip(range(first, last), batches, noise, strict=True):
-            with_actor = (index + 1) % self.config.actor_interval == 0
-            loss, entropy = self.agent.update(batch, drawn, with_actor)
-            self._sums[0] += loss.mean().item(), 1.0
+        noise = self._draw(last - first, batches[0])
+        turns = [(index + 1) % self.config.actor_interval == 0 for index in range(first, last)]
+        actor_noise = iter(self._draw(sum(turns), batches[0]))
+        losses, entropies = [], []
+        for batch, drawn, turn in zip(batches, noise, turns, strict=True):
+            loss, entropy = self.agent.update(batch, drawn, next(actor_noise) if turn else None, step_size)
+            losses.append(loss)
             if entropy is not None:
-                self._sums[1] += entropy.mean().item(), 1.0
+                entropies.append(entropy)
+        for row, values in enumerate((losses, entropies)):
+            if values:
+                self._sums[row] += torch.stack(values).mean(dim=1).sum().item(), len(values)
+
+    def _draw(self, updates: int, batch: Batch) -> Tensor:
+        """Draw standard normal noise (updates, M, B, A) for the actions of batches like ``batch``."""
+        return torch.randn((updates, *batch.actions.shape), generator=self._noise, device=self._noise.device)
 
     def _checkpoint(self, number: int) -> None:
         """Keep the policies of checkpoint ``number`` and measure them on all tasks, in one batch."""

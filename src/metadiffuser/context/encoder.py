@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metadiffuser.data.episodes import row_sizes
 from metadiffuser.data.normaliser import Normaliser
 
-HEADS = 4  # attention heads between transitions
-GATES = 8  # weighted means that pool a context
+FEATURES = 16  # F, regressors of the least-squares problem
+TARGETS = 8  # what is regressed on them
+SMALLEST_RIDGE = 1e-3  # keeps the regression solvable in single precision
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -24,30 +26,32 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
 
 
 class ContextEncoder(nn.Module):
-    """A set transformer: transitions attend to each other, gated means pool them, an MLP makes z.
+    """Ridge regression on learned features of the transitions, whose coefficients an MLP turns into z.
 
-    Attention and weighted means know neither an order nor a number of transitions, so z does not
-    depend on them. Pooling by gates instead of a plain mean lets a few telling transitions of a poor
-    episode speak up (docs/deviations.md, 7).
+    What a task is shows in how rewards and changes of state depend on states and actions, not in where its
+    transitions happen to lie; regression coefficients say the first and cancel the second, as averages of
+    features cannot (docs/deviations.md, 7)::
+
+        W = (mean phi phi' + lambda I)^-1 mean phi y'        z = MLP(W)
+
+    with regressors phi (F) and targets y of each transition and lambda learned. Means know neither an order nor a
+    number of transitions, so z does not depend on them. Solving the regression inside the network is that of
+    Bertinetto et al. 2019 (arXiv 1805.08136) and Harrison et al. 2018 (arXiv 1807.08912).
 
     Args:
-        action_size: A.
         observation_size: S.
-        latent_size: Z.
-        width: features of a transition, a multiple of 4.
+        action_size: A.
+        outputs: numbers given for a context: Z, or 2Z for a mean and a log-variance.
+        width: features of a transition.
     """
 
-    def __init__(self, observation_size: int, action_size: int, latent_size: int, width: int):
+    def __init__(self, observation_size: int, action_size: int, outputs: int, width: int):
         super().__init__()
-        self.sizes = [observation_size, action_size, 1, observation_size]
+        self.sizes = row_sizes(observation_size, action_size)
         self.embed = mlp([sum(self.sizes), 2 * width, width])
-        self.norm_attention = nn.LayerNorm(width)
-        self.project = nn.Linear(width, 3 * width)
-        self.mix = nn.Linear(width, width)
-        self.norm_feedforward = nn.LayerNorm(width)
-        self.feedforward = mlp([width, 2 * width, width])
-        self.gate = nn.Linear(width, GATES)
-        self.head = mlp([GATES * width, 2 * width, latent_size])
+        self.regress = nn.Linear(width, FEATURES + TARGETS)
+        self.log_ridge = nn.Parameter(torch.tensor(-2.0))
+        self.head = mlp([FEATURES * TARGETS, 2 * width, outputs])
 
     def features(self, contexts: Tensor, normaliser: Normaliser) -> Tensor:
         """Normalise transitions (..., 2S + A + 1); s' becomes the change of state, where dynamics show."""
@@ -56,23 +60,14 @@ class ContextEncoder(nn.Module):
         return torch.cat([normaliser.local(normaliser.state(state)), action, normaliser.reward(reward), change], dim=-1)
 
     def forward(self, contexts: Tensor, mask: Tensor, normaliser: Normaliser) -> Tensor:
-        """Return z (B, Z) of contexts (B, K, 2S + A + 1), of which mask (B, K) says what counts.
+        """Return the outputs (B, Z or 2Z) of contexts (B, K, 2S + A + 1), of which mask (B, K) says what counts.
 
         A row without any transition gets the z of an empty set, which is the same for all.
         """
-        known = mask.any(dim=1)
-        mask = mask | ~known[:, None]
-        tokens = self.embed(self.features(contexts, normaliser))
-        tokens = tokens + self._attend(self.norm_attention(tokens), mask)
-        tokens = tokens + self.feedforward(self.norm_feedforward(tokens))
-        gates = self.gate(tokens).masked_fill(~mask[..., None], float("-inf")).softmax(dim=1)
-        pooled = torch.einsum("bkg,bkf->bgf", gates, tokens).flatten(1)
-        return self.head(pooled * known[:, None])
-
-    def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        size, length, width = tokens.shape
-        query, key, value = (
-            self.project(tokens).view(size, length, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
-        )
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
-        return self.mix(mixed.transpose(1, 2).reshape(size, length, width))
+        tokens = functional.silu(self.embed(self.features(contexts, normaliser)))
+        features, targets = self.regress(tokens).split([FEATURES, TARGETS], dim=-1)
+        weights = mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
+        weighted = (features * weights[..., None]).transpose(1, 2)
+        ridge = (SMALLEST_RIDGE + self.log_ridge.exp()) * torch.eye(FEATURES, device=contexts.device)
+        coefficients = torch.linalg.solve(weighted @ features + ridge, weighted @ targets)
+        return self.head(coefficients.flatten(1))

@@ -10,15 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from metadiffuser.artifacts import read_tensors, write_tensors
-from metadiffuser.config import Context
+from metadiffuser.config import Context, Representation
 from metadiffuser.context.encoder import ContextEncoder
 from metadiffuser.context.models import DynamicsModel, RewardModel
+from metadiffuser.data.episodes import row_sizes
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.errors import InputError
 
+SMALLEST_DEVIATION = 1e-4  # an entry of z that never differs stays where it is
+
 
 class ContextModel(nn.Module):
-    """E_phi, R_psi and P_omega with the normaliser they share (method section 2.1).
+    """A representation of tasks, R_psi and P_omega with the normaliser they share (method section 2.1).
+
+    The representation is E_phi for ``generalised``, ``focal`` and ``corro``, which differ in how it is trained; for
+    ``true_task`` there is no encoder, and z is the task's parameters (table 3).
 
     Latents leave ``encode`` standardised by the mean and deviation of the training tasks' z, so that a
     latent of zeros is the average training task.
@@ -28,41 +34,90 @@ class ContextModel(nn.Module):
         action_size: A.
         config: widths and sizes.
         travelled: entries of the observation that are positions along an endless floor.
+        representation: what z is.
+        parameter_size: F, the number of a task's parameters.
+
+    Raises:
+        InputError: ``true_task``, and tasks that have no parameters.
     """
 
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, observation_size: int, action_size: int, config: Context, travelled: Sequence[int] = ()):
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        config: Context,
+        travelled: Sequence[int] = (),
+        representation: Representation = "generalised",
+        parameter_size: int = 0,
+    ):
         super().__init__()
+        self.representation: Representation = representation
+        self.parameter_size = parameter_size
         self.observation_size = observation_size
         self.action_size = action_size
         self.config = config
         self.normaliser = Normaliser(observation_size, travelled)
-        self.encoder = ContextEncoder(observation_size, action_size, config.latent_size, config.encoder_width)
-        sizes = (observation_size, action_size, config.latent_size, config.hidden)
+        self.sizes = row_sizes(observation_size, action_size)
+        self.encoder: ContextEncoder | None = None
+        if representation == "true_task":
+            if parameter_size == 0:
+                raise InputError(
+                    "representations: 'true_task' needs tasks with parameters, and these have none; remove it"
+                )
+        else:
+            outputs = 2 * config.latent_size if self.variational else config.latent_size
+            self.encoder = ContextEncoder(observation_size, action_size, outputs, config.encoder_width)
+        sizes = (observation_size, action_size, self.latent_size, config.hidden)
         self.reward_model = RewardModel(*sizes)
         self.dynamics_model = DynamicsModel(*sizes)
-        self.register_buffer("latent_mean", torch.zeros(config.latent_size))
-        self.register_buffer("latent_std", torch.ones(config.latent_size))
+        self.register_buffer("latent_mean", torch.zeros(self.latent_size))
+        self.register_buffer("latent_std", torch.ones(self.latent_size))
 
     @property
     def latent_size(self) -> int:
         """Z."""
-        return self.config.latent_size
+        return self.parameter_size if self.representation == "true_task" else self.config.latent_size
 
-    def encode(self, contexts: Tensor, mask: Tensor) -> Tensor:
-        """Return z (B, Z) of contexts (B, K, 2S + A + 1) with mask (B, K)."""
-        return (self.encoder(contexts, mask, self.normaliser) - self.latent_mean) / self.latent_std
+    @property
+    def variational(self) -> bool:
+        """Whether the encoder gives a normal distribution of z."""
+        return self.representation == "generalised" and self.config.latent == "variational"
+
+    def encode(self, contexts: Tensor, mask: Tensor, parameters: Tensor | None = None) -> Tensor:
+        """Return z (B, Z) of contexts (B, K, 2S + A + 1) with mask (B, K); of a distribution, its mean.
+
+        ``true_task`` looks at the tasks' parameters (B, F) and at nothing else; the others do not look at them.
+        """
+        if self.encoder is None:
+            if parameters is None:
+                raise ValueError("the representation true_task needs the tasks' parameters")
+            return self._scaled(parameters)
+        return self._scaled(self.encoder(contexts, mask, self.normaliser)[:, : self.latent_size])
+
+    def posterior(self, contexts: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance (B, Z) of a variational z, as they are before latents are standardised."""
+        assert self.encoder is not None
+        assert self.variational
+        mean, log_variance = self.encoder(contexts, mask, self.normaliser).chunk(2, dim=-1)
+        return mean, log_variance
+
+    def _scaled(self, raw: Tensor) -> Tensor:
+        return (raw - self.latent_mean) / self.latent_std
+
+    def set_scale(self, raw: Tensor) -> None:
+        """From now on subtract the mean of these raw latents (B, Z) and divide by their deviation."""
+        self.latent_mean.copy_(raw.mean(0))
+        self.latent_std.copy_(raw.std(0, correction=0).clamp_min(SMALLEST_DEVIATION))
 
     def standardise(self, latents: Tensor) -> None:
-        """From now on subtract the mean of these latents (B, Z) and divide by their deviation."""
-        raw = latents * self.latent_std + self.latent_mean
-        mean, std = raw.mean(0), raw.std(0).clamp_min(1e-4)
+        """``set_scale`` by latents (B, Z) that ``encode`` gave, without a change to what the models predict."""
+        old_mean, old_std = self.latent_mean.clone(), self.latent_std.clone()
+        self.set_scale(latents * old_std + old_mean)
         for model in (self.reward_model, self.dynamics_model):
-            _absorb(model.network[0], self.latent_size, mean, std, self.latent_mean, self.latent_std)
-        self.latent_mean.copy_(mean)
-        self.latent_std.copy_(std)
+            _absorb(model.network[0], self.latent_size, self.latent_mean, self.latent_std, old_mean, old_std)
 
     def predict_rewards(self, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
         """R_psi: normalised rewards (...) of normalised states (..., S), actions (..., A) and z (..., Z)."""
@@ -85,6 +140,8 @@ class ContextModel(nn.Module):
             "observation_size": self.observation_size,
             "action_size": self.action_size,
             "context": self.config.model_dump(),
+            "representation": self.representation,
+            "parameter_size": self.parameter_size,
         }
         write_tensors(path, self.state_dict(), own | header)
 
@@ -94,7 +151,9 @@ class ContextModel(nn.Module):
         tensors, header = read_tensors(path, device)
         try:
             config = Context.model_validate(header["context"])
-            model = cls(header["observation_size"], header["action_size"], config).to(device)
+            sizes = (header["observation_size"], header["action_size"])
+            represented = (header["representation"], header["parameter_size"])
+            model = cls(*sizes, config, (), *represented).to(device)
             model.load_state_dict(tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]

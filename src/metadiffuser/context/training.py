@@ -1,4 +1,4 @@
-"""Training of the context encoder with the generalised reward and dynamics models (method section 2.1)."""
+"""Training of a task representation with the generalised reward and dynamics models (method section 2.1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config import Context
+from metadiffuser.context.pretraining import Record, train_encoder
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
 from metadiffuser.training import fit
@@ -19,16 +19,13 @@ STANDARDISING_CONTEXTS = 64  # contexts per training task that set the scale of 
 VALIDATION_CONTEXTS = 8  # contexts per task and target batch when errors are measured
 
 
-def prediction_losses(
-    model: ContextModel, contexts: Tensor, mask: Tensor, targets: Tensor, noise: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Return the reward and dynamics losses of targets (B, M, 2S + A + 1) given z of contexts (B, K, 2S + A + 1).
+def prediction_losses(model: ContextModel, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the reward and dynamics losses of targets (B, M, 2S + A + 1) given z (B, Z).
 
-    Both are mean squared errors in normalised units; their gradient flows into the encoder.
+    Both are mean squared errors in normalised units; their gradient flows into z.
     """
-    latents = model.encode(contexts, mask) + noise
     latents = latents[:, None].expand(-1, targets.shape[1], -1)
-    state, action, reward, successor = targets.split(model.encoder.sizes, dim=-1)
+    state, action, reward, successor = targets.split(model.sizes, dim=-1)
     state_, reward_ = model.normaliser.state(state), model.normaliser.reward(reward[..., 0])
     change = model.normaliser.delta(successor - state)
     reward_loss = functional.mse_loss(model.predict_rewards(state_, action, latents), reward_)
@@ -36,18 +33,28 @@ def prediction_losses(
     return reward_loss, dynamics_loss
 
 
-def validation_batch(model: ContextModel, data: TaskData, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw contexts, masks and targets of every task in ``data``, for measuring errors."""
-    tasks = torch.arange(data.rewards.shape[0]).repeat(VALIDATION_CONTEXTS)
-    contexts, mask = draw_contexts(data, tasks, model.config.context_length, generator, full=True)
-    return contexts, mask, draw_transitions(data, tasks, model.config.target_batch, generator)
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return KL(N(mean, exp(log_variance)) || N(0, 1)), the mean over all entries (B, Z)."""
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).mean()
 
 
 @torch.no_grad()
 def prediction_errors(model: ContextModel, data: TaskData, generator: torch.Generator) -> tuple[float, float]:
     """Return root mean squared errors of rewards and of changes of state over all tasks, in normalised units."""
-    reward, dynamics = prediction_losses(model, *validation_batch(model, data, generator))
+    tasks = torch.arange(data.rewards.shape[0]).repeat(VALIDATION_CONTEXTS)
+    latents = encode_some(model, data, tasks, generator)
+    targets = draw_transitions(data, tasks, model.config.target_batch, generator)
+    reward, dynamics = prediction_losses(model, latents, targets)
     return float(reward.sqrt()), float(dynamics.sqrt())
+
+
+def encode_some(
+    model: ContextModel, data: TaskData, tasks: Tensor, generator: torch.Generator, full: bool = True
+) -> Tensor:
+    """Return latents (B, Z) of one context drawn for each of ``tasks`` (B,), positions in ``data``."""
+    config = model.config
+    contexts, mask = draw_contexts(data, tasks, config.context_length, generator, full, config.window)
+    return model.encode(contexts, mask, data.parameters[tasks])
 
 
 @torch.no_grad()
@@ -56,14 +63,15 @@ def encode_tasks(
 ) -> Tensor:
     """Return latents (N, count, Z) of ``count`` contexts drawn from each task's episodes."""
     tasks = torch.arange(data.rewards.shape[0]).repeat_interleave(count)
-    contexts, mask = draw_contexts(data, tasks, model.config.context_length, generator, full)
-    return model.encode(contexts, mask).view(-1, count, model.latent_size)
+    return encode_some(model, data, tasks, generator, full).view(-1, count, model.latent_size)
 
 
-def train_context(
-    model: ContextModel, data: TaskData, generator: torch.Generator, checkpoint: Path
-) -> list[dict[str, float]]:
+def train_context(model: ContextModel, data: TaskData, generator: torch.Generator, checkpoint: Path) -> list[Record]:
     """Train in place on N training tasks; return the learning curve.
+
+    ``generalised`` trains encoder and models jointly. ``focal`` and ``corro`` train the encoder first, by a loss of
+    their own, and the models on its frozen z; their curve has the first part's losses beside the second's, step by
+    step. ``true_task`` has the models to train alone.
 
     Context and targets are drawn from different windows of the same task, so that z carries the task
     and not the window. A tenth of the tasks' episodes is held out for the curve's validation loss.
@@ -72,33 +80,63 @@ def train_context(
         model: initialised module; its normaliser is fitted here.
         data: training tasks.
         generator: source of randomness.
-        checkpoint: file to go on from if it exists, and to write now and then.
+        checkpoint: file to go on from if it exists, and to write now and then; those of the first part lie beside it.
+
+    Raises:
+        InputError: ``focal`` or ``corro``, and less than two tasks to tell apart.
     """
-    config: Context = model.config
     model.normaliser.fit(data.observations, data.rewards)
     training, held_out = data.split_episodes(HELD_OUT)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    validation = validation_batch(model, held_out, generator)
+    first: list[Record] = []
+    if model.representation == "true_task":
+        model.set_scale(data.parameters)
+    elif model.representation != "generalised":
+        first = train_encoder(model, training, held_out, generator, checkpoint)
+        model.set_scale(encode_tasks(model, data, STANDARDISING_CONTEXTS, generator).flatten(0, 1))
+    records = _train_models(model, training, held_out, generator, checkpoint)
+    if model.representation == "generalised":
+        model.standardise(encode_tasks(model, data, STANDARDISING_CONTEXTS, generator).flatten(0, 1))
+    return [record | before for record, before in zip(records, first, strict=True)] if first else records
+
+
+def _train_models(
+    model: ContextModel, training: TaskData, held_out: TaskData, generator: torch.Generator, checkpoint: Path
+) -> list[Record]:
+    """Train the reward and dynamics models, and the encoder with them unless it is frozen."""
+    config = model.config
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    tasks_count = training.rewards.shape[0]
+    checked = torch.arange(tasks_count).repeat(VALIDATION_CONTEXTS)
+    length = config.context_length
+    contexts_, mask_ = draw_contexts(held_out, checked, length, generator, True, config.window)
+    targets_ = draw_transitions(held_out, checked, config.target_batch, generator)
 
     def update() -> dict[str, Tensor]:
-        tasks = torch.randint(data.rewards.shape[0], (config.task_batch,), generator=generator)
-        contexts, mask = draw_contexts(training, tasks, config.context_length, generator)
+        tasks = torch.randint(tasks_count, (config.task_batch,), generator=generator)
+        contexts, mask = draw_contexts(training, tasks, length, generator, window=config.window)
         targets = draw_transitions(training, tasks, config.target_batch, generator)
-        noise = config.latent_noise * torch.randn(len(tasks), config.latent_size, generator=generator)
-        reward, dynamics = prediction_losses(model, contexts, mask, targets, noise)
-        loss = reward + dynamics
+        penalty = targets.new_zeros(())
+        if model.variational:
+            mean, log_variance = model.posterior(contexts, mask)
+            latents = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator)
+            penalty = divergence(mean, log_variance)
+        else:
+            latents = model.encode(contexts, mask, training.parameters[tasks])
+        noise = config.latent_noise * torch.randn(latents.shape, generator=generator)
+        reward, dynamics = prediction_losses(model, latents + noise, targets)
+        loss = reward + dynamics + config.kl_weight * penalty
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        return {"loss": loss.detach(), "reward_loss": reward.detach(), "dynamics_loss": dynamics.detach()}
+        losses = {"loss": loss, "reward_loss": reward, "dynamics_loss": dynamics}
+        losses |= {"divergence": penalty} if model.variational else {}
+        return {name: value.detach() for name, value in losses.items()}
 
     def validate() -> float:
-        reward, dynamics = prediction_losses(model, *validation)
+        latents = model.encode(contexts_, mask_, held_out.parameters[checked])
+        reward, dynamics = prediction_losses(model, latents, targets_)
         return float(reward + dynamics)
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    records = fit("train_context", config.steps, update, validate, optimiser, state, checkpoint)
-    model.standardise(encode_tasks(model, data, STANDARDISING_CONTEXTS, generator).flatten(0, 1))
-    return records
+    return fit("train_context", config.steps, update, validate, optimiser, state, checkpoint)

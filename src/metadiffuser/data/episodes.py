@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,13 @@ class Episodes:
         observations: (E, T + 1, S).
         actions: (E, T, A), in [-1, 1].
         rewards: (E, T).
+        parameters: what distinguishes the task (F,), as ``Task.vector``; empty where nobody asks.
     """
 
     observations: Floats
     actions: Floats
     rewards: Floats
+    parameters: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         episodes, steps = self.rewards.shape
@@ -51,11 +53,12 @@ class Episodes:
 
     @classmethod
     def join(cls, parts: Sequence[Episodes]) -> Episodes:
-        """Return the episodes of all ``parts`` as one batch."""
+        """Return the episodes of all ``parts``, which are of one task, as one batch."""
         return cls(
             np.concatenate([part.observations for part in parts]),
             np.concatenate([part.actions for part in parts]),
             np.concatenate([part.rewards for part in parts]),
+            parts[0].parameters,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +114,29 @@ def read_dataset(root: Path, family: str, task: int, quality: str) -> Episodes:
     try:
         count = int(read_json(folder / METADATA_FILE_NAME)["total_episodes"])
         with h5py.File(path, "r") as file:
-            groups = [file[f"episode_{number}"] for number in range(count)]
-            arrays = [
-                np.stack([group[name][()] for group in groups]).astype(np.float32, copy=False)
-                for name in ("observations", "actions", "rewards")
-            ]
+            arrays = [_read_stack(file, name, count) for name in ("observations", "actions", "rewards")]
         return Episodes(*arrays)
     except InputError:
         raise
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); {remedy}") from None
+
+
+def _read_stack(file: h5py.File, name: str, count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the array ``name`` of ``count`` episodes (E, ...), read into its place without a copy between.
+
+    There are thousands of these arrays in a family, so they are read by HDF5's own calls: what h5py adds to an array
+    takes longer than the array. Those calls trust the sizes that they are given; hence the check.
+    """
+    shape = file[f"episode_0/{name}"].shape
+    stack = np.empty((count, *shape), np.float32)
+    for number in range(count):
+        stored = h5py.h5d.open(file.id, f"episode_{number}/{name}".encode())
+        if stored.shape != shape:
+            raise ValueError(f"{name} of episode {number} has shape {stored.shape}, that of episode 0 {shape}")
+        stored.read(h5py.h5s.ALL, h5py.h5s.ALL, stack[number])
+    return stack
 
 
 def family_of(root: Path) -> str:
@@ -141,13 +153,18 @@ def read_family(root: Path, tasks: Sequence[Task], qualities: Sequence[str]) -> 
     """Read the datasets of ``tasks`` from a family's folder.
 
     Returns:
-        {quality: {task index: episodes}}.
+        {quality: {task index: episodes}}, which hold their task's parameters.
 
     Raises:
         InputError: a file is missing or damaged; the message names it.
     """
     family = family_of(root)
     return {
-        quality: {task.index: read_dataset(root, family, task.index, quality) for task in tasks}
+        quality: {
+            task.index: replace(
+                read_dataset(root, family, task.index, quality), parameters=task.vector.astype(np.float32)
+            )
+            for task in tasks
+        }
         for quality in qualities
     }

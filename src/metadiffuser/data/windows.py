@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metadiffuser.data.episodes import Episodes
+from metadiffuser.config import Window
+from metadiffuser.data.episodes import Episodes, Floats
+from metadiffuser.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -20,22 +22,37 @@ class TaskData:
         actions: (N, E, T, A).
         rewards: (N, E, T).
         transitions: (N, E, T, 2S + A + 1), rows in the context layout (s, a, r, s').
+        parameters: what distinguishes each task (N, F), for those who may know it.
     """
 
     observations: Tensor
     actions: Tensor
     rewards: Tensor
     transitions: Tensor
+    parameters: Tensor
 
     @classmethod
     def stack(cls, episodes: Mapping[str, Mapping[int, Episodes]], tasks: Sequence[int]) -> TaskData:
-        """Stack the episodes of ``tasks``, all qualities in the mapping one after the other."""
-        joined = [Episodes.join([by_task[task] for by_task in episodes.values()]) for task in tasks]
+        """Stack the episodes of ``tasks``, all qualities in the mapping one after the other.
+
+        Every number is copied once, straight to its place. Raises ``InputError`` if tasks differ in their number of
+        episodes.
+        """
+        parts = [[by_task[task] for by_task in episodes.values()] for task in tasks]
+        counts = [sum(map(len, several)) for several in parts]
+        if len(set(counts)) > 1:
+            raise InputError(f"tasks have {min(counts)} to {max(counts)} episodes, not the same; run collect_dataset")
+        joined = Episodes.join([part for several in parts for part in several])  # task by task, quality by quality
+
+        def by_position(array: Floats) -> Tensor:
+            return torch.from_numpy(array.reshape(len(tasks), -1, *array.shape[1:]))
+
         return cls(
-            torch.stack([torch.from_numpy(item.observations) for item in joined]),
-            torch.stack([torch.from_numpy(item.actions) for item in joined]),
-            torch.stack([torch.from_numpy(item.rewards) for item in joined]),
-            torch.stack([torch.from_numpy(item.transitions()) for item in joined]),
+            by_position(joined.observations),
+            by_position(joined.actions),
+            by_position(joined.rewards),
+            by_position(joined.transitions()),
+            torch.stack([torch.from_numpy(several[0].parameters) for several in parts]),
         )
 
     def split_episodes(self, share: float) -> tuple[TaskData, TaskData]:
@@ -45,7 +62,8 @@ class TaskData:
         held[:: max(1, round(1 / share))] = True
         kept = ~held if episodes > 1 else held
         parts = (self.observations, self.actions, self.rewards, self.transitions)
-        return TaskData(*(part[:, kept] for part in parts)), TaskData(*(part[:, held] for part in parts))
+        first, second = ([*(part[:, chosen] for part in parts), self.parameters] for chosen in (kept, held))
+        return TaskData(*first), TaskData(*second)
 
     def __repr__(self) -> str:
         tasks, episodes, steps, _ = self.actions.shape
@@ -53,7 +71,12 @@ class TaskData:
 
 
 def draw_contexts(
-    data: TaskData, tasks: Tensor, length: int, generator: torch.Generator, full: bool = False
+    data: TaskData,
+    tasks: Tensor,
+    length: int,
+    generator: torch.Generator,
+    full: bool = False,
+    window: Window = "scattered",
 ) -> tuple[Tensor, Tensor]:
     """Draw one context a row: transitions of one random episode of the row's task.
 
@@ -64,6 +87,7 @@ def draw_contexts(
         generator: source of randomness.
         full: use all K transitions; otherwise their number is uniform in 1..K, so that the encoder
             learns to do with little.
+        window: transitions from anywhere in the episode, or one stretch of it.
 
     Returns:
         Contexts (B, K, 2S + A + 1) and their mask (B, K), True where a transition counts.
@@ -71,7 +95,10 @@ def draw_contexts(
     episodes, steps = data.rewards.shape[1:]
     size, length = len(tasks), min(length, steps)
     episode = torch.randint(episodes, (size, 1), generator=generator)
-    order = torch.rand(size, steps, generator=generator).argsort(dim=1)[:, :length]
+    if window == "consecutive":
+        order = torch.randint(steps - length + 1, (size, 1), generator=generator) + torch.arange(length)
+    else:
+        order = torch.rand(size, steps, generator=generator).argsort(dim=1)[:, :length]
     contexts = data.transitions[tasks[:, None], episode, order]
     if full:
         return contexts, torch.ones(size, length, dtype=torch.bool)
@@ -88,22 +115,23 @@ def draw_transitions(data: TaskData, tasks: Tensor, count: int, generator: torch
     return data.transitions[tasks[:, None], episode, step]
 
 
-def draw_segments(
-    data: TaskData, horizon: int, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw trajectory segments that start anywhere in an episode, its last steps included.
+def draw_segments(rows: Tensor, horizon: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw trajectory segments that start anywhere in an episode, its last steps included, in one gather.
 
-    A segment that reaches past the end repeats the last state with zero actions; those places are
-    masked and do not count in the loss.
+    A segment that reaches past the end repeats the last row; those places are masked and do not count in the loss.
+
+    Args:
+        rows: one row (D,) a stored state, with the action taken there (N, E, T + 1, D).
+        horizon: H.
+        count: B.
+        generator: source of randomness.
 
     Returns:
-        Tasks (B,), states (B, H, S), actions (B, H, A), and the mask of real (state, action) pairs (B, H).
+        Tasks (B,), segments (B, H, D), and the mask of places inside the episode (B, H).
     """
-    tasks_count, episodes, steps, _ = data.actions.shape
-    task = torch.randint(tasks_count, (count, 1), generator=generator)
-    episode = torch.randint(episodes, (count, 1), generator=generator)
-    time = torch.randint(steps, (count, 1), generator=generator) + torch.arange(horizon)
-    mask = time < steps
-    states = data.observations[task, episode, time.clamp_max(steps)]
-    actions = data.actions[task, episode, time.clamp_max(steps - 1)] * mask[..., None]
-    return task[:, 0], states, actions, mask
+    tasks, episodes, stored, size = rows.shape
+    episode = torch.randint(tasks * episodes, (count, 1), generator=generator)
+    time = torch.randint(stored - 1, (count, 1), generator=generator) + torch.arange(horizon)
+    place = episode * stored + time.clamp_max(stored - 1)
+    segments = rows.view(-1, size).index_select(0, place.flatten()).view(count, horizon, size)
+    return episode[:, 0] // episodes, segments, time < stored - 1

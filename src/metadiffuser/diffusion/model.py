@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from metadiffuser.artifacts import read_tensors, write_tensors
 from metadiffuser.config import Diffusion
 from metadiffuser.data.normaliser import Normaliser
+from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.schedule import ReverseStep, signal_rates
 from metadiffuser.diffusion.unet import TemporalUNet
 from metadiffuser.errors import InputError
@@ -46,10 +48,16 @@ class DiffusionModel(nn.Module):
         """S."""
         return self.sizes[0]
 
-    def segments(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Return normalised segments (B, H, S + A); travelled coordinates count from a segment's first state."""
-        normaliser = self.normaliser
-        return torch.cat([normaliser.state(states - normaliser.origin(states[:, :1])), actions], dim=-1)
+    def rows(self, data: TaskData) -> Tensor:
+        """Return (normalised state, action) of every stored state (N, E, T + 1, S + A); the last action is zero."""
+        return torch.cat([self.normaliser.state(data.observations), pad(data.actions, (0, 0, 0, 1))], dim=-1)
+
+    def relative(self, segments: Tensor) -> Tensor:
+        """Count the travelled coordinates of segments (B, H, S + A) of ``rows`` from their first state, in place."""
+        if not bool(self.normaliser.local_mask.all()):
+            states = segments[..., : self.observation_size]
+            states -= self.normaliser.origin(states[:, :1])
+        return segments
 
     def set_range(self, observations: Tensor) -> None:
         """Limit clean segments to the range of the episodes' states (..., T + 1, S) and to actions in [-1, 1]."""

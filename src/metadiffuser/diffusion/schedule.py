@@ -1,11 +1,12 @@
 """The noise schedule and its reverse steps, as tables computed once.
 
-Both samplers are one affine step: ``x_{k-1} = clean_weight * x0 + noisy_weight * x_k``, plus the guide and
-the noise. That is what makes them cheap and easy to compare.
+Every sampler is one affine step: ``x_{k-1} = clean_weight * x0 + noisy_weight * x_k``, plus a share of the step
+before's x0 (DPM-Solver++ alone), the guide and the noise. That is what makes them cheap and easy to compare.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ class ReverseStep:
     Attributes:
         step: k, the denoising step the network is told.
         clean_weight: factor of the predicted x0.
+        earlier_weight: factor of the x0 that the step before predicted; 0 for one-step samplers.
         noisy_weight: factor of x_k.
         variance: of the posterior q(x_{k-1} | x_k, x0); scales the guide.
         noise_scale: standard deviation of the noise added at temperature 1.
@@ -39,6 +41,7 @@ class ReverseStep:
 
     step: int
     clean_weight: float
+    earlier_weight: float
     noisy_weight: float
     variance: float
     noise_scale: float
@@ -46,19 +49,28 @@ class ReverseStep:
     noise: float
 
 
-def reverse_steps(steps: int, sampler: str, sampling_steps: int) -> list[ReverseStep]:
+def reverse_steps(steps: int, sampler: str, sampling_steps: int, skipped: int = 0) -> list[ReverseStep]:
     """Return the reverse process from k = T downwards, over an even choice of ``sampling_steps`` of T.
 
     ``ddpm`` is the ancestral sampler of Ho et al. (2020) on the chosen steps, ``ddim`` the deterministic
-    one of Song et al. (2021).
+    one of Song et al. (2021), ``dpm_solver`` the second-order multistep DPM-Solver++(2M) of Lu et al. (2022),
+    algorithm 2, whose first and last steps are of first order.
+
+    Args:
+        steps: T of the forward process.
+        sampler: one of the above.
+        sampling_steps: how many of T are taken; at most T.
+        skipped: how many of those to leave out at the start, for a process that begins at a partly clean x_k.
     """
     rates = signal_rates(steps)
-    chosen = torch.linspace(0, steps, min(sampling_steps, steps) + 1).round().long().tolist()
+    chosen = torch.linspace(0, steps, min(sampling_steps, steps) + 1).round().long()
+    kept = rates[chosen[: len(chosen) - skipped]].tolist()
     table = []
-    for previous, step in zip(chosen[-2::-1], chosen[:0:-1], strict=True):
-        rate, before = float(rates[step]), float(rates[previous])
+    for index in range(len(kept) - 1, 0, -1):
+        rate, before = kept[index], kept[index - 1]
         ratio = rate / before  # product of the alphas between the two steps
         variance = (1 - before) / (1 - rate) * (1 - ratio)
+        earlier, scale = 0.0, 0.0
         if sampler == "ddpm":
             clean = before**0.5 * (1 - ratio) / (1 - rate)
             noisy = ratio**0.5 * (1 - before) / (1 - rate)
@@ -66,6 +78,16 @@ def reverse_steps(steps: int, sampler: str, sampling_steps: int) -> list[Reverse
         else:
             noisy = ((1 - before) / (1 - rate)) ** 0.5
             clean = before**0.5 - rate**0.5 * noisy
-            scale = 0.0
-        table.append(ReverseStep(step, clean, noisy, variance, scale, rate**0.5, (1 - rate) ** 0.5))
+        if sampler == "dpm_solver" and 1 < index < len(kept) - 1:
+            # D = (1 + 1 / 2r) x0 - 1 / 2r x0(step before), with r = h(step before) / h in log-signal-to-noise.
+            earlier = -clean * (_log_ratio(before) - _log_ratio(rate))
+            earlier /= 2 * (_log_ratio(rate) - _log_ratio(kept[index + 1]))
+            clean -= earlier
+        told = int(chosen[index])
+        table.append(ReverseStep(told, clean, earlier, noisy, variance, scale, rate**0.5, (1 - rate) ** 0.5))
     return table
+
+
+def _log_ratio(rate: float) -> float:
+    """Return lambda = log(sqrt(alpha-bar) / sqrt(1 - alpha-bar)), half the log of the signal-to-noise ratio."""
+    return 0.5 * math.log(rate / (1 - rate))

@@ -42,9 +42,10 @@ def diffusion_loss(
     noisy = model.add_noise(clean, steps, noise)
     condition = network.task_condition(latents, known) + network.step_condition(steps)
     target = clean if model.config.predicts == "x0" else noise
-    weights = mask[..., None].float().expand_as(clean).clone()
-    weights[:, 0, :size] = 0.0
-    weights[:, 0, size:] *= model.config.first_action_weight
+    weights = torch.ones_like(clean[0])
+    weights[0, :size] = 0.0
+    weights[0, size:] = model.config.first_action_weight
+    weights = weights * mask[..., None]
     errors = (network(noisy, condition) - target).square()
     return (weights * errors).sum() / weights.sum()
 
@@ -63,13 +64,13 @@ def train_diffusion(
     """
     config = model.config
     model.set_range(data.observations)
-    training, held_out = data.split_episodes(HELD_OUT)
+    training, held_out = (model.rows(part) for part in data.split_episodes(HELD_OUT))
     optimiser = torch.optim.Adam(model.network.parameters(), lr=config.learning_rate, fused=True)
     average = MovingAverage(model, config.ema_decay)
 
-    def draw(part: TaskData, count: int) -> tuple[Tensor, ...]:
-        tasks, states, actions, mask = draw_segments(part, config.horizon, count, generator)
-        clean = model.segments(states, actions)
+    def draw(rows: Tensor, count: int) -> tuple[Tensor, ...]:
+        tasks, clean, mask = draw_segments(rows, config.horizon, count, generator)
+        clean = model.relative(clean)
         chosen = latents[tasks, torch.randint(latents.shape[1], (count,), generator=generator)]
         known = torch.rand(count, generator=generator) >= config.condition_dropout
         steps = torch.randint(1, config.denoising_steps + 1, (count,), generator=generator)

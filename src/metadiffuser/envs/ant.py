@@ -25,6 +25,7 @@ from functools import cache
 import mujoco
 import numpy as np
 
+from metadiffuser.envs.ant_symmetry import SYMMETRIES
 from metadiffuser.envs.base import Array, Family, Task
 from metadiffuser.envs.robots import EPISODE_LENGTH, RobotSimulator, asset, dead_reckoning
 
@@ -117,6 +118,11 @@ class AntDirSimulator(RobotSimulator):
         """Return observations (B, 27) of qpos (B, 15) and qvel (B, 14)."""
         return np.concatenate([positions[:, 2:], velocities], axis=1)
 
+    def unobserve(self, observations: Array) -> tuple[Array, Array]:
+        """Return qpos (B, 15) with the torso above the origin, and qvel (B, 14)."""
+        plane = np.zeros((len(observations), 2))
+        return np.concatenate([plane, observations[:, :13]], axis=1), observations[:, 13:]
+
     def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
         """Return v . (cos t, sin t), -0.5 * |a|^2, -0.0005 * sum(clip(cfrc_ext, -1, 1)^2) and 1, each (B,).
 
@@ -145,4 +151,5 @@ ANT_DIR = Family(
     reward_terms=("progress", "control", "contact", "survival"),
     place=place,
     path=path,
+    symmetries=SYMMETRIES,
 )

@@ -14,6 +14,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from metadiffuser.envs.symmetry import Symmetry
+
 Array = NDArray[np.float64]
 
 MOST_SHOWN = 4  # parameters of a task that a caption has room for
@@ -49,6 +51,13 @@ class Task:
             parts.append(f"{name} {shown}" if len(values) == 1 else f"{name} ({shown})")
         return ", ".join(parts)
 
+    def with_vector(self, vector: Array) -> Task:
+        """Return this task with parameters from ``vector`` (F,), the inverse of ``vector``."""
+        names = sorted(self.parameters)
+        ends = np.cumsum([len(self.parameters[name]) for name in names])
+        parts = np.split(np.asarray(vector, float), ends[:-1])
+        return Task(self.index, self.split, {n: tuple(map(float, p)) for n, p in zip(names, parts, strict=True)})
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable record."""
         return {
@@ -72,8 +81,16 @@ class Simulator(Protocol):
         """The task of each copy."""
         ...
 
-    def reset(self, generator: np.random.Generator) -> Array:
-        """Start B episodes; return observations (B, S)."""
+    def reset(self, generator: np.random.Generator, chosen: NDArray[np.bool_] | None = None) -> Array:
+        """Start B episodes, or only those of the ``chosen`` copies (B,); return observations (B, S) of all."""
+        ...
+
+    def restore(self, observations: Array) -> NDArray[np.bool_]:
+        """Put every copy into the state that its observation (B, S) shows; what it does not show of the place is 0.
+
+        Returns:
+            Where the observation tells the state (B,). Elsewhere it tells no more than a bound, and the copy is there.
+        """
         ...
 
     def step(self, actions: Array) -> tuple[Array, dict[str, Array]]:
@@ -108,6 +125,9 @@ class Family:
         travelled: entries of the observation that are positions along an endless floor: neither rewards nor
             dynamics depend on where they start.
         optimum: task -> the best possible return of an episode, where it is known exactly.
+        healthy: observations (B, S) -> whether gymnasium's robot would be allowed to go on (B,), where it would end
+            episodes otherwise; ours go on, but experts may be trained without what follows a fall.
+        symmetries: relabellings that make a transition of one task that of another, the identity first.
     """
 
     name: str
@@ -125,6 +145,8 @@ class Family:
     path: Callable[[Array, Array], Array]
     travelled: tuple[int, ...] = ()
     optimum: Callable[[Task], float] | None = None
+    healthy: Callable[[Array], NDArray[np.bool_]] | None = None
+    symmetries: tuple[Symmetry, ...] = ()
 
     def __repr__(self) -> str:
         return f"Family({self.name}, S={self.observation_size}, A={self.action_size}, T={self.episode_length})"

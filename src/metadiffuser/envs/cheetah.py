@@ -92,6 +92,10 @@ class CheetahSimulator(RobotSimulator):
         """Return observations (B, 20) of qpos (B, 9) and qvel (B, 9)."""
         return np.concatenate([positions[:, 1:], velocities, place(positions)], axis=1)
 
+    def unobserve(self, observations: Array) -> tuple[Array, Array]:
+        """Return qpos (B, 9) and qvel (B, 9)."""
+        return np.concatenate([observations[:, 17:18], observations[:, :8]], axis=1), observations[:, 8:17]
+
 
 class CheetahVelSimulator(CheetahSimulator):
     """Half-cheetahs rewarded for running at their target speed."""

@@ -13,6 +13,7 @@ from abc import abstractmethod
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from metadiffuser.envs.base import Array, Task
 from metadiffuser.envs.robots import RobotSimulator, asset, dead_reckoning
@@ -107,6 +108,17 @@ class ParamSimulator(RobotSimulator):
     def observe(self, positions: Array, velocities: Array) -> Array:
         """Return observations (B, S): qpos without x, then qvel clipped."""
         return np.concatenate([positions[:, 1:], np.clip(velocities, -VELOCITY_RANGE, VELOCITY_RANGE)], axis=1)
+
+    def unobserve(self, observations: Array) -> tuple[Array, Array]:
+        """Return qpos (B, Q) with the torso at x = 0, and qvel (B, V) as far as it is not clipped."""
+        postures = observations.shape[1] // 2
+        positions = np.concatenate([np.zeros((len(observations), 1)), observations[:, :postures]], axis=1)
+        return positions, observations[:, postures:]
+
+    def restore(self, observations: Array) -> NDArray[np.bool_]:
+        """Put every copy into the state that its observation shows: where no velocity has reached the clipping."""
+        super().restore(observations)
+        return np.all(np.abs(self._physics.velocities) < VELOCITY_RANGE, axis=1)
 
     def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
         """Return dx / dt, -0.001 * |a|^2 and 1, each (B,)."""

@@ -18,6 +18,7 @@ from metadiffuser.envs import gl
 from metadiffuser.envs.base import Task, total_reward
 from metadiffuser.envs.camera import camera
 from metadiffuser.envs.registry import FAMILIES, get_family
+from metadiffuser.errors import InputError
 from metadiffuser.seeding import numpy_generator
 
 DEFAULT_TASKS = 50
@@ -26,7 +27,9 @@ SLOWEST = 4  # frames a second, of families whose step has no duration of its ow
 
 
 def default_task(family: str, index: int) -> Task:
-    """Return task ``index`` of the list that root seed 0 draws for ``family``."""
+    """Return task ``index`` of the list that root seed 0 draws for ``family``. Raises ``InputError`` below 0."""
+    if index < 0:
+        raise InputError(f"task {index}: expected the index of a task, 0 or more")
     generator = numpy_generator(0, "define_tasks", family)
     parameters = get_family(family).sample_tasks(generator, max(DEFAULT_TASKS, index + 1))[index]
     return Task(index, "train", parameters)

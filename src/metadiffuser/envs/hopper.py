@@ -21,8 +21,9 @@ from functools import cache
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
-from metadiffuser.envs.base import Family
+from metadiffuser.envs.base import Array, Family
 from metadiffuser.envs.dynamics import DT, ParamSimulator, load, path, place, sample_exponents
 from metadiffuser.envs.robots import EPISODE_LENGTH
 
@@ -36,6 +37,11 @@ def robot() -> mujoco.MjModel:
 def sample_tasks(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
     """Draw the exponents of ``count`` tasks, uniform in [-3, 3)."""
     return sample_exponents(robot(), generator, count)
+
+
+def healthy(observations: Array) -> NDArray[np.bool_]:
+    """Return where the torso is more than 0.7 m high and leans by less than 0.2 rad (B,), as in gymnasium."""
+    return (observations[:, 0] > 0.7) & (np.abs(observations[:, 1]) < 0.2)
 
 
 class HopperParamSimulator(ParamSimulator):
@@ -58,4 +64,5 @@ HOPPER_PARAM = Family(
     reward_terms=("progress", "control", "survival"),
     place=place,
     path=path,
+    healthy=healthy,
 )

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from metadiffuser.envs.base import Array, Family, Task
 
@@ -80,10 +81,15 @@ class PointRobotSimulator:
         """Positions (B, 2)."""
         return self._position.copy()
 
-    def reset(self, generator: np.random.Generator) -> Array:
-        """Put all robots at the origin; return observations (B, 2)."""
-        self._position = np.zeros_like(self._goals)
+    def reset(self, generator: np.random.Generator, chosen: NDArray[np.bool_] | None = None) -> Array:
+        """Put all or the ``chosen`` robots (B,) at the origin; return observations (B, 2)."""
+        self._position[slice(None) if chosen is None else chosen] = 0.0
         return self._position.copy()
+
+    def restore(self, observations: Array) -> NDArray[np.bool_]:
+        """Put the robots at observations (B, 2), which are their positions."""
+        self._position = np.array(observations, float)
+        return np.ones(len(observations), bool)
 
     def step(self, actions: Array) -> tuple[Array, dict[str, Array]]:
         """Move by 0.1 * clip(actions); return observations (B, 2) and the distance term (B,)."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from metadiffuser.envs.base import Array, Task
 from metadiffuser.envs.physics import BatchedPhysics
@@ -69,6 +70,10 @@ class RobotSimulator(ABC):
         """Return observations (B, S) of qpos (B, Q) and qvel (B, V)."""
 
     @abstractmethod
+    def unobserve(self, observations: Array) -> tuple[Array, Array]:
+        """Return qpos (B, Q) and qvel (B, V) that ``observe`` shows as observations (B, S), what it hides being 0."""
+
+    @abstractmethod
     def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
         """Return the terms of the reward, each (B,).
 
@@ -86,13 +91,21 @@ class RobotSimulator(ABC):
         """qpos (B, Q)."""
         return self._physics.positions.copy()
 
-    def reset(self, generator: np.random.Generator) -> Array:
-        """Start near the rest pose, as gymnasium does; return observations (B, S)."""
+    def reset(self, generator: np.random.Generator, chosen: NDArray[np.bool_] | None = None) -> Array:
+        """Start all or the ``chosen`` copies (B,) near the rest pose, as gymnasium does; return observations (B, S)."""
         rest, size = self._physics.initial_positions, len(self.tasks)
         positions = rest + generator.uniform(-self.noise, self.noise, (size, rest.size))
         velocities = self.initial_velocities(generator, self._physics.velocities.shape)
+        if chosen is not None:
+            positions = np.where(chosen[:, None], positions, self._physics.positions)
+            velocities = np.where(chosen[:, None], velocities, self._physics.velocities)
         self._physics.reset(positions, velocities)
         return self.observe(self._physics.positions, self._physics.velocities)
+
+    def restore(self, observations: Array) -> NDArray[np.bool_]:
+        """Put every copy into the state that its observation (B, S) shows; see ``Simulator``."""
+        self._physics.reset(*self.unobserve(observations))
+        return np.ones(len(observations), bool)
 
     def step(self, actions: Array) -> tuple[Array, dict[str, Array]]:
         """Apply actions (B, A), clipped; return observations (B, S) and the reward's terms, each (B,)."""

@@ -23,8 +23,9 @@ from functools import cache
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
-from metadiffuser.envs.base import Family
+from metadiffuser.envs.base import Array, Family
 from metadiffuser.envs.dynamics import DT, ParamSimulator, load, path, place, sample_exponents
 from metadiffuser.envs.robots import EPISODE_LENGTH
 
@@ -41,6 +42,12 @@ def robot() -> mujoco.MjModel:
 def sample_tasks(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
     """Draw the exponents of ``count`` tasks, uniform in [-3, 3)."""
     return sample_exponents(robot(), generator, count)
+
+
+def healthy(observations: Array) -> NDArray[np.bool_]:
+    """Return where the torso is between 0.8 and 2 m high and leans by less than 1 rad (B,), as in gymnasium."""
+    height, pitch = observations[:, 0], observations[:, 1]
+    return (height > 0.8) & (height < 2.0) & (np.abs(pitch) < 1.0)
 
 
 class WalkerParamSimulator(ParamSimulator):
@@ -63,4 +70,5 @@ WALKER_PARAM = Family(
     reward_terms=("progress", "control", "survival"),
     place=place,
     path=path,
+    healthy=healthy,
 )

@@ -41,6 +41,7 @@ class LivePlayer:
             self._planner.config,
             context.config.context_length,
             torch_generator(self._seed, *stream, "context"),
+            context.config.window,
         )
         self._agent = PlanningAgent(self._planner, told, torch_generator(self._seed, *stream, "noise"))
         self._observation = self._group.reset()

@@ -1,15 +1,14 @@
-"""The one evaluation loop: all cells, tasks and episodes as one batch through an agent (method section 4)."""
+"""The one evaluation loop: cells, tasks and episodes as one batch through an agent (method section 4)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metadiffuser.envs import Family, Simulator, Task, total_reward
 from metadiffuser.progress import Progress
@@ -29,12 +28,15 @@ class Agent(Protocol):
         ...
 
 
-class Planned(Protocol):
-    """Plans in force; all that the loop reads of them is their states (B, H, S)."""
+class Observer(Protocol):
+    """Measures something while episodes are played, so that nobody has to keep all that happened."""
 
-    @property
-    def states(self) -> Tensor:
-        """Planned states (B, H, S), in the environment's units."""
+    def decided(self, step: int) -> None:
+        """The agent has chosen its actions of ``step``."""
+        ...
+
+    def stepped(self, step: int, observations: Floats, rewards: Floats) -> None:
+        """``step`` was executed, led to ``observations`` (B, S) and paid ``rewards`` (B,)."""
         ...
 
 
@@ -84,36 +86,20 @@ class Group:
         return np.concatenate(observations).astype(np.float32), np.concatenate(rewards).astype(np.float32)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Recording:
-    """What happened in B episodes of T steps.
+    """What B episodes of T steps paid, and what they cost.
 
     Attributes:
         rewards: (B, T).
-        observations: (B, T + 1, S).
-        positions: (B, T + 1, Q).
-        plans: planned states (B, T, H, S) that were in force at each step, or None for an agent without plans.
         decision_seconds: time spent in the agent.
     """
 
     rewards: Floats
-    observations: Floats
-    positions: Floats
-    plans: Floats | None
     decision_seconds: float
 
 
-@dataclass
-class _Log:
-    rewards: list[Floats] = field(default_factory=list)
-    observations: list[Floats] = field(default_factory=list)
-    positions: list[Floats] = field(default_factory=list)
-    plans: list[Floats] = field(default_factory=list)
-
-
-def play(
-    agent: Agent, group: Group, steps: int, label: str, plan_of: Callable[[Any], Planned | None] = lambda agent: None
-) -> Recording:
+def play(agent: Agent, group: Group, steps: int, label: str, observers: Sequence[Observer] = ()) -> Recording:
     """Play ``steps`` steps of every episode in ``group`` with ``agent``.
 
     Args:
@@ -121,55 +107,23 @@ def play(
         group: the environments.
         steps: T.
         label: shown with the progress.
-        plan_of: returns the agent's plan in force, or None if it makes none.
+        observers: told of every decision and of every step.
     """
-    log = _Log()
     observations = group.reset()
-    log.observations.append(observations)
-    log.positions.append(group.positions)
+    paid = []
     spent = 0.0
     with Progress(label, steps) as progress:
-        for _ in range(steps):
+        for step in range(steps):
             before = time.perf_counter()
             actions = agent.act(observations)
             spent += time.perf_counter() - before
-            plan = plan_of(agent)
-            if plan is not None:
-                log.plans.append(plan.states.cpu().numpy())
+            for observer in observers:
+                observer.decided(step)
             successors, rewards = group.step(actions)
             agent.observe(observations, actions, rewards, successors)
+            for observer in observers:
+                observer.stepped(step, successors, rewards)
             observations = successors
-            log.observations.append(observations)
-            log.positions.append(group.positions)
-            log.rewards.append(rewards)
+            paid.append(rewards)
             progress.advance(reward=float(rewards.mean()))
-    return Recording(
-        np.stack(log.rewards, axis=1),
-        np.stack(log.observations, axis=1),
-        np.stack(log.positions, axis=1),
-        np.stack(log.plans, axis=1) if log.plans else None,
-        spent,
-    )
-
-
-def plan_errors(plans: Floats, observations: Floats, scale: Floats, ahead: Sequence[int]) -> dict[str, float]:
-    """Return how far executed states are from planned ones, ``ahead`` steps after the decision.
-
-    Args:
-        plans: planned states (B, T, H, S); entry 0 of a plan is the state it was made in.
-        observations: executed states (B, T + 1, S).
-        scale: standard deviation of each state coordinate (S,), which makes errors comparable.
-        ahead: steps after the decision, each below H.
-
-    Returns:
-        {steps ahead: root mean squared error in normalised units}; decisions too near the episode's end are left out.
-    """
-    steps = plans.shape[1]
-    errors = {}
-    for count in ahead:
-        usable = steps + 1 - count
-        if usable < 1:
-            continue
-        difference = (plans[:, :usable, count] - observations[:, count:]) / scale
-        errors[str(count)] = float(np.sqrt(np.square(difference, dtype=np.float64).mean()))
-    return errors
+    return Recording(np.stack(paid, axis=1), spent)

@@ -58,9 +58,18 @@ def probability_of_improvement(first: Strata, second: Strata) -> Array:
     return np.mean(wins, axis=0)
 
 
+def performance_profile(strata: Strata, thresholds: Array) -> Array:
+    """Return the share of runs above each of P thresholds, averaged over tasks: strata (..., R_n) -> (..., P)."""
+    shares = [np.mean(stratum[..., None, :] > thresholds[:, None], axis=-1) for stratum in strata]
+    return np.mean(shares, axis=0)
+
+
 @dataclass(frozen=True)
 class Bootstrap:
-    """The stratified percentile bootstrap: tasks stay, the runs within each task are drawn anew.
+    """The percentile bootstrap.
+
+    ``interval`` and ``band`` are stratified: tasks stay, the runs within each task are drawn anew. ``crossed_means``
+    draws seeds and tasks anew, and so speaks of other tasks of the family as well.
 
     Attributes:
         confidence: coverage of the interval, in (0, 1).
@@ -77,12 +86,38 @@ class Bootstrap:
 
         Both are NaN if no task has two runs: nothing then tells how much a run varies.
         """
-        if all(stratum.shape[-1] < 2 for group in groups for stratum in group):
-            return float("nan"), float("nan")
-        drawn = [[self._resample(stratum, generator) for stratum in group] for group in groups]
-        tail = (1.0 - self.confidence) / 2.0
-        low, high = np.quantile(statistic(*drawn), [tail, 1.0 - tail])
+        low, high = self.band(statistic, *groups, generator=generator)
         return float(low), float(high)
+
+    def band(
+        self, statistic: Callable[..., Array], *groups: Strata, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Return the (low, high) bounds, each (...), of a statistic that has values (...); see ``interval``."""
+        if all(stratum.shape[-1] < 2 for group in groups for stratum in group):
+            unknown = np.full_like(np.asarray(statistic(*groups), float), np.nan)
+            return unknown, unknown
+        drawn = [[self._resample(stratum, generator) for stratum in group] for group in groups]
+        low, high = np.quantile(statistic(*drawn), self._tails(), axis=0)
+        return low, high
+
+    def crossed_means(self, values: Array, generator: np.random.Generator) -> Array:
+        """Return M means (M,) of ``values`` (seeds, tasks), seeds and tasks both drawn anew with replacement.
+
+        A single seed stays, and the means then tell of tasks alone.
+        """
+        seeds, tasks = values.shape
+        rows = generator.integers(0, seeds, (self.samples, seeds, 1))
+        columns = generator.integers(0, tasks, (self.samples, 1, tasks))
+        return np.asarray(values[rows, columns].mean(axis=(1, 2)))
+
+    def bounds(self, means: Array) -> tuple[float, float]:
+        """Return the (low, high) bounds of resampled means (M,)."""
+        low, high = np.quantile(means, self._tails())
+        return float(low), float(high)
+
+    def _tails(self) -> tuple[float, float]:
+        tail = (1.0 - self.confidence) / 2.0
+        return tail, 1.0 - tail
 
     def _resample(self, stratum: Array, generator: np.random.Generator) -> Array:
         """Return M resamples (M, R) of a stratum (R,), with replacement."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from tqdm import tqdm
 
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.envs import Family
 from metadiffuser.errors import InputError
-from metadiffuser.importing.checks import checked_episodes
+from metadiffuser.importing.checks import Agreement, Tolerances, checked_episodes
 from metadiffuser.importing.readers import read_steps
 from metadiffuser.importing.store import Imported
 from metadiffuser.importing.tasklist import ALL, REQUIRED, Source, TaskList
@@ -17,45 +18,57 @@ from metadiffuser.importing.tasklist import ALL, REQUIRED, Source, TaskList
 ByQuality = dict[str, Episodes]
 
 
-def assemble(listed: TaskList, family: Family, tolerance: float) -> Imported:
+def assemble(listed: TaskList, family: Family, tolerances: Tolerances, threads: int = 1) -> Imported:
     """Read, check and label all data of a family.
 
     Args:
         listed: the tasks and their files.
         family: the family.
-        tolerance: largest difference of a reward from the family's own that is accepted.
+        tolerances: differences from the family's own simulator that are accepted.
+        threads: CPU threads of the simulator.
 
     Raises:
         InputError: the first thing that is wrong; nothing has been written.
     """
     ranked = ALL in listed.sources[0].files
     read: dict[int, ByQuality] = {}
-    differences: list[float] = []
-    for source in listed.sources:
+    agreements: list[Agreement] = []
+    for source in tqdm(listed.sources, desc=f"import {family.name}", leave=False, disable=None):
         by_label: ByQuality = {}
         for label, path in source.files.items():
             steps = read_steps(path)
-            episodes, difference = checked_episodes(steps, family, source.task, listed.episode_length, tolerance)
+            episodes, agreement = checked_episodes(
+                steps, family, source.task, listed.episode_length, tolerances, threads
+            )
             if ranked and len(episodes) < len(REQUIRED):
                 raise InputError(
                     f"{steps.path}: {len(episodes)} episodes; expected at least {len(REQUIRED)}, "
                     f"to rank them as {', '.join(REQUIRED)}"
                 )
             by_label[label] = episodes
-            differences += [] if difference is None else [difference]
+            agreements.append(agreement)
         read[source.task.index] = by_label
     before = sum(len(episodes) for by_label in read.values() for episodes in by_label.values())
     evened = _evened(read)
     labelled = {index: rank(by_label[ALL]) if ranked else by_label for index, by_label in evened.items()}
+    agreement = Agreement.join(agreements)
     notes = {
         "labels": "ranked" if ranked else "given",
         "left_out": before - sum(len(episodes) for by_label in evened.values() for episodes in by_label.values()),
-        "reward_difference": float(f"{max(differences):.3g}") if differences else None,
+        "reward_difference": _short(agreement.reward),
+        "state_difference": _short(agreement.state),
+        "steps": agreement.steps,
+        "untold": agreement.untold,
         "files": {str(source.task.index): _names(source) for source in listed.sources},
     }
     qualities = REQUIRED if ranked else tuple(listed.sources[0].files)
     episodes_of = {quality: {index: labelled[index][quality] for index in labelled} for quality in qualities}
     return Imported(family.name, [source.task for source in listed.sources], episodes_of, notes)
+
+
+def _short(difference: float | None) -> float | None:
+    """Return a difference with the digits that are worth keeping."""
+    return None if difference is None else float(f"{difference:.3g}")
 
 
 def _names(source: Source) -> dict[str, str]:

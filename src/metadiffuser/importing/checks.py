@@ -2,20 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.envs import Array, Family, Task
 from metadiffuser.errors import InputError
-from metadiffuser.importing.readers import Steps
-from metadiffuser.importing.rewards import expected_rewards
-
-Checked = tuple[Episodes, float | None]
+from metadiffuser.importing.readers import STEPS, Steps
+from metadiffuser.importing.replay import Replayed, replay, replay_rounded
 
 ROUNDING = 1e-5  # absolute and relative: what storage in float32 may have cost
+FEW, FEW_SHARE = 8, 0.01  # steps of a file, and share of them, that may be due to rounding
+TINY = 1e-12  # in place of a tolerance of zero, as a divisor
 
 
-def checked_episodes(steps: Steps, family: Family, task: Task, length: int | None, tolerance: float) -> Checked:
+@dataclass(frozen=True)
+class Tolerances:
+    """Largest differences from the family's own simulator that are accepted.
+
+    A few steps beyond them are played again from states that round to the same float32 numbers, and count as the best
+    of these does: where a foot is about to meet the floor, rounding decides whether it does.
+
+    Attributes:
+        reward: of a reward.
+        state: of an entry of the next observation, in its own unit.
+    """
+
+    reward: float
+    state: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far stored transitions are from the family's own simulator.
+
+    Attributes:
+        reward: largest difference of a reward, None where no step could be compared.
+        state: largest difference of an entry of a next observation, likewise.
+        steps: how many there are.
+        untold: of these, how many begin in a state that their observation does not tell, and are not compared.
+    """
+
+    reward: float | None
+    state: float | None
+    steps: int
+    untold: int
+
+    @classmethod
+    def join(cls, parts: Sequence[Agreement]) -> Agreement:
+        """Return the agreement of all ``parts`` together."""
+        rewards = [part.reward for part in parts if part.reward is not None]
+        states = [part.state for part in parts if part.state is not None]
+        steps, untold = sum(part.steps for part in parts), sum(part.untold for part in parts)
+        return cls(max(rewards, default=None), max(states, default=None), steps, untold)
+
+
+def checked_episodes(
+    steps: Steps, family: Family, task: Task, length: int | None, tolerances: Tolerances, threads: int
+) -> tuple[Episodes, Agreement]:
     """Check the steps of one file and cut them into episodes.
 
     Args:
@@ -23,10 +69,11 @@ def checked_episodes(steps: Steps, family: Family, task: Task, length: int | Non
         family: whose task it is.
         task: the task, for the rewards.
         length: steps of an episode where the file has no ends; by default the family's.
-        tolerance: largest difference of a reward from the family's own that is accepted.
+        tolerances: differences from the family's own simulator that are accepted.
+        threads: CPU threads of the simulator.
 
     Returns:
-        The episodes, and the largest difference of a reward from the family's own.
+        The episodes, and how far they are from the family's own simulator.
 
     Raises:
         InputError: the data are not the family's; the message names file, array and index.
@@ -39,11 +86,11 @@ def checked_episodes(steps: Steps, family: Family, task: Task, length: int | Non
         raise InputError(f"{steps.where('actions', worst)} is {value:.6g}; expected actions in [-1, 1]")
     _cut(steps, family, len(arrays["rewards"]), length)
     _continuous(steps, arrays, family.episode_length)
-    difference = _rewards(steps, arrays, family, task, tolerance)
+    arrays["actions"] = np.clip(arrays["actions"], -1.0, 1.0)
+    agreement = _agreement(steps, arrays, family, task, tolerances, threads)
     shaped = {name: array.reshape(-1, family.episode_length, *array.shape[1:]) for name, array in arrays.items()}
     observations = np.concatenate([shaped["observations"], shaped["next_observations"][:, -1:]], axis=1)
-    actions = np.clip(shaped["actions"], -1.0, 1.0)
-    return Episodes(*(a.astype(np.float32) for a in (observations, actions, shaped["rewards"]))), difference
+    return Episodes(*(a.astype(np.float32) for a in (observations, shaped["actions"], shaped["rewards"]))), agreement
 
 
 def _shaped(steps: Steps, family: Family) -> dict[str, Array]:
@@ -121,18 +168,43 @@ def _continuous(steps: Steps, arrays: dict[str, Array], length: int) -> None:
         )
 
 
-def _rewards(steps: Steps, arrays: dict[str, Array], family: Family, task: Task, tolerance: float) -> float | None:
-    """Return the largest difference of a reward from the family's own, None where observations do not tell it."""
-    states, actions, successors = (arrays[name] for name in ("observations", "actions", "next_observations"))
-    expected = expected_rewards(family, task, states, actions, successors)
-    if expected is None:
-        return None
-    difference = np.abs(arrays["rewards"] - expected)
-    worst = int(difference.argmax())
-    if difference[worst] > tolerance:
+def _agreement(
+    steps: Steps, arrays: dict[str, Array], family: Family, task: Task, tolerances: Tolerances, threads: int
+) -> Agreement:
+    """Compare every step with the family's own simulator, as far as observations tell its state."""
+    states, actions, rewards, successors = (arrays[name] for name in STEPS)
+    own = replay(family, task, states, actions, threads)
+    untold = int((~own.told).sum())
+    if untold == len(rewards):
+        return Agreement(None, None, len(rewards), untold)
+    off, paid = _differences(own, successors, rewards)
+    off[~own.told], paid[~own.told] = 0.0, 0.0
+    beyond = np.flatnonzero(~((off.max(axis=1) <= tolerances.state) & (paid <= tolerances.reward)))
+    if 0 < len(beyond) <= max(FEW, FEW_SHARE * len(rewards)):
+        near = replay_rounded(family, task, states[beyond], actions[beyond], threads)
+        others = [_differences(other, successors[beyond], rewards[beyond]) for other in near]
+        scale = [max(limit, TINY) for limit in (tolerances.state, tolerances.reward)]
+        badness = np.stack([np.maximum(o.max(axis=1) / scale[0], p / scale[1]) for o, p in others])
+        for row, best in enumerate(badness.argmin(axis=0)):
+            off[beyond[row]], paid[beyond[row]] = others[best][0][row], others[best][1][row]
+    step, entry = (int(i) for i in np.unravel_index(off.argmax(), off.shape))
+    if not off[step, entry] <= tolerances.state:
         raise InputError(
-            f"{steps.where('rewards', worst)} is {arrays['rewards'][worst]:.6g}; expected {expected[worst]:.6g} by the "
-            f"reward of {family.title} for task {task.index}, the largest difference of {difference[worst]:.3g} (if it "
+            f"{steps.where('next_observations', step)} has {successors[step, entry]:.6g} as entry {entry}; expected "
+            f"{own.successors[step, entry]:.6g}, where the action leads in {family.title} from there by the physics of "
+            f"task {task.index}, the largest difference of {off[step, entry]:.3g} (if it is meant to differ: "
+            "--state-tolerance)"
+        )
+    worst = int(paid.argmax())
+    if not paid[worst] <= tolerances.reward:
+        raise InputError(
+            f"{steps.where('rewards', worst)} is {rewards[worst]:.6g}; expected {own.rewards[worst]:.6g} by the "
+            f"reward of {family.title} for task {task.index}, the largest difference of {paid[worst]:.3g} (if it "
             "is meant to differ: --reward-tolerance)"
         )
-    return float(difference[worst])
+    return Agreement(float(paid[worst]), float(off[step, entry]), len(rewards), untold)
+
+
+def _differences(own: Replayed, successors: Array, rewards: Array) -> tuple[Array, Array]:
+    """Return the differences of next observations (N, S) and of rewards (N,)."""
+    return np.abs(successors - own.successors), np.abs(rewards - own.rewards)

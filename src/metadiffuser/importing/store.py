@@ -34,7 +34,9 @@ class Imported:
         tasks: the task list with its split.
         episodes: {quality: {task index: episodes}}; expert, medium and random at least.
         notes: how they were read, JSON-serialisable: ``labels`` (``given`` or ``ranked``), ``left_out`` (episodes),
-            ``reward_difference`` (largest, or None where not checked), ``files`` by task index.
+            ``reward_difference`` and ``state_difference`` (largest ones from the family's own simulator, None if no
+            step could be compared), ``steps`` (that were looked at) and ``untold`` (of these, how many could not be
+            compared), ``files`` by task index.
     """
 
     family: str

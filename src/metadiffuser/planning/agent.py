@@ -25,6 +25,7 @@ class Instructions:
         online: whether z comes from the agent's own transitions so far (B,), as in zero-shot.
         return_scale: alpha (B,).
         dynamics_scale: alpha * lambda (B,).
+        parameters: the task's parameters (B, F), which only the representation ``true_task`` is shown.
     """
 
     contexts: Tensor
@@ -32,6 +33,7 @@ class Instructions:
     online: Tensor
     return_scale: Tensor
     dynamics_scale: Tensor
+    parameters: Tensor
 
     @classmethod
     def join(cls, parts: list[Instructions]) -> Instructions:
@@ -61,9 +63,11 @@ class PlanningAgent:
         self._generator = generator
         self._gathered: list[Floats] = []
         self._executed = 0
-        self.known = instructions.mask.any(dim=1) & ~instructions.online
+        told = instructions.mask.any(dim=1)
+        self.known = told & ~instructions.online
+        self._learning = instructions.online | (told & planner.config.online_context)
         with torch.inference_mode():
-            encoded = planner.context.encode(instructions.contexts, instructions.mask)
+            encoded = planner.context.encode(instructions.contexts, instructions.mask, instructions.parameters)
             self.latents = encoded * self.known[:, None]  # nothing known: the average training task
 
     def act(self, observations: Floats) -> Floats:
@@ -74,7 +78,10 @@ class PlanningAgent:
             told = self.instructions
             request = Request(states, self.latents, self.known, told.return_scale, told.dynamics_scale)
             noise = self.planner.draw_noise(len(states) // self.blocks, self._generator)
-            self.plan = self.planner.plan(request, noise.repeat(1, self.blocks, 1, 1))
+            previous = None
+            if self.plan is not None and self.planner.config.warm_start:
+                previous = self.planner.shift(self.plan, self._executed)
+            self.plan = self.planner.plan(request, noise.repeat(1, 1, self.blocks, 1, 1), previous)
             self._executed = 0
         action = self.plan.actions[:, self._executed].cpu().numpy()
         self._executed += 1
@@ -82,20 +89,28 @@ class PlanningAgent:
 
     def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
         """Remember one transition of each episode: (B, S), (B, A), (B,), (B, S)."""
-        if bool(self.instructions.online.any()):
+        if bool(self._learning.any()):
             self._gathered.append(transition_rows(observations, actions, rewards, successors))
 
     def _update_latents(self) -> None:
-        """Encode what the zero-shot episodes have gathered: up to K transitions, spread over the episode."""
-        online = self.instructions.online
+        """Encode what the episodes have gathered: up to K transitions, drawn as contexts in training are.
+
+        Zero-shot episodes have nothing else; with ``online_context`` the others' are added to their warm-start's.
+        """
         if not self._gathered:
             return
-        length = min(len(self._gathered), self.planner.context.config.context_length)
-        chosen = np.linspace(0, len(self._gathered) - 1, length).round().astype(int)
+        told, learning = self.instructions, self._learning
+        config = self.planner.context.config
+        length = min(len(self._gathered), config.context_length)
+        first = len(self._gathered) - length if config.window == "consecutive" else 0
+        chosen = np.linspace(first, len(self._gathered) - 1, length).round().astype(int)
         rows = np.stack([self._gathered[index] for index in chosen], axis=1)
-        contexts = torch.from_numpy(rows).to(self.latents.device)[online]
+        contexts = torch.from_numpy(rows).to(self.latents.device)[learning]
         mask = torch.ones(contexts.shape[:2], dtype=torch.bool, device=contexts.device)
+        if self.planner.config.online_context:
+            warm = told.mask[learning] & ~told.online[learning, None]
+            contexts, mask = torch.cat([told.contexts[learning], contexts], 1), torch.cat([warm, mask], 1)
         with torch.inference_mode():
             self.latents = self.latents.clone()
-            self.latents[online] = self.planner.context.encode(contexts, mask)
-        self.known = self.known | online
+            self.latents[learning] = self.planner.context.encode(contexts, mask, told.parameters[learning])
+        self.known = self.known | learning

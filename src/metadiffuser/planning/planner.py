@@ -3,17 +3,15 @@
 For k = T..1, with s_0 clamped to the observed state:
 
     x0      = mix(model(x_k, k, null), model(x_k, k, z), omega)
-    mean    = clean_weight * x0 + noisy_weight * x_k
-    x_{k-1} = mean + variance * (alpha * g) + temperature * noise_scale * noise
+    mean    = clean_weight * x0 + noisy_weight * x_k  [+ earlier_weight * x0 of the step before]
+    x_{k-1} = mean + variance * g + temperature * noise_scale * noise
 
 The guide's gradient g is taken at x0, since the reward and dynamics models know clean segments only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,8 +20,9 @@ from metadiffuser.config import Planning
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.schedule import reverse_steps
-from metadiffuser.planning.conditions import mix
-from metadiffuser.planning.guide import dual_gradient
+from metadiffuser.errors import InputError
+from metadiffuser.planning.conditions import mixed_predictor
+from metadiffuser.planning.guide import DualGuide, objective
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,11 @@ class Request:
     known: Tensor
     return_scale: Tensor
     dynamics_scale: Tensor
+
+    def repeat(self, times: int) -> Request:
+        """Return a request for ``times`` plans of each row (times * B), all rows once before any row twice."""
+        names = self.__dataclass_fields__
+        return self if times == 1 else Request(*(torch.cat([getattr(self, name)] * times) for name in names))
 
 
 @dataclass(frozen=True)
@@ -66,71 +70,99 @@ class Planner:
     Args:
         diffusion: the conditional diffusion model (its averaged weights).
         context: the context model whose z it was trained with.
-        config: sampler, omega, temperature, guide.
+        config: sampler, omega, temperature, guide. Planners over the same models with other values cost little.
+
+    Raises:
+        InputError: more actions are to be executed than a plan has.
     """
 
     def __init__(self, diffusion: DiffusionModel, context: ContextModel, config: Planning):
+        horizon, total = diffusion.config.horizon, diffusion.config.denoising_steps
+        if config.actions_per_plan > horizon:
+            raise InputError(
+                f"planning.actions_per_plan is {config.actions_per_plan}, but a plan has {horizon} actions; lower it, "
+                "or raise diffusion.horizon and train again"
+            )
         self.diffusion = diffusion
         self.context = context
         self.config = config
-        self.steps = reverse_steps(diffusion.config.denoising_steps, config.sampler, config.sampling_steps)
+        self.steps = reverse_steps(total, config.sampler, config.sampling_steps)
+        self._skipped = min(round(config.warm_start * len(self.steps)), len(self.steps) - 1)
+        self._resumed = reverse_steps(total, config.sampler, config.sampling_steps, self._skipped)
+        self._guide = DualGuide(context)
         told = torch.tensor([step.step for step in self.steps], device=diffusion.rates.device)
         with torch.inference_mode():
             self._step_conditions = diffusion.network.step_condition(told)
 
     def draw_noise(self, size: int, generator: torch.Generator) -> Tensor:
-        """Return the noise (steps + 1, B, H, S + A) of a plan: the start, then one for each step."""
-        shape = (len(self.steps) + 1, size, self.diffusion.config.horizon, self.diffusion.low.numel())
+        """Return the noise (steps + 1, candidates, B, H, S + A) of B plans: the start, then one for each step."""
+        segment = (self.diffusion.config.horizon, self.diffusion.low.numel())
+        shape = (len(self.steps) + 1, self.config.candidates, size, *segment)
         return torch.randn(shape, generator=generator).to(self.diffusion.low.device)
 
+    def shift(self, plan: Plan, executed: int) -> Tensor:
+        """Return what is left of a plan after ``executed`` steps as segments (B, H, S + A), its last step repeated."""
+        normaliser, horizon = self.diffusion.normaliser, plan.segments.shape[1]
+        index = torch.arange(executed, executed + horizon, device=plan.segments.device).clamp_(max=horizon - 1)
+        segments = plan.segments[:, index]
+        states = segments[..., : self.diffusion.observation_size]
+        return torch.cat([states - normaliser.origin(states[:, :1]), segments[..., states.shape[-1] :]], dim=-1)
+
     @torch.inference_mode()
-    def plan(self, request: Request, noise: Tensor) -> Plan:
-        """Return plans for ``request``; each row depends on its own request and noise alone.
+    def plan(self, request: Request, noise: Tensor, previous: Tensor | None = None) -> Plan:
+        """Return plans for ``request``; each row depends on its own request, noise and previous plan alone.
 
         Args:
             request: what the plans are for.
             noise: of ``draw_noise``.
+            previous: segments (B, H, S + A) of ``shift`` to start from, as far as ``config.warm_start`` says;
+                without them, plans start from noise.
         """
+        count = noise.shape[1]
+        segments = self._denoise(request.repeat(count), noise.flatten(1, 2), previous)
+        if count > 1:
+            segments = self._best(segments, request.repeat(count), count)
+        normaliser, size = self.diffusion.normaliser, self.diffusion.observation_size
+        states = normaliser.raw_state(segments[..., :size]) + normaliser.origin(request.states)[:, None]
+        return Plan(segments, states, segments[..., size:])
+
+    def _denoise(self, request: Request, noise: Tensor, previous: Tensor | None) -> Tensor:
+        """Return segments (B, H, S + A) for ``request`` from noise (steps + 1, B, H, S + A)."""
         diffusion, config = self.diffusion, self.config
         size = diffusion.observation_size
-        origin = diffusion.normaliser.origin(request.states)
-        first = diffusion.normaliser.state(request.states - origin)
-        predict = self._predictor(request)
-        scale = (request.return_scale, request.dynamics_scale)
-        guided = any(bool(part.any()) for part in scale)
+        first = diffusion.normaliser.state(request.states - diffusion.normaliser.origin(request.states))
+        predict = mixed_predictor(diffusion.network, request.latents, request.known, config.guidance_weight)
+        guided = bool(request.return_scale.any()) or bool(request.dynamics_scale.any())
+        gradient = self._guide.prepare(request.latents, request.return_scale, request.dynamics_scale)
+        start = self._skipped if previous is not None else 0
+        steps = self._resumed if start else self.steps
         x = noise[0].clone()
+        if previous is not None and start:
+            repeated = previous.repeat(len(x) // len(previous), 1, 1)
+            x = steps[0].signal * repeated + steps[0].noise * noise[0]
         x[:, 0, :size] = first
-        for index, step in enumerate(self.steps):
-            clean = diffusion.clean(predict(x, index), x, step)
+        earlier = x
+        for index, step in enumerate(steps, start):
+            clean = diffusion.clean(predict(x, self._step_conditions[index]), x, step)
             clean[:, 0, :size] = first
-            last = index == len(self.steps) - 1
             x = step.clean_weight * clean + step.noisy_weight * x
+            if step.earlier_weight:
+                x = x + step.earlier_weight * earlier
             if guided and index < len(self.steps) - config.unguided_steps:
-                x = x + step.variance * self._gradient(clean, request)
-            if not last:
+                x = x + step.variance * gradient(clean)
+            if step.noise_scale:
                 x = x + config.temperature * step.noise_scale * noise[index + 1]
             x[:, 0, :size] = first
+            earlier = clean
         x = torch.minimum(torch.maximum(x, diffusion.low), diffusion.high)
         x[:, 0, :size] = first
-        states = diffusion.normaliser.raw_state(x[..., :size]) + origin[:, None]
-        return Plan(x, states, x[..., size:])
+        return x
 
-    def _gradient(self, clean: Tensor, request: Request) -> Tensor:
-        with torch.inference_mode(False):
-            parts = (clean, request.latents, request.return_scale, request.dynamics_scale)
-            return dual_gradient(self.context, *(part.clone() for part in parts))
+    def _best(self, segments: Tensor, request: Request, count: int) -> Tensor:
+        """Return of ``count`` candidates (count * B, H, S + A) the one (B, H, S + A) that the guide prefers.
 
-    def _predictor(self, request: Request) -> Callable[[Tensor, int], Tensor]:
-        """Return (x, step index) -> mixed prediction, with both branches in one forward pass where both are needed."""
-        network, weight = self.diffusion.network, self.config.guidance_weight
-        known = request.known if weight > 0 else torch.zeros_like(request.known)
-        conditional = network.task_condition(request.latents, known)
-        if weight in (0.0, 1.0) or not bool(known.any()):
-            return lambda x, index: cast(Tensor, network(x, conditional + self._step_conditions[index]))
-        both = torch.cat([network.task_condition(request.latents, torch.zeros_like(known)), conditional])
-
-        def predict(x: Tensor, index: int) -> Tensor:
-            unconditional, with_task = network(x.repeat(2, 1, 1), both + self._step_conditions[index]).chunk(2)
-            return mix(unconditional, with_task, weight)
-
-        return predict
+        Candidates that it does not tell apart (both scales zero) give the first.
+        """
+        scores = objective(self.context, segments, request.latents, request.return_scale, request.dynamics_scale)
+        chosen = scores.view(count, -1).argmax(dim=0)
+        return segments.unflatten(0, (count, -1))[chosen, torch.arange(len(chosen), device=chosen.device)]

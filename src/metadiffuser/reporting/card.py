@@ -85,11 +85,7 @@ def _made(metrics: Mapping[str, Any], qualities: Sequence[str]) -> list[str]:
         described = dict(_RANKED) if ranked else dict.fromkeys(qualities, "as labelled by whoever made the data")
         if metrics["joined"]:
             described["mixed"] = "all episodes of the other three"
-        difference = metrics["reward_difference"]
-        checked = "were not compared with the family's reward function: the observations do not determine it"
-        if difference is not None:
-            checked = f"differ from the family's reward function by {difference:.3g} at most"
-        lines += ["", f"Rewards {checked}."]
+        lines += ["", _compared(metrics)]
         if metrics["left_out"]:
             lines[-1] += f" {metrics['left_out']} episodes were left out, so that all tasks have equally many."
         lines += ["", f"Hash of the imported data: `{metrics['imported']}`."]
@@ -100,6 +96,17 @@ def _made(metrics: Mapping[str, Any], qualities: Sequence[str]) -> list[str]:
     if imported:
         lines += ["", "The normalised score's anchors are the means of these expert and random episodes, task by task."]
     return lines
+
+
+def _compared(metrics: Mapping[str, Any]) -> str:
+    """Return how far imported data are from the family's own simulator."""
+    reward, state, untold = (metrics[name] for name in ("reward_difference", "state_difference", "untold"))
+    clipped = "observations show velocities at the edge to which they are clipped"
+    if reward is None:
+        return f"Nothing was compared with the family's own rewards and physics: all {clipped}."
+    text = f"Rewards differ from the family's reward function by {reward:.3g} at most, next observations from its "
+    text += f"physics by {state:.3g}."
+    return text + (f" {untold:,} of {metrics['steps']:,} steps were not compared: their {clipped}." if untold else "")
 
 
 def _steps(policies: Sequence[Mapping[str, Any]]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,11 +17,12 @@ from matplotlib.lines import Line2D
 from metadiffuser.artifacts import write_json
 from metadiffuser.evaluation.statistics import Array, Bootstrap
 from metadiffuser.reporting import style
+from metadiffuser.reporting.profiles import performance_profiles, sampler_scores
 from metadiffuser.reporting.summary import Estimate, anchors_text, reference_cell, sizes, sizes_text, summarise
 
 INDEX = "figures.json"
+SAMPLER_STUDY = "sampler_study"  # the figure that the report sets times beside
 
-PANEL = (3.3, 2.5)  # inches, width and height of one panel
 STAGES = {
     "behaviour": ("Behaviour policies", "environment steps", "return"),
     "context": ("Context encoder", "gradient steps", "loss"),
@@ -59,11 +59,6 @@ class Drawing:
     figure: Figure
 
 
-def _grid(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options: Any) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
 @style.styled()
 def learning_curves(curves: Mapping[tuple[str, str], Sequence[pd.DataFrame]]) -> Figure:
     """Draw the learning curves.
@@ -72,7 +67,7 @@ def learning_curves(curves: Mapping[tuple[str, str], Sequence[pd.DataFrame]]) ->
         curves: {(stage, family): tables by step, one a shard or seed}; see ``CURVES`` for the columns drawn.
     """
     families = list(dict.fromkeys(family for _, family in curves))
-    figure, axes = _grid(len(families), len(STAGES))
+    figure, axes = style.grid(len(families), len(STAGES))
     for row, family in zip(axes, families, strict=True):
         for panel, (stage, (title, step, quantity)) in zip(row, STAGES.items(), strict=True):
             tables = curves.get((stage, family), ())
@@ -152,7 +147,7 @@ def embedding(embeddings: pd.DataFrame) -> Figure:
     families = list(dict.fromkeys(embeddings["family"]))
     qualities = style.ordered(embeddings["quality"], QUALITIES)
     widths = [1.0] * len(qualities) + [0.32]
-    figure, axes = _grid(len(families), len(widths), (2.8, 2.7), width_ratios=widths)
+    figure, axes = style.grid(len(families), len(widths), (2.8, 2.7), width_ratios=widths)
     for row, family in zip(axes, families, strict=True):
         points = embeddings[embeddings["family"] == family].reset_index(drop=True)
         colours, key = _task_colours(np.array(points["parameters"].tolist(), float))
@@ -183,7 +178,7 @@ def planned_and_executed(traces: pd.DataFrame) -> Figure:
     families = list(dict.fromkeys(traces["family"]))
     guides = style.ordered(traces["guide"], style.GUIDE_NAMES)
     shown = min(TRACED_TASKS, min(group["task"].nunique() for _, group in traces.groupby("family")))
-    figure, axes = _grid(len(families), shown * len(guides), (2.8, 2.9))
+    figure, axes = style.grid(len(families), shown * len(guides), (2.8, 2.9))
     for row, family in zip(axes, families, strict=True):
         members = traces[traces["family"] == family]
         for position, task in enumerate(sorted(members["task"].unique())[:shown]):
@@ -258,7 +253,7 @@ def bars(panels: Mapping[str, Sequence[Bar]]) -> Figure:
     """Draw normalised scores as bars with intervals, the tasks' own means as dots; one panel a key."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // max(columns, 1))
-    figure, axes = _grid(rows, columns, (3.7, 2.9))
+    figure, axes = style.grid(rows, columns, (3.7, 2.9))
     for panel in axes.flat[len(panels) :]:
         panel.set_axis_off()
     for panel, (title, items) in zip(axes.flat, panels.items(), strict=False):
@@ -302,6 +297,8 @@ def score_bars(scores: pd.DataFrame, by: str, bootstrap: Bootstrap) -> Figure:
 
 def all_figures(
     scores: pd.DataFrame,
+    behaviour: pd.DataFrame,
+    study: pd.DataFrame,
     embeddings: pd.DataFrame,
     traces: pd.DataFrame,
     curves: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
@@ -312,6 +309,8 @@ def all_figures(
 
     Args:
         scores: episodes of the evaluation.
+        behaviour: episodes of the dataset.
+        study: episodes of the sampler study; there is no figure of it if nothing was studied.
         embeddings: contexts embedded.
         traces: plans traced against execution.
         curves: see ``learning_curves``.
@@ -323,7 +322,7 @@ def all_figures(
         f"Bars: mean over unseen tasks, with {bootstrap.confidence:.0%} stratified bootstrap interval; dots: tasks; "
         f"0 is the random policy, 100 the behaviour expert. {sizes_text(sizes(scores))}. {anchors_text(imported)}"
     ).rstrip()
-    return [
+    drawings = [
         Drawing(
             "scores_by_warm_start",
             "Score by warm-start data",
@@ -335,6 +334,14 @@ def all_figures(
             "Score by guide",
             f"Normalised score of MetaDiffuser ({style.context_name(context)} context) by the guide's terms. {spread}",
             score_bars(scores, "guide", bootstrap),
+        ),
+        Drawing(
+            "performance_profiles",
+            "Performance profiles",
+            "Share of the runs on unseen tasks whose normalised score is above τ, mean over tasks; a line that lies "
+            f"above another is better at every score. Bands: {bootstrap.confidence:.0%} stratified bootstrap interval. "
+            f"{sizes_text(sizes(scores))}. {anchors_text(imported)}".rstrip(),
+            performance_profiles(scores, behaviour, bootstrap),
         ),
         Drawing(
             "planned_and_executed",
@@ -358,6 +365,23 @@ def all_figures(
             learning_curves(curves),
         ),
     ]
+    if len(study):
+        drawings.insert(3, _sampler_drawing(study, bootstrap))
+    return drawings
+
+
+def _sampler_drawing(study: pd.DataFrame, bootstrap: Bootstrap) -> Drawing:
+    """Return the figure of the sampler study, with what it may be used for in the caption."""
+    counts = []
+    for family, group in study.groupby("family", sort=False):
+        runs = len(group) // len(group[["sampler", "steps", "task"]].drop_duplicates())
+        counts.append(f"{style.family_title(str(family))}: {group['task'].nunique()} training tasks × {runs} runs")
+    caption = (
+        "Normalised score by sampler and number of denoising steps, with the first guide and expert contexts, on tasks "
+        "that the models were trained on: the default is chosen from it, and unseen tasks have no part in that. Bars: "
+        f"{bootstrap.confidence:.0%} stratified bootstrap interval. {'; '.join(counts)}."
+    )
+    return Drawing(SAMPLER_STUDY, "Samplers and denoising steps", caption, sampler_scores(study, bootstrap))
 
 
 def write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:

@@ -13,12 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from metadiffuser.artifacts import read_json
 from metadiffuser.errors import InputError
-from metadiffuser.reporting import figures, style, tables
+from metadiffuser.reporting import figures, profiles, style, tables
 
 TEMPLATE = "report.html.j2"
 SIZE_LIMIT = 25_000_000  # bytes: pages beyond it load slowly and are refused by many mail systems
@@ -36,6 +37,10 @@ PACKAGES = (
     "dvc",
 )
 RECORD = {"job", "finished", "wall_seconds", "cpu_seconds", "peak_memory_mb", "threads", "device", "cores", "machine"}
+TIMES_CAPTION = (
+    "Below: wall time of one decision, measured while the study was played, all of its episodes of a setting as one "
+    "batch. It depends on the machine and on what else ran there."
+)
 FEW_TASKS = 20  # unseen tasks below which the page warns that they are a small sample of the family
 FEW_RUNS = 10  # runs a task below which the page warns that the bootstrap is coarse
 
@@ -133,6 +138,35 @@ def stage_times(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         total["cpu"] += record["cpu_seconds"]
         total["memory"] = max(total["memory"], record["peak_memory_mb"])
     return list(sums.values())
+
+
+def sampler_times(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return the times of the sampler study: rows of family, sampler, steps, milliseconds (per decision).
+
+    Args:
+        records: timing records of ``read_timings``.
+    """
+    rows = []
+    for record in records:
+        stage, _, fields = record["job"].partition("@")
+        for name, value in record["notes"].items():
+            setting = re.fullmatch(r"milliseconds_per_decision_([a-z_]+)_(\d+)", name)
+            if stage == "evaluate" and setting:
+                rows.append((fields.split("-")[1], setting[1], int(setting[2]), float(value)))
+    return pd.DataFrame(rows, columns=["family", "sampler", "steps", "milliseconds"])
+
+
+def _figures(folder: Path, entries: Sequence[dict[str, Any]], times: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the figures to show; beside that of the sampler study, what its settings cost."""
+    shown = []
+    for entry in entries:
+        figure = entry | {"uris": [data_uri(folder / f"{entry['name']}.svg", "image/svg+xml")]}
+        if entry["name"] == figures.SAMPLER_STUDY and len(times):
+            content = base64.b64encode(style.svg(profiles.sampler_times(times))).decode("ascii")
+            figure["uris"].append(f"data:image/svg+xml;base64,{content}")
+            figure["caption"] += f" {TIMES_CAPTION}"
+        shown.append(figure)
+    return shown
 
 
 def trust(sizes: Sequence[dict[str, Any]], confidence: float) -> list[str]:
@@ -240,10 +274,7 @@ def render(contents: Contents) -> str:
             preset=contents.parameters["preset"],
             highlights=_highlights(listed),
             tables=listed,
-            figures=[
-                entry | {"uri": data_uri(contents.figures / f"{entry['name']}.svg", "image/svg+xml")}
-                for entry in figure_index["figures"]
-            ],
+            figures=_figures(contents.figures, figure_index["figures"], sampler_times(records)),
             videos=_videos(contents.videos),
             trust=trust(table_index["sizes"], table_index["confidence"]),
             parameters=yaml.safe_dump(contents.parameters, sort_keys=False, default_flow_style=None, width=110),

@@ -6,6 +6,11 @@
 | ``read_behaviour`` | episode of the dataset | family, quality, split, task, episode, return, normalised |
 | ``read_optimum`` | task whose exact optimum is known | family, split, task, optimum |
 | ``read_plan_errors`` | cell and steps ahead | family, representation, seed, *cell*, ahead, error |
+| ``read_task_errors`` | cell, steps ahead and task | family, representation, seed, *cell*, ahead, task, error |
+| ``read_promises`` | cell with predicted returns | family, representation, seed, *cell*, horizon, predicted, received |
+| ``read_sampler_study`` | episode of the sampler study | those of ``read_scores`` with sampler and steps for *cell* |
+| ``read_probes`` | encoder and context quality | family, representation, seed, quality, train_r2, test_r2 |
+| ``read_rollout_errors`` | encoder, split and steps | family, representation, seed, split, ahead, reward, state |
 | ``read_diagnostics`` | trained context encoder | family, representation, seed, probe R2 and model errors |
 | ``read_embeddings`` | context embedded | family, representation, seed, task, split, quality, parameters, x, y |
 | ``read_traces`` | plan traced | family, representation, seed, *cell*, task, step, planned, executed |
@@ -41,6 +46,7 @@ SCORES = (
 )
 BEHAVIOUR = ("family", "quality", "split", "task", "episode", "return", "normalised")
 CELL = ("method", "guide", "context")
+SETTING = ("sampler", "steps")
 MODEL = ("family", "representation", "seed")
 DIAGNOSTICS = (
     *MODEL,
@@ -82,8 +88,10 @@ def _episodes(by_task: Mapping[str, Sequence[float]], anchors: Mapping[str, Any]
             yield {"task": int(task), "episode": episode, "return": float(value), "normalised": float(score)}
 
 
-def read_scores(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
-    """Read PLANNER_METRICS and BASELINE_METRICS, normalised by DATASET_METRICS' anchors. Raises ``InputError``."""
+def _read_returns(
+    planner: Sequence[Path], dataset: Sequence[Path], part: str, keys: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the episodes of a part of PLANNER_METRICS or BASELINE_METRICS, entries told apart by ``keys``."""
     anchors = {}
     for path in dataset:
         with _record(path) as content:
@@ -94,10 +102,21 @@ def read_scores(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFram
             model = {name: content[name] for name in MODEL}
             if content["family"] not in anchors:
                 raise ValueError(f"family {content['family']} has no dataset metrics")
-            for cell in content["cells"]:
-                named = model | {name: cell[name] for name in CELL}
-                rows += [named | episode for episode in _episodes(cell["returns"], anchors[content["family"]])]
-    return pd.DataFrame(rows, columns=list(SCORES))
+            for entry in content[part]:
+                named = model | {name: entry[name] for name in keys}
+                rows += [named | episode for episode in _episodes(entry["returns"], anchors[content["family"]])]
+    return rows
+
+
+def read_scores(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read PLANNER_METRICS, normalised by the anchors of DATASET_METRICS. Raises ``InputError``."""
+    return pd.DataFrame(_read_returns(planner, dataset, "cells", CELL), columns=list(SCORES))
+
+
+def read_sampler_study(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read the study of samplers on training tasks from PLANNER_METRICS, normalised. Raises ``InputError``."""
+    columns = [*MODEL, *SETTING, "task", "episode", "return", "normalised"]
+    return pd.DataFrame(_read_returns(planner, dataset, "sampler_study", SETTING), columns=columns)
 
 
 def read_behaviour(dataset: Sequence[Path]) -> pd.DataFrame:
@@ -144,6 +163,56 @@ def read_plan_errors(planner: Sequence[Path]) -> pd.DataFrame:
                 for ahead, error in (cell["plan_error"] or {}).items():
                     rows.append((*named, int(ahead), float(error)))
     return pd.DataFrame(rows, columns=[*MODEL, *CELL, "ahead", "error"])
+
+
+def read_task_errors(planner: Sequence[Path]) -> pd.DataFrame:
+    """Read the errors of planned against executed states task by task from PLANNER_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in planner:
+        with _record(path) as content:
+            for cell in content["cells"]:
+                named = [content[name] for name in MODEL] + [cell[name] for name in CELL]
+                for ahead, by_task in (cell["plan_error_by_task"] or {}).items():
+                    rows += [(*named, int(ahead), int(task), float(by_task[task])) for task in sorted(by_task, key=int)]
+    return pd.DataFrame(rows, columns=[*MODEL, *CELL, "ahead", "task", "error"])
+
+
+def read_promises(planner: Sequence[Path]) -> pd.DataFrame:
+    """Read predicted and received returns of a plan's steps from PLANNER_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in planner:
+        with _record(path) as content:
+            for cell in content["cells"]:
+                promise = cell["predicted_return"]
+                if promise is not None:
+                    named = [content[name] for name in MODEL] + [cell[name] for name in CELL]
+                    values = (float(promise[name]) for name in ("predicted", "received"))
+                    rows.append((*named, int(content["horizon"]), *values))
+    return pd.DataFrame(rows, columns=[*MODEL, *CELL, "horizon", "predicted", "received"])
+
+
+def read_probes(context: Sequence[Path]) -> pd.DataFrame:
+    """Read the probes of z by the context's quality from CONTEXT_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in context:
+        with _record(path) as content:
+            named = [content[name] for name in MODEL]
+            for quality, probe in content["probe_by_quality"].items():
+                rows.append((*named, quality, float(probe["train_r2"]), float(probe["test_r2"])))
+    return pd.DataFrame(rows, columns=[*MODEL, "quality", "train_r2", "test_r2"])
+
+
+def read_rollout_errors(context: Sequence[Path]) -> pd.DataFrame:
+    """Read the models' errors over one and more steps from CONTEXT_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in context:
+        with _record(path) as content:
+            named = [content[name] for name in MODEL]
+            for split, by_steps in content["rollout_errors"].items():
+                for ahead in sorted(by_steps, key=int):
+                    values = (float(by_steps[ahead][name]) for name in ("reward", "state"))
+                    rows.append((*named, split, int(ahead), *values))
+    return pd.DataFrame(rows, columns=[*MODEL, "split", "ahead", "reward", "state"])
 
 
 def read_diagnostics(context: Sequence[Path]) -> pd.DataFrame:

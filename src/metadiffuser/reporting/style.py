@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ METHOD_NAMES = {
     "macaw": "MACAW",
     "cvae_planner": "CVAE-Planner",
     "bc": "Behaviour cloning with z",
+    "prompt_dt": "Prompt-DT",
+    "meta_dt": "Meta-DT",
     "unconditional": "Unconditional diffusion planner",
     "random": "Random planner",
     "expert": "Behaviour expert (oracle)",
@@ -44,6 +47,7 @@ CONTEXT_NAMES = {
     "random": "random",
     "zero_shot": "zero-shot",
     "wrong_task": "wrong task",
+    "oracle": "oracle",
     "none": "none",
 }
 CONTEXT_COLOURS = {
@@ -52,7 +56,16 @@ CONTEXT_COLOURS = {
     "random": "#F5CDB6",
     "zero_shot": "#4299C9",
     "wrong_task": "#8E9AAF",
+    "oracle": "#2F855A",
     "none": "#C5CBD3",
+}
+SAMPLER_NAMES = {"ddpm": "DDPM", "ddim": "DDIM", "dpm_solver": "DPM-Solver++"}
+SAMPLER_COLOURS = {"ddpm": PLANNED, "ddim": "#2B6CB0", "dpm_solver": "#2F855A"}
+REPRESENTATION_NAMES = {
+    "generalised": "MetaDiffuser's (reward and dynamics models)",
+    "focal": "FOCAL (distance metric)",
+    "corro": "CORRO (contrastive)",
+    "true_task": "true task parameters",
 }
 FAMILY_COLOURS = {
     "point_robot": "#E8743B",
@@ -63,6 +76,8 @@ FAMILY_COLOURS = {
     "walker_param": "#C53078",
 }
 SPARE_COLOURS = ("#319795", "#B83280", "#5A67D8", "#975A16", "#276749", "#9B2C2C")
+
+PANEL = (3.3, 2.5)  # inches, width and height of one panel
 
 _RC: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -120,6 +135,16 @@ def context_name(name: str) -> str:
     return CONTEXT_NAMES.get(name, name.replace("_", " "))
 
 
+def sampler_name(name: str) -> str:
+    """Return a sampler's name in figures."""
+    return SAMPLER_NAMES.get(name, name.replace("_", " "))
+
+
+def representation_name(name: str) -> str:
+    """Return a task representation's name in tables."""
+    return REPRESENTATION_NAMES.get(name, name.replace("_", " "))
+
+
 def colour(name: str, fixed: dict[str, str]) -> str:
     """Return the colour of ``name``: its fixed one, else a spare one that depends on the name alone."""
     return fixed.get(name, SPARE_COLOURS[sum(map(ord, name)) % len(SPARE_COLOURS)])
@@ -139,8 +164,22 @@ def styled() -> Iterator[None]:
         yield
 
 
+def grid(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options: Any) -> tuple[Figure, Any]:
+    """Return a figure and its axes (rows, columns), each of the size ``panel`` in inches."""
+    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG, without dates or versions in it."""
+    stream = io.BytesIO()
+    with styled():
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write ``name.png`` and ``name.svg`` into ``folder``, without dates or versions in them."""
     with styled():
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    (folder / f"{name}.svg").write_bytes(svg(figure))

@@ -32,6 +32,19 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """How one cell differs from another on the same tasks and seeds.
+
+    Attributes:
+        difference: mean over tasks and seeds, its interval that of other tasks and seeds.
+        positive: share of the resamples in which the difference is above zero, ties counting one half.
+    """
+
+    difference: Estimate
+    positive: float
+
+
+@dataclass(frozen=True)
 class Size:
     """How many tasks, episodes (per task and seed) and training seeds a family's scores rest on.
 
@@ -105,10 +118,62 @@ def compare(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
             tasks = set(reference["task"]) & set(other["task"])
             groups = [strata(part[part["task"].isin(tasks)], "return") for part in (reference, other)]
             stream = (str(family), *map(str, key))
-            difference = _estimate(statistics.difference_of_means, groups, bootstrap, "difference", *stream)
+            gap = difference(reference, other, "return", bootstrap, *stream)
             improvement = _estimate(statistics.probability_of_improvement, groups, bootstrap, "improvement", *stream)
-            rows.append((family, *key, difference, improvement))
+            rows.append((family, *key, gap, improvement))
     return pd.DataFrame(rows, columns=["family", *CELL, "difference", "improvement"])
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A performance profile with its band: shares (P,) at P thresholds; NaN bounds where none can be given."""
+
+    value: Array
+    low: Array
+    high: Array
+
+
+def profile(rows: pd.DataFrame, column: str, thresholds: Array, bootstrap: Bootstrap, *stream: str) -> Profile | None:
+    """Return the share of runs whose ``column`` is above each of ``thresholds`` (P,), or None without a value."""
+    groups = strata(rows, column)
+    if not groups:
+        return None
+
+    def shares(found: Sequence[Array]) -> Array:
+        return statistics.performance_profile(found, thresholds)
+
+    generator = numpy_generator(0, STREAM, "profile", *stream)
+    return Profile(shares(groups), *bootstrap.band(shares, groups, generator=generator))
+
+
+def difference(
+    first: pd.DataFrame, second: pd.DataFrame, column: str, bootstrap: Bootstrap, *stream: str
+) -> Estimate | None:
+    """Return the difference of two cells' means over the tasks that both have, with its stratified interval."""
+    tasks = set(first["task"]) & set(second["task"])
+    groups = [strata(part[part["task"].isin(tasks)], column) for part in (first, second)]
+    return _estimate(statistics.difference_of_means, groups, bootstrap, "difference", *stream)
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, column: str, bootstrap: Bootstrap, *stream: str) -> Paired | None:
+    """Compare two cells on the same tasks and seeds; None if they share no task.
+
+    Args:
+        first: rows of one cell, with ``seed``, ``task`` and ``column``; several rows of a task are averaged.
+        second: rows of the other.
+        column: what is compared.
+        bootstrap: draws seeds and tasks.
+        stream: names of the random stream.
+    """
+    grids = [rows.pivot_table(index="seed", columns="task", values=column) for rows in (first, second)]
+    difference = (grids[0] - grids[1]).dropna(axis=0, how="all").dropna(axis=1, how="any").to_numpy(float)
+    if difference.size == 0:
+        return None
+    value = float(difference.mean())
+    if difference.shape[1] < 2:
+        return Paired(Estimate(value), float("nan"))
+    means = bootstrap.crossed_means(difference, numpy_generator(0, STREAM, "paired", column, *stream))
+    return Paired(Estimate(value, *bootstrap.bounds(means)), float(np.mean((1.0 + np.sign(means)) / 2.0)))
 
 
 def oracle(behaviour: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,8 @@ from metadiffuser.envs.tasks import read_tasks
 from metadiffuser.importing.store import imported_digest, read_imported
 from metadiffuser.run import Run
 
+COMPARED = ("reward_difference", "state_difference", "steps", "untold")  # of imported data
+
 Anchors = dict[int, dict[str, float]]
 
 
@@ -95,7 +97,7 @@ def _take(run: Run, family: Family, digest: str) -> _Harvest:
     }
     anchors = _anchors(imported.tasks, found["random"], found["expert"])
     collected = {quality: found[quality] for quality in run.section("dataset").qualities}
-    notes = {name: imported.notes[name] for name in ("labels", "left_out", "reward_difference")}
+    notes = {name: imported.notes[name] for name in ("labels", "left_out", *COMPARED)}
     origin = {"source": "imported", "imported": digest, "joined": "mixed" not in imported.episodes, **notes}
     return _Harvest(collected, anchors, origin)
 

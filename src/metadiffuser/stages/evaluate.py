@@ -2,172 +2,176 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
+from metadiffuser.config import Evaluation, Planning
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import Family, Task, get_family
 from metadiffuser.envs.tasks import read_tasks, split
-from metadiffuser.evaluation.cells import Cell, instruct, make_cells, uniform_actions
-from metadiffuser.evaluation.rollout import Floats, Group, Recording, plan_errors, play
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.evaluation.blocks import Match, Outcome, blocks, kept, play_cells, play_random
+from metadiffuser.evaluation.cells import Cell, make_cells
 from metadiffuser.planning.planner import Planner
 from metadiffuser.run import Run
-from metadiffuser.seeding import numpy_generator, torch_generator
 
 WARM_START = ("expert", "medium", "random")
-
-Steps = NDArray[np.int64]
-
-
-@dataclass
-class _Uniform:
-    """The random planner: uniform actions."""
-
-    generator: np.random.Generator
-    action_size: int
-
-    def act(self, observations: Floats) -> Floats:
-        return uniform_actions(self.generator, len(observations), self.action_size)
-
-    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
-        pass
+TRACED = 0.1  # share of an episode after which the plan is made that the figures show
 
 
 def run(run: Run) -> None:
     """Evaluate one trained planner; write per-episode returns and the rollouts that are shown."""
     family = get_family(run.wildcard("family"))
     section, planning = run.section("evaluation"), run.section("planning")
-    stream = ("evaluate", family.name, run.wildcard("representation"), run.wildcard("seed"))
     context, _ = ContextModel.load(run.path(paths.CONTEXT), run.device)
     diffusion, _ = DiffusionModel.load(run.path(paths.DIFFUSION), run.device)
-    planner = Planner(diffusion, context, planning)
-
-    tasks = split(read_tasks(run.path(paths.TASKS)), "test")
-    episodes = read_family(run.path(paths.DATASET), tasks, WARM_START)
-    indices = [task.index for task in tasks]
-    warm_start = {quality: TaskData.stack({quality: episodes[quality]}, indices) for quality in WARM_START}
-
-    positions = [position for position in range(len(tasks)) for _ in range(section.episodes)]
-    played = [tasks[position] for position in positions]
+    tasks = read_tasks(run.path(paths.TASKS))
+    match = _match(run, family, split(tasks, "test"), section.episodes, WARM_START)
     cells = make_cells(section)
     planned = [cell for cell in cells if cell.method != "random"]
-    told = [
-        instruct(cell, warm_start, positions, planning, context.config.context_length, _generator(run, stream, cell))
-        for cell in planned
-    ]
-    noise = torch_generator(run.root_seed, *stream, "noise")
-    agent = PlanningAgent(planner, _on(Instructions.join(told), run.device), noise, blocks=len(planned))
+    results, films, filmed = [], [], []
+    played: list[Outcome] = []
+    planner = Planner(diffusion, context, planning)
+    for number, block in enumerate(blocks(planned, match.size)):
+        shown = [cell for cell in block if _is_shown(cell, section)]
+        starts = (block.index(cell) * match.size for cell in shown)
+        rows = [start + first for start in starts for first in range(0, match.size, match.episodes)]
+        label = f"evaluate {family.name}, {len(block)} of {len(planned)} cells"
+        outcome = kept(run.work / f"cells{number}.safetensors", partial(play_cells, planner, block, match, label, rows))
+        results += [_result(cell, outcome.cell(index, match.size), match) for index, cell in enumerate(block)]
+        filmed += [(cell, task) for cell in shown for task in match.tasks]
+        played.append(outcome)
+        if shown:
+            films.append(outcome.film)
+    run.notes["decisions"] = sum(outcome.decisions for outcome in played)
+    spent = sum(outcome.seconds for outcome in played)
+    run.notes["milliseconds_per_decision"] = round(1000 * spent / run.notes["decisions"], 4)
+    random = kept(run.work / "random.safetensors", partial(play_random, match, "random planner"))
+    results.append(_result(Cell("random", "none", "none"), random, match))
 
-    def start() -> np.random.Generator:
-        return numpy_generator(run.root_seed, "evaluate", family.name, "start")
-
-    group = Group(family, played, len(planned), start, section.threads)
-    recording = play(agent, group, family.episode_length, f"evaluate {family.name}", lambda agent: agent.plan)
-    decisions = family.episode_length * group.size
-    run.notes["decisions"] = decisions
-    run.notes["milliseconds_per_decision"] = round(1000 * recording.decision_seconds / decisions, 4)
-
-    uniform = _Uniform(numpy_generator(run.root_seed, *stream, "uniform"), family.action_size)
-    reference = play(uniform, Group(family, played, 1, start, section.threads), family.episode_length, "random planner")
-
-    scale = context.normaliser.state_std.cpu().numpy()
-    size = len(played)
-    results = [_result(cell, _part(recording, index * size, size), played, scale) for index, cell in enumerate(planned)]
-    results.append(_result(Cell("random", "none", "none"), reference, played, scale))
-    shown = _shown(planned, size, section.episodes)
-    steps = np.arange(family.episode_length)
-    made = steps - steps % planning.actions_per_plan  # when the plan in force at each step was made
+    film = {
+        name: films[0][name] if name == "made" else np.concatenate([part[name] for part in films]) for name in films[0]
+    }
     record = {
         "family": family.name,
         "representation": run.wildcard("representation"),
         "seed": int(run.wildcard("seed")),
         "horizon": diffusion.config.horizon,
         "cells": results,
-        "traces": _traces(family, recording, made, planned, played, shown),
+        "sampler_study": _sampler_study(run, family, tasks, (diffusion, context), section, planning),
+        "traces": _traces(family, film, filmed),
     }
     write_json(run.path(paths.PLANNER_METRICS), record)
-    _write_rollouts(run, family, recording, made, planned, played, shown)
+    _write_rollouts(run, family, film, filmed)
 
 
-def _generator(run: Run, stream: tuple[str, ...], cell: Cell) -> torch.Generator:
-    """Cells that share a context draw the same warm-start transitions."""
-    return torch_generator(run.root_seed, *stream, "context", cell.context)
-
-
-def _on(instructions: Instructions, device: str) -> Instructions:
-    return Instructions(*(getattr(instructions, name).to(device) for name in Instructions.__dataclass_fields__))
-
-
-def _part(recording: Recording, start: int, size: int) -> Recording:
-    """Return the rows of one cell."""
-    rows = slice(start, start + size)
-    plans = None if recording.plans is None else recording.plans[rows]
-    return Recording(
-        recording.rewards[rows],
-        recording.observations[rows],
-        recording.positions[rows],
-        plans,
-        recording.decision_seconds,
+def _match(run: Run, family: Family, tasks: list[Task], episodes: int, qualities: Sequence[str], *names: str) -> Match:
+    """Return the episodes to play on ``tasks``; ``names`` tell its random streams from those of the evaluation."""
+    found = read_family(run.path(paths.DATASET), tasks, qualities)
+    indices = [task.index for task in tasks]
+    return Match(
+        family,
+        tasks,
+        episodes,
+        {quality: TaskData.stack({quality: found[quality]}, indices) for quality in qualities},
+        run.section("evaluation").threads,
+        run.root_seed,
+        ("evaluate", family.name, run.wildcard("representation"), run.wildcard("seed"), *names),
+        ("evaluate", family.name, *names, "start"),
     )
 
 
-def _result(cell: Cell, recording: Recording, played: list[Task], scale: Floats) -> dict[str, Any]:
+def _sampler_study(
+    run: Run,
+    family: Family,
+    tasks: list[Task],
+    models: tuple[DiffusionModel, ContextModel],
+    section: Evaluation,
+    planning: Planning,
+) -> list[dict[str, Any]]:
+    """Play the first guide and an expert context with every sampler; return what each setting earned.
+
+    The tasks are training tasks: a default may be chosen from the study, and unseen tasks must not choose it.
+    """
+    studied = split(tasks, "train")[: section.study_tasks]
+    match = _match(run, family, studied, section.study_episodes, ("expert",), "study")
+    cell = Cell("metadiffuser", section.guides[0], "expert")
+    study = []
+    for number, setting in enumerate(section.samplers):
+        steps = min(setting.steps, models[0].config.denoising_steps)
+        chosen = planning.model_copy(update={"sampler": setting.sampler, "sampling_steps": steps})
+        planner, label = Planner(*models, chosen), f"{family.name}, {setting.sampler} {steps}"
+        outcome = kept(run.work / f"study{number}.safetensors", partial(play_cells, planner, [cell], match, label))
+        study.append({"sampler": setting.sampler, "steps": steps, "returns": _returns(outcome, match)})
+        note = f"milliseconds_per_decision_{setting.sampler}_{steps}"
+        run.notes[note] = round(outcome.milliseconds_per_decision, 4)
+    return study
+
+
+def _is_shown(cell: Cell, section: Evaluation) -> bool:
+    """Tell whether a cell's episodes are worth showing: guided and not, with the first context."""
+    return cell in (Cell("metadiffuser", guide, section.contexts[0]) for guide in (section.guides[0], "none"))
+
+
+def _returns(outcome: Outcome, match: Match) -> dict[str, list[float]]:
+    """Return {task: returns of its episodes}."""
+    by_task = outcome.returns.reshape(len(match.tasks), match.episodes)
+    return {
+        str(task.index): [round(float(value), 5) for value in values]
+        for task, values in zip(match.tasks, by_task, strict=True)
+    }
+
+
+def _result(cell: Cell, outcome: Outcome, match: Match) -> dict[str, Any]:
     """Return one cell of the metrics: returns per task and episode, and how well plans came true."""
-    returns: dict[str, list[float]] = {}
-    for task, total in zip(played, recording.rewards.sum(axis=1, dtype=np.float64), strict=True):
-        returns.setdefault(str(task.index), []).append(round(float(total), 5))
-    errors = None
-    if recording.plans is not None:
-        horizon = recording.plans.shape[2]
-        ahead = sorted({1, min(5, horizon - 1), horizon - 1})
-        errors = plan_errors(recording.plans, recording.observations, scale, ahead)
+    errors: dict[str, float] = {}
+    errors_by_task: dict[str, dict[str, float]] = {}
+    for ahead, squares in outcome.squares.items():
+        by_task = squares.reshape(len(match.tasks), match.episodes).mean(axis=1)
+        errors[str(ahead)] = _root(by_task.mean())
+        errors_by_task[str(ahead)] = {
+            str(task.index): _root(value) for task, value in zip(match.tasks, by_task, strict=True)
+        }
+    promise = None
+    if cell.context != "none" and len(outcome.predicted):
+        means = {"predicted": outcome.predicted.mean(), "received": outcome.received.mean()}
+        promise = {name: round(float(value), 6) for name, value in means.items()}
     return {
         "method": cell.method,
         "guide": cell.guide,
         "context": cell.context,
-        "returns": returns,
-        "plan_error": errors,
+        "returns": _returns(outcome, match),
+        "plan_error": errors or None,
+        "plan_error_by_task": errors_by_task or None,
+        "predicted_return": promise,
     }
 
 
-def _shown(cells: list[Cell], size: int, episodes: int) -> list[int]:
-    """Return the rows worth showing: each task's first episode, guided and not, with the first context."""
-    context = cells[0].context
-    rows = []
-    for guide in dict.fromkeys((cells[0].guide, "none")):
-        cell = Cell("metadiffuser", guide, context)
-        if cell in cells:
-            rows += [cells.index(cell) * size + first for first in range(0, size, episodes)]
-    return rows
+def _root(mean_square: float) -> float:
+    return round(float(np.sqrt(mean_square)), 6)
 
 
-def _traces(
-    family: Family, recording: Recording, made: Steps, cells: list[Cell], played: list[Task], rows: list[int]
-) -> list[dict[str, Any]]:
-    """Return a few planned and executed paths for the figure: one decision early in the episode of each row."""
-    assert recording.plans is not None
-    step = family.episode_length // 10
+def _traces(family: Family, film: dict[str, np.ndarray], filmed: list[tuple[Cell, Task]]) -> list[dict[str, Any]]:
+    """Return a few planned and executed paths for the figure: one decision early in each filmed episode."""
+    step = int(TRACED * family.episode_length)
     traces = []
-    for row in rows:
-        cell = cells[row // len(played)]
-        executed = family.place(recording.positions[row].astype(float))
-        planned = family.path(recording.plans[row, step].astype(float), executed[made[step]])
+    for (cell, task), positions, plans in zip(filmed, film["positions"], film["plans"], strict=True):
+        executed = family.place(positions.astype(float))
+        planned = family.path(plans[step].astype(float), executed[film["made"][step]])
         traces.append(
             {
                 "method": cell.method,
                 "guide": cell.guide,
                 "context": cell.context,
-                "task": played[row % len(played)].index,
+                "task": task.index,
                 "step": step,
                 "planned": np.round(planned, 5).tolist(),
                 "executed": np.round(executed, 5).tolist(),
@@ -176,25 +180,20 @@ def _traces(
     return traces
 
 
-def _write_rollouts(
-    run: Run, family: Family, recording: Recording, made: Steps, cells: list[Cell], played: list[Task], rows: list[int]
-) -> None:
-    """Write positions, executed paths and plans of the rows that are shown."""
-    assert recording.plans is not None
-    executed = family.place(recording.positions[rows].astype(float))
+def _write_rollouts(run: Run, family: Family, film: dict[str, np.ndarray], filmed: list[tuple[Cell, Task]]) -> None:
+    """Write positions, executed paths, plans and rewards of the filmed episodes."""
+    executed = family.place(film["positions"].astype(float))
     tensors = {
-        "positions": recording.positions[rows],
+        "positions": film["positions"],
         "paths": executed,
-        "plans": family.path(recording.plans[rows].astype(float), executed[:, made]),
-        "rewards": recording.rewards[rows],
+        "plans": family.path(film["plans"].astype(float), executed[:, film["made"]]),
+        "rewards": film["rewards"],
     }
     episodes = []
-    for row in rows:
-        cell = cells[row // len(played)]
-        total = float(recording.rewards[row].sum(dtype=np.float64))
-        task = played[row % len(played)].to_json()
+    for (cell, task), rewards in zip(filmed, film["rewards"], strict=True):
+        total = float(rewards.sum(dtype=np.float64))
         described = {"method": cell.method, "guide": cell.guide, "context": cell.context}
-        episodes.append({"task": task, "return": round(total, 5), **described})
+        episodes.append({"task": task.to_json(), "return": round(total, 5), **described})
     header = {"family": family.name, "episodes": episodes}
     as_tensors = {name: torch.from_numpy(np.ascontiguousarray(value, np.float32)) for name, value in tensors.items()}
     write_tensors(run.path(paths.ROLLOUTS), as_tensors, header)

@@ -47,23 +47,22 @@ def run(run: Run) -> None:
     def start() -> np.random.Generator:
         return numpy_generator(run.root_seed, "evaluate", family.name, "start")
 
+    sources = [source for source in section.contexts if source != "oracle"]  # which is a matter of the planner's z
     noise = torch_generator(run.root_seed, "evaluate_baseline", family.name, name, seed)
-    agent = method.adapt(model, WarmStart.join([tell(source) for source in section.contexts]), context, noise)
-    group = Group(family, played, len(section.contexts), start, section.threads)
+    agent = method.adapt(model, WarmStart.join([tell(source) for source in sources]), context, noise)
+    group = Group(family, played, len(sources), start, section.threads)
     recording = play(agent, group, family.episode_length, f"evaluate_baseline {family.name} {name}")
     decisions = family.episode_length * group.size
     run.notes["decisions"] = decisions
     run.notes["milliseconds_per_decision"] = round(1000 * recording.decision_seconds / decisions, 4)
 
-    blocks = np.split(recording.rewards, len(section.contexts))
+    blocks = np.split(recording.rewards, len(sources))
     record = {
         "family": family.name,
         "representation": representation,
         "seed": int(seed),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "cells": [
-            _cell(name, source, rewards, played) for source, rewards in zip(section.contexts, blocks, strict=True)
-        ],
+        "cells": [_cell(name, source, rewards, played) for source, rewards in zip(sources, blocks, strict=True)],
     }
     write_json(run.path(paths.BASELINE_METRICS), record)
 

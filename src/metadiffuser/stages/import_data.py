@@ -22,6 +22,7 @@ from metadiffuser.config import Params, parse
 from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble
+from metadiffuser.importing.checks import Tolerances
 from metadiffuser.importing.store import Imported
 from metadiffuser.importing.tasklist import read_task_list
 from metadiffuser.run import execute
@@ -29,7 +30,7 @@ from metadiffuser.run import execute
 STAGES = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
 
 
-def import_data(params: Params, name: str, source: Path, task_list: Path | None, tolerance: float) -> None:
+def import_data(params: Params, name: str, source: Path, task_list: Path | None, tolerances: Tolerances) -> None:
     """Check data, keep them, name them in params.yaml and run the stages whose place they take.
 
     Args:
@@ -37,7 +38,7 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
         name: key of the family.
         source: folder of ``.npz`` files or of Minari datasets.
         task_list: the list of tasks, by default ``tasks.json`` in the folder.
-        tolerance: largest difference of a reward from the family's own that is accepted.
+        tolerances: differences from the family's own simulator that are accepted.
 
     Raises:
         InputError: the data are not the family's, and nothing has been written; or an engine is at work.
@@ -48,7 +49,8 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
         raise InputError(f"--family {name}: not in params.yaml, which has {', '.join(params.families)}")
     if bridge.at_work():
         raise InputError("Snakemake is at work in this checkout; wait for it to end (or 'snakemake --unlock')")
-    imported = assemble(read_task_list(source, task_list, family), family, tolerance)
+    threads = params.section("dataset", name).threads
+    imported = assemble(read_task_list(source, task_list, family), family, tolerances, threads)
     _named(name, "0" * 32)  # a parameter file that cannot be edited is refused before anything is written
     digest = imported.write(Path(paths.IMPORTED.format(family=name, digest="")).parent)
     text = _named(name, digest)
@@ -88,11 +90,18 @@ def _tell(params: Params, imported: Imported, digest: str) -> None:
         f"{imported.family}: {splits.count('train')} training and {splits.count('test')} unseen tasks, {episodes} "
         f"episodes, in place of generated data; {presets.PARAMS} names them by their hash, {digest}."
     ]
-    if notes["reward_difference"] is None:
-        lines.append("Rewards: not compared, since the family's observations do not determine them.")
-    else:
-        difference = f"{notes['reward_difference']:.3g}"
-        lines.append(f"Rewards: they differ from the family's reward function by {difference} at most.")
+    if notes["reward_difference"] is not None:
+        lines.append(
+            f"Rewards: they differ from the family's reward function by {notes['reward_difference']:.3g} at most."
+        )
+        lines.append(
+            f"Next observations: they differ from the family's physics by {notes['state_difference']:.3g} at most."
+        )
+    if notes["untold"]:
+        lines.append(
+            f"Not compared: {notes['untold']} of {notes['steps']} steps, whose observations show velocities at the "
+            "edge to which they are clipped."
+        )
     if notes["labels"] == "ranked":
         lines.append("Qualities: none given; each task's episodes were ranked by return, a third to each.")
     if notes["left_out"]:

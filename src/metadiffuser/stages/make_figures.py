@@ -28,9 +28,12 @@ def run(run: Run) -> None:
                 curves.setdefault((stage, job["family"]), []).append(read_curve(folder))
     dataset = run.all_paths(paths.DATASET_METRICS)
     episodes = scores.read_scores([*planner, *baselines], dataset)
+    study = scores.read_sampler_study(planner, dataset)
     embeddings, traces = scores.read_embeddings(run.all_paths(paths.CONTEXT_METRICS)), scores.read_traces(planner)
     drawings = all_figures(
         episodes[episodes["representation"] == own],
+        scores.read_behaviour(dataset),
+        study[study["representation"] == own],
         embeddings[(embeddings["representation"] == own) & (embeddings["seed"] == seed)],
         traces[(traces["representation"] == own) & (traces["seed"] == seed)],
         curves,

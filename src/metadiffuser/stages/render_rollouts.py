@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,42 +25,30 @@ GUIDE, RIVAL = "dual", "none"  # the guide that is shown, and what it is shown b
 
 
 def run(run: Run) -> None:
-    """Write ``task<index>-dual.mp4`` for each shown task, one film beside the unguided planner, ``strip.png``."""
+    """Write films of each shown task, alone and beside the unguided planner, and ``strip.png`` of the first."""
     family = get_family(run.wildcard("family"))
     section: Rendering = run.section("rendering")
     shown = split(read_tasks(run.path(paths.TASKS)), "test")[: section.tasks]
     (representation, *_), (seed, *_) = run.value("representations"), run.value("seeds")
     source = run.path(paths.ROLLOUTS, representation=representation, seed=str(seed))
     episodes = {(episode.task.index, episode.guide): episode for episode in read_rollouts(source)}
-    for index, guide in [*((task.index, GUIDE) for task in shown), (shown[0].index, RIVAL)]:
+    for index, guide in product((task.index for task in shown), (GUIDE, RIVAL)):
         if (index, guide) not in episodes:
             raise InputError(f"{source}: no episode of task {index} with guide {guide}; run evaluate again")
     if gl.backend() is None:
         print(f"render_rollouts: plain side views only: {gl.REMEDY}", file=sys.stderr)
     with whole_directory(run.path(paths.VIDEOS)) as folder, Progress("render_rollouts", len(shown)) as progress:
-        for position, task in enumerate(shown):
-            guided = episodes[task.index, GUIDE]
-            if position == 0:
-                film_pair(folder, family, guided, episodes[task.index, RIVAL], section)
-                strip(folder / "strip.png", family, guided, section)
-            else:
-                film_one(folder, family, guided, section)
+        strip(folder / "strip.png", family, episodes[shown[0].index, GUIDE], section)
+        for task in shown:
+            film_pair(folder, family, episodes[task.index, GUIDE], episodes[task.index, RIVAL], section)
             progress.advance()
 
 
-def film_one(folder: Path, family: Family, episode: Episode, section: Rendering) -> None:
-    """Write the film of one episode."""
-    rate = frame_rate(family, stride(len(episode.rewards), section.frames))
-    with (
-        film(folder / f"task{episode.task.index}-{GUIDE}.mp4", section.height, section.width, rate) as append,
-        open_painter(family.model(episode.task), section.height, section.width) as painter,
-    ):
-        for frame in rollout_frames(painter, family, episode, section.frames):
-            append(frame)
-
-
 def film_pair(folder: Path, family: Family, guided: Episode, rival: Episode, section: Rendering) -> None:
-    """Write the film of ``guided``, and one of ``guided`` and ``rival`` side by side."""
+    """Write ``task<index>-dual.mp4`` of ``guided``, and ``-vs-none.mp4`` with ``rival`` beside it, step by step.
+
+    Both start from the same state, and each has its own caption: guide, step and return so far.
+    """
     height, width, name = section.height, section.width, f"task{guided.task.index}-{GUIDE}"
     rate = frame_rate(family, stride(len(guided.rewards), section.frames))
     with ExitStack() as stack:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from metadiffuser.behaviour.networks import LOG_STD, MemberMLP, squashed_mean, squashed_sample
+from metadiffuser.baselines.shared.networks import Perceptrons
+from metadiffuser.behaviour.networks import LOG_STD, squashed_mean, squashed_sample
 
 EDGE = 0.999  # actions are taken to be no larger than this when b's density of them is asked for
 
@@ -79,11 +80,11 @@ class ActorCritic(nn.Module):
 
     def __init__(self, inputs: int, actions: int, hidden: Sequence[int], generator: torch.Generator):
         super().__init__()
-        self.actor = MemberMLP(1, [inputs, *hidden, 2 * actions], generator)
-        self.behaviour = MemberMLP(1, self.actor.sizes, generator)
-        self.critics = MemberMLP(2, [inputs + actions, *hidden, 1], generator)
-        self.targets = MemberMLP(2, self.critics.sizes, generator)
-        self.targets.flat.copy_(self.critics.flat)
+        self.actor = Perceptrons(1, [inputs, *hidden, 2 * actions], generator)
+        self.behaviour = Perceptrons(1, self.actor.sizes, generator)
+        self.critics = Perceptrons(2, [inputs + actions, *hidden, 1], generator)
+        self.targets = Perceptrons(2, self.critics.sizes, generator)
+        self.targets.flat.requires_grad_(False).copy_(self.critics.flat.detach())
 
     def trained(self) -> list[nn.Parameter]:
         """Return what the optimiser works on: one flat tensor a network."""
@@ -93,14 +94,14 @@ class ActorCritic(nn.Module):
         """Return the deterministic actions (B, A) for inputs (B, I)."""
         return squashed_mean(self.actor(inputs[None], frozen=True)[0])
 
-    def values(self, critics: MemberMLP, inputs: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
+    def values(self, critics: Perceptrons, inputs: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
         """Return both critics' values (2, B) of inputs (B, I) and actions (B, A)."""
         pairs = torch.cat([inputs, actions], dim=-1).expand(2, -1, -1)
         values: Tensor = critics(pairs, frozen=frozen)
         return values[..., 0]
 
     def penalised_values(
-        self, critics: MemberMLP, inputs: Tensor, noise: Tensor, strength: float, frozen: bool
+        self, critics: Perceptrons, inputs: Tensor, noise: Tensor, strength: float, frozen: bool
     ) -> Tensor:
         """Return min_j Q_j(s, a) - alpha KL(pi || b)(s) (B,) for a ~ pi; critics and b pass no gradient.
 
@@ -135,8 +136,7 @@ class ActorCritic(nn.Module):
             strength: alpha.
             discount: gamma.
         """
-        for network in (self.actor, self.behaviour, self.critics):
-            network.zero_gradient()
+        self.zero_grad()
         cloning = cloning_loss(self.behaviour(batch.inputs[None])[0], batch.actions)
         critic = self.critic_loss(batch, noise[0], strength, discount)
         actor = -self.penalised_values(self.critics, batch.inputs, noise[1], strength, frozen=False).mean()
@@ -144,6 +144,7 @@ class ActorCritic(nn.Module):
         losses = {"loss": critic, "actor_loss": actor, "cloning_loss": cloning}
         return {name: loss.detach() for name, loss in losses.items()}
 
+    @torch.no_grad()
     def follow(self, rate: float) -> None:
         """Move the target critics towards the critics by ``rate``."""
         self.targets.flat.lerp_(self.critics.flat, rate)

@@ -1,0 +1,59 @@
+"""What the benchmarks share: times, counted operations, and a plain matrix product to hold rates against."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+MATRIX = 1024  # rows and columns of the reference product
+MATRIX_OPERATIONS = 2 * MATRIX**3
+WARM_UP = 3  # turns before the clock counts
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Return the seconds that a call takes.
+
+    With one thread, time of the processor is counted: other programs on the machine do not lengthen it.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
+    function()
+    return clock() - start
+
+
+def alternate(functions: Mapping[str, Callable[[], object]], slices: int) -> dict[str, list[float]]:
+    """Return the times of ``slices`` calls of each function, taken in turn, after a few to warm up.
+
+    What slows the machine for a while slows all of them, so that ratios within a slice keep their meaning.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(slices + WARM_UP):
+        for name, function in functions.items():
+            taken = timed(function)
+            if turn >= WARM_UP:
+                times[name].append(taken)
+    return times
+
+
+def matrix_product() -> Callable[[], object]:
+    """Return the reference: a product of ``MATRIX_OPERATIONS`` floating-point operations."""
+    matrix = torch.randn(MATRIX, MATRIX)
+    return lambda: matrix @ matrix
+
+
+def operations(function: Callable[[], object]) -> int:
+    """Return the floating-point operations of the products and convolutions that ``function`` computes.
+
+    A convolution counts as torch counts it, its padding included.
+    """
+
+    def added(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+        return int(2 * left[0] * left[1] * right[1])
+
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added}) as counter:
+        function()
+    return int(counter.get_total_flops())

@@ -1,0 +1,222 @@
+"""Windows, prompts, training and play of decision transformers with a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metadiffuser.baselines.shared.interface import HELD_OUT, Floats, Records, Training
+from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
+from metadiffuser.checkpointing import TrainingState
+from metadiffuser.data.episodes import transition_rows
+from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData
+from metadiffuser.training import fit
+
+WEIGHT_DECAY = 1e-4  # as published
+CLIP = 0.25  # most norm of a gradient, as in Decision Transformer
+INCOMPLETE = 0.2  # share of training prompts with steps missing, which zero-shot episodes begin with (ours)
+REACH = 0.9  # quantile of a task's episode returns that counts as within reach (ours)
+TARGET_WEIGHT = 0.1  # loss weight of the target (ours)
+VALIDATION_WINDOWS = 256
+
+Policy = Callable[[Steps, Steps], Tensor]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """E episodes of each of N tasks as steps; attributes as in ``Steps``, with (N, E, T) in place of (B, L)."""
+
+    returns: Tensor
+    states: Tensor
+    actions: Tensor
+    latents: Tensor
+
+    @classmethod
+    def of(cls, data: TaskData, latents: Tensor) -> Sequences:
+        """Return the episodes of ``data`` with latents (N, E, T, Z)."""
+        return cls(returns_to_go(data.rewards), data.observations[:, :, :-1], data.actions, latents)
+
+    def take(self, tasks: Tensor, episodes: Tensor, starts: Tensor, length: int) -> Steps:
+        """Return ``length`` steps from ``starts`` (B,) on of the rows' episodes (B,) of tasks (B,)."""
+        times = starts[:, None] + torch.arange(length)
+        place = (tasks[:, None], episodes[:, None], times)
+        known = torch.ones_like(times, dtype=torch.bool)
+        return Steps(self.returns[place], self.states[place], self.actions[place], times, self.latents[place], known)
+
+
+def no_latents(data: TaskData) -> Tensor:
+    """Return latents (N, E, T, 0): nothing is given with the states."""
+    return data.rewards.new_zeros((*data.rewards.shape, 0))
+
+
+def returns_to_go(rewards: Tensor) -> Tensor:
+    """Return R̂ (..., T): of rewards (..., T), the sum of each and all later ones."""
+    return rewards.flip(-1).cumsum(-1).flip(-1)
+
+
+def draw_windows(data: Sequences, tasks: Tensor, length: int, generator: torch.Generator) -> Steps:
+    """Draw ``length`` steps of a random episode of each row's task (B,), as they stand before an agent at play.
+
+    The last step is uniform; a window that would begin before the episode begins with it. So the first steps are seen
+    as often as an agent meets them with a short history, and no place is empty.
+    """
+    _, episodes, steps = data.returns.shape
+    episode = torch.randint(episodes, tasks.shape, generator=generator)
+    start = torch.randint(1 - length, steps - length + 1, tasks.shape, generator=generator).clamp_min(0)
+    return data.take(tasks, episode, start, length)
+
+
+def hide_steps(prompt: Steps, generator: torch.Generator) -> Steps:
+    """Forget some of the prompts: of a share of them the last 0 to P - 1 steps remain."""
+    size, length = prompt.known.shape
+    incomplete = torch.rand(size, 1, generator=generator) < INCOMPLETE
+    left = torch.randint(length, (size, 1), generator=generator)
+    known = torch.arange(length) >= length - torch.where(incomplete, left, length)
+    return Steps(prompt.returns, prompt.states, prompt.actions, prompt.times, prompt.latents, known)
+
+
+def prompted_loss(model: PromptedModel, prompt: Steps, window: Steps, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean squared errors of all actions of a window, and of the normalised targets (B,) of the tasks."""
+    actions, predicted = model(prompt, window)
+    return functional.mse_loss(actions, window.actions), functional.mse_loss(predicted, targets)
+
+
+def train_prompted(
+    model: PromptedModel,
+    training: Training,
+    data: TaskData,
+    describe: Callable[[TaskData], Tensor],
+    draw_prompts: Callable[[Tensor], Steps],
+    label: str,
+) -> Records:
+    """Train the transformer in place; return the learning curve.
+
+    Args:
+        model: all its parameters that need a gradient are trained.
+        training: generator and checkpoint.
+        data: episodes imitated.
+        describe: episodes -> what is given with their states (N, E, T, Z).
+        draw_prompts: tasks (B,) -> prompts of them.
+        label: shown with the progress.
+    """
+    generator, config = training.generator, model.config
+    totals, returns = data.rewards.sum(dim=-1), returns_to_go(data.rewards)
+    model.return_mean.copy_(returns.mean())
+    model.return_std.copy_(returns.std().clamp_min(1e-3))
+    within_reach = (totals.quantile(REACH, dim=1) - model.return_mean) / model.return_std
+    fitting, held_out = (Sequences.of(part, describe(part)) for part in data.split_episodes(HELD_OUT))
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
+
+    def draw(part: Sequences, count: int) -> tuple[Steps, Steps, Tensor]:
+        tasks = torch.randint(len(totals), (count,), generator=generator)
+        prompts = hide_steps(draw_prompts(tasks), generator)
+        return prompts, draw_windows(part, tasks, model.window, generator), within_reach[tasks]
+
+    validation = draw(held_out, VALIDATION_WINDOWS)
+
+    def update() -> dict[str, Tensor]:
+        action, target = prompted_loss(model, *draw(fitting, config.batch_size))
+        optimiser.zero_grad(set_to_none=True)
+        (action + TARGET_WEIGHT * target).backward()
+        nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimiser.step()
+        return {"loss": action.detach(), "target_loss": target.detach()}
+
+    def validate() -> float:
+        return float(prompted_loss(model, *validation)[0])
+
+    state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
+    records = fit(label, config.steps, update, validate, optimiser, state, training.checkpoint)
+    model.requires_grad_(False)  # linear maps round otherwise with it, and a loaded model has none
+    return records
+
+
+class PromptedAgent:
+    """Acts by a prompted transformer for B parallel episodes: one forward pass a step for all of them.
+
+    The first return-to-go is what the model promises of the prompt's task; rewards are subtracted from it. The prompt
+    is a segment of the warm start. Zero-shot episodes begin without one; then it is a segment of the episode itself,
+    and the target follows it.
+
+    Args:
+        model: the transformer.
+        policy: prompt and history, the present state last -> actions (B, A).
+        told: what is known of each episode's task.
+        starts: first step (B,) of the segment of the warm start that is the prompt.
+    """
+
+    def __init__(self, model: PromptedModel, policy: Policy, told: WarmStart, starts: Tensor):
+        size, episode = len(told), model.sizes.episode
+        self.model, self._policy, self.step = model, policy, 0
+        self.transitions = torch.zeros(size, episode, told.transitions.shape[-1])
+        self.latents = torch.zeros(size, episode, model.latent)
+        self._online = ~told.known
+        with torch.inference_mode():
+            known = told.known[:, None].repeat(1, model.prompt)
+            returns = returns_to_go(told.transitions[..., self._reward])
+            self.prompt = self._segment(told.transitions, starts, known, returns)
+            self.targets = model.targets(self.prompt)
+
+    def act(self, observations: Floats) -> Floats:
+        """Return actions (B, A) for observations (B, S)."""
+        with torch.inference_mode():
+            now = self.step
+            self.transitions[:, now, : self.model.sizes.observation] = torch.from_numpy(np.asarray(observations))
+            self.latents[:, now] = self.describe()
+            if now and bool(self._online.any()):
+                self._prompt_with_own_steps()
+            times = torch.arange(max(0, now + 1 - self.model.window), now + 1).repeat(len(self.targets), 1)
+            known = torch.ones_like(times, dtype=torch.bool)
+            history = self._steps(self.transitions, self.latents, self._own_returns(), times, known)
+            return self._policy(self.prompt, history).numpy()
+
+    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
+        """Remember one transition of each episode."""
+        rows = transition_rows(observations, actions, rewards, successors)
+        self.transitions[:, self.step] = torch.from_numpy(rows)
+        self.step += 1
+
+    def describe(self) -> Tensor:
+        """Return what is given with the present state (B, Z)."""
+        return self.latents[:, self.step]
+
+    def own_segment(self) -> Tensor:
+        """Return the first step (B,) of the prompt within the episodes themselves: the last P steps are the default."""
+        return torch.full((len(self.targets),), max(0, self.step - self.model.prompt))
+
+    def _prompt_with_own_steps(self) -> None:
+        online, empty = self._online, max(0, self.model.prompt - self.step)
+        known = torch.arange(self.model.prompt) >= empty  # the last places, as in training
+        starts, known = self.own_segment() - empty, known.repeat(len(online), 1)
+        own = self._segment(self.transitions, starts, known, self._own_returns())
+        for mine, new in zip(vars(self.prompt).values(), vars(own).values(), strict=True):
+            mine[online] = new[online]
+        self.targets[online] = self.model.targets(Steps(*(mine[online] for mine in vars(self.prompt).values())))
+
+    def _own_returns(self) -> Tensor:
+        """Return-to-go (B, T) of the episodes so far: what is left of the target before each step."""
+        rewards = self.transitions[..., self._reward]
+        return self.targets[:, None] - (rewards.cumsum(dim=1) - rewards)
+
+    def _segment(self, transitions: Tensor, starts: Tensor, known: Tensor, returns: Tensor) -> Steps:
+        times = (starts[:, None] + torch.arange(self.model.prompt)).clamp_min(0)
+        return self._steps(transitions, transitions.new_zeros((*transitions.shape[:2], 0)), returns, times, known)
+
+    def _steps(self, transitions: Tensor, latents: Tensor, returns: Tensor, times: Tensor, known: Tensor) -> Steps:
+        rows = torch.arange(len(times))[:, None]
+        sizes = self.model.sizes
+        states, actions = transitions[rows, times].split(
+            [sizes.observation, sizes.action, 1 + sizes.observation], dim=-1
+        )[:2]
+        return Steps(returns[rows, times], states, actions, times, latents[rows, times], known)
+
+    @property
+    def _reward(self) -> int:
+        return self.model.sizes.observation + self.model.sizes.action

@@ -1,0 +1,165 @@
+"""A decision transformer with a trajectory prompt: what Prompt-DT and Meta-DT have in common.
+
+Chen et al., *Decision Transformer* (NeurIPS 2021): steps of an episode are tokens R̂, s, a, and the token of a state
+predicts the action. Xu et al., *Prompting Decision Transformer* (ICML 2022): before them stand the tokens of a few
+steps of another episode of the task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metadiffuser.baselines.shared.interface import BaselineModel, Sizes
+from metadiffuser.config import PromptedMethod
+
+HEADS = 1  # attention heads, as published
+KINDS = 3  # tokens of a step: return-to-go, state, action
+
+
+@dataclass(frozen=True)
+class Steps:
+    """L consecutive steps of B episodes, in the environment's units.
+
+    Attributes:
+        returns: return-to-go R̂ (B, L), the rewards of this and all later steps.
+        states: (B, L, S).
+        actions: (B, L, A).
+        times: number of each step in its episode (B, L).
+        latents: what else is known at each step (B, L, Z); Z is 0 in Prompt-DT.
+        known: False (B, L) where there is no step; such places of a prompt are told apart, others must be known.
+    """
+
+    returns: Tensor
+    states: Tensor
+    actions: Tensor
+    times: Tensor
+    latents: Tensor
+    known: Tensor
+
+
+class Block(nn.Module):
+    """Causal self-attention and a perceptron, each added to its normalised input.
+
+    Args:
+        width: features of a token.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.project = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.norm_feedforward = nn.LayerNorm(width)
+        self.feedforward = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tokens (B, L, W); each depends on itself and those before it."""
+        size, length, width = tokens.shape
+        projected = self.project(self.norm_attention(tokens))
+        query, key, value = projected.view(size, length, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        tokens = tokens + self.mix(mixed.transpose(1, 2).reshape(size, length, width))
+        summed: Tensor = tokens + self.feedforward(self.norm_feedforward(tokens))
+        return summed
+
+
+class StepEmbedding(nn.Module):
+    """Tokens of steps: a linear map of each kind plus a learned embedding of the time, normalised.
+
+    Args:
+        observation: S.
+        action: A.
+        latent: Z, given with the state.
+        episode: T.
+        width: features of a token.
+    """
+
+    def __init__(self, observation: int, action: int, latent: int, episode: int, width: int):
+        super().__init__()
+        self.returns = nn.Linear(1, width)
+        self.states = nn.Linear(observation + latent, width)
+        self.actions = nn.Linear(action, width)
+        self.times = nn.Embedding(episode, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, returns: Tensor, states: Tensor, actions: Tensor, times: Tensor) -> Tensor:
+        """Return tokens (B, 3L, W) in the order R̂, s, a; states (B, L, S + Z) include what is given with them."""
+        kinds = [self.returns(returns[..., None]), self.states(states), self.actions(actions)]
+        tokens = torch.stack(kinds, dim=2) + self.times(times)[:, :, None]
+        normed: Tensor = self.norm(tokens).flatten(1, 2)
+        return normed
+
+
+class PromptedModel(BaselineModel):
+    """pi(a_t | prompt, R̂_i, s_i, a_i for i < t, R̂_t, s_t), and the return that the prompt's task promises.
+
+    Between prompt and history stands one token of our own, which has read the prompt alone. From it a linear head
+    tells the return that the data show to be within reach on the task: the target to start an episode with. Places of a
+    prompt without a step hold a learned token instead, so that one causal mask serves all rows.
+
+    Args:
+        sizes: of the family and the shared encoder.
+        config: the method's section.
+        latent: Z, given with the states of the history.
+    """
+
+    return_mean: Tensor
+    return_std: Tensor
+
+    def __init__(self, sizes: Sizes, config: PromptedMethod, latent: int = 0):
+        super().__init__(sizes, config)
+        width = config.width
+        self.latent = latent
+        self.embed_prompt = StepEmbedding(sizes.observation, sizes.action, 0, sizes.episode, width)
+        self.embed_history = StepEmbedding(sizes.observation, sizes.action, latent, sizes.episode, width)
+        self.missing = nn.Parameter(0.02 * torch.randn(width))
+        self.separator = nn.Parameter(0.02 * torch.randn(width))
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(config.layers)))
+        self.norm = nn.LayerNorm(width)
+        self.action_head = nn.Linear(width, sizes.action)
+        self.target_head = nn.Linear(width, 1)
+        self.register_buffer("return_mean", torch.zeros(()))
+        self.register_buffer("return_std", torch.ones(()))
+
+    @property
+    def window(self) -> int:
+        """K, the most steps of history that the model reads."""
+        return min(int(self.config.window), self.sizes.episode)
+
+    @property
+    def prompt(self) -> int:
+        """P, the steps of a prompt."""
+        return min(int(self.config.prompt), self.sizes.episode)
+
+    def forward(self, prompt: Steps, history: Steps) -> tuple[Tensor, Tensor]:
+        """Return actions (B, L, A), in [-1, 1], for each state of the history, and targets (B,), normalised."""
+        before = self._prompt_tokens(prompt)
+        states = torch.cat([self._local(history.states), history.latents], dim=-1)
+        after = self.embed_history(self._normalise(history.returns), states, history.actions, history.times)
+        output = self.norm(self.blocks(torch.cat([before, after], dim=1)))
+        first = before.shape[1] + 1  # the first state stands after its return
+        return torch.tanh(self.action_head(output[:, first::KINDS])), self.target_head(output[:, first - 2])[:, 0]
+
+    def targets(self, prompt: Steps) -> Tensor:
+        """Return the return (B,) that is within reach on the task of a prompt."""
+        output = self.norm(self.blocks(self._prompt_tokens(prompt)))
+        normalised: Tensor = self.target_head(output[:, -1])[:, 0]
+        return normalised * self.return_std + self.return_mean
+
+    def _prompt_tokens(self, prompt: Steps) -> Tensor:
+        tokens = self.embed_prompt(
+            self._normalise(prompt.returns), self._local(prompt.states), prompt.actions, prompt.times
+        )
+        known = prompt.known.repeat_interleave(KINDS, dim=1)[..., None]
+        tokens = torch.where(known, tokens, self.missing)
+        return torch.cat([tokens, self.separator.expand(len(tokens), 1, -1)], dim=1)
+
+    def _normalise(self, returns: Tensor) -> Tensor:
+        return (returns - self.return_mean) / self.return_std
+
+    def _local(self, states: Tensor) -> Tensor:
+        return self.normaliser.local(self.normaliser.state(states))

@@ -1,0 +1,241 @@
+"""Cells are played in blocks, each one batch; a finished block is kept, so that a killed job goes on after it.
+
+Every cell plays the same episodes: the same tasks, initial states and sampling noise, whatever block it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metadiffuser.artifacts import read_tensors, write_tensors
+from metadiffuser.data.windows import TaskData
+from metadiffuser.envs import Family, Task
+from metadiffuser.errors import InputError
+from metadiffuser.evaluation.cells import Cell, inform, instruct, uniform_actions
+from metadiffuser.evaluation.observers import Film, PlanErrors, PredictedReturns, steps_ahead
+from metadiffuser.evaluation.rollout import Agent, Floats, Group, Observer, Recording, play
+from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.planner import Planner
+from metadiffuser.seeding import numpy_generator, torch_generator
+
+ROWS = 200  # episodes of one batch: more of them cost memory and, after a kill, time, and are hardly faster each
+ORACLE_CONTEXTS = 64  # contexts whose mean z is the oracle's
+
+
+@dataclass(frozen=True)
+class Match:
+    """The episodes that every cell plays.
+
+    Attributes:
+        family: environment family.
+        tasks: N tasks.
+        episodes: of each task.
+        warm_start: {quality: episodes of the N tasks} that contexts are drawn from; ``expert`` is among them.
+        threads: CPU threads of the physics.
+        root_seed: of every random number.
+        stream: name of the streams of contexts and noise.
+        start: name of the stream of initial states.
+    """
+
+    family: Family
+    tasks: Sequence[Task]
+    episodes: int
+    warm_start: Mapping[str, TaskData]
+    threads: int
+    root_seed: int
+    stream: tuple[str, ...]
+    start: tuple[str, ...]
+
+    @property
+    def positions(self) -> list[int]:
+        """Position of each episode's task among the tasks (R,): all episodes of a task in a row."""
+        return [position for position in range(len(self.tasks)) for _ in range(self.episodes)]
+
+    @property
+    def played(self) -> list[Task]:
+        """Task of each episode (R,)."""
+        return [self.tasks[position] for position in self.positions]
+
+    @property
+    def size(self) -> int:
+        """R, the episodes of one cell."""
+        return len(self.tasks) * self.episodes
+
+    def generator(self, *names: str) -> torch.Generator:
+        """Return the generator of the stream ``names`` below the match's own."""
+        return torch_generator(self.root_seed, *self.stream, *names)
+
+    def group(self, cells: int) -> Group:
+        """Return the environments of ``cells`` cells."""
+
+        def start() -> np.random.Generator:
+            return numpy_generator(self.root_seed, *self.start)
+
+        return Group(self.family, self.played, cells, start, self.threads)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of the B episodes of a block.
+
+    Attributes:
+        returns: undiscounted return (B,).
+        squares: {steps ahead: mean squared error (B,) of planned against executed states}, normalised units.
+        predicted: mean predicted return (B,) of a plan's H steps, in units of reward; empty where there is none.
+        received: mean return (B,) of the same steps; empty where there is none.
+        film: of the episodes that are shown: ``positions``, ``plans``, ``made`` (see ``Film``) and ``rewards``.
+        seconds: time spent in the agent.
+        decisions: actions chosen.
+    """
+
+    returns: NDArray[np.float64]
+    squares: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    predicted: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    received: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    film: dict[str, np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
+    decisions: int = 0
+
+    @property
+    def milliseconds_per_decision(self) -> float:
+        """Time that the agent took for one action."""
+        return 1000 * self.seconds / self.decisions
+
+    def cell(self, index: int, size: int) -> Outcome:
+        """Return the part of the block's cell ``index`` of ``size`` episodes, without film and times."""
+        rows = slice(index * size, (index + 1) * size)
+        squares = {ahead: values[rows] for ahead, values in self.squares.items()}
+        return Outcome(self.returns[rows], squares, self.predicted[rows], self.received[rows])
+
+    def save(self, path: Path) -> None:
+        """Write all of it as one safetensors file."""
+        arrays = {"returns": self.returns, "predicted": self.predicted, "received": self.received}
+        arrays |= {f"squares/{ahead}": values for ahead, values in self.squares.items()}
+        arrays |= {f"film/{name}": values for name, values in self.film.items()}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
+        write_tensors(path, tensors, {"seconds": self.seconds, "decisions": self.decisions})
+
+    @classmethod
+    def load(cls, path: Path) -> Outcome:
+        """Read what ``save`` wrote. Raises ``InputError`` if the file is missing or damaged."""
+        tensors, header = read_tensors(path)
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+
+        def below(prefix: str) -> dict[str, np.ndarray]:
+            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        squares = {int(ahead): values for ahead, values in sorted(below("squares/").items(), key=lambda x: int(x[0]))}
+        parts = (arrays["returns"], squares, arrays["predicted"], arrays["received"], below("film/"))
+        return cls(*parts, header["seconds"], header["decisions"])
+
+
+def kept(path: Path, play: Callable[[], Outcome]) -> Outcome:
+    """Return the outcome kept at ``path``; if there is none, play and keep it."""
+    try:
+        return Outcome.load(path)
+    except InputError:
+        path.unlink(missing_ok=True)
+    play().save(path)
+    return Outcome.load(path)
+
+
+def blocks(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """Divide cells of ``size`` episodes each into blocks of about equal size, of at most ``ROWS`` episodes."""
+    if not cells:
+        return []
+    count = -(-len(cells) // max(1, ROWS // size))
+    edges = [index * len(cells) // count for index in range(count + 1)]
+    return [list(cells[first:last]) for first, last in pairwise(edges)]
+
+
+def brief(planner: Planner, cell: Cell, match: Match) -> tuple[Instructions, Tensor | None]:
+    """Return the instructions of a cell, and z (R, Z) of its episodes where the agent is not to make it itself.
+
+    Cells that share a context draw the same warm-start transitions. The oracle's z is the mean over many contexts,
+    drawn from all expert episodes of the task: as well as a context can tell it.
+    """
+    model = planner.context
+
+    def told(source: Cell, positions: Sequence[int], *stream: str) -> Instructions:
+        length, window, draws = model.config.context_length, model.config.window, match.generator(*stream)
+        instructions = instruct(source, match.warm_start, positions, planner.config, length, draws, window)
+        parts: list[Tensor] = [getattr(instructions, name) for name in Instructions.__dataclass_fields__]
+        return Instructions(*(part.to(model.latent_mean.device) for part in parts))
+
+    @torch.inference_mode()
+    def encoded(instructions: Instructions) -> Tensor:
+        return model.encode(instructions.contexts, instructions.mask, instructions.parameters)
+
+    own = told(cell, match.positions, "context", cell.context)
+    if cell.context == "oracle":
+        many = [position for position in range(len(match.tasks)) for _ in range(ORACLE_CONTEXTS)]
+        latents = encoded(told(replace(cell, context="expert"), many, "oracle"))
+        return own, latents.unflatten(0, (-1, ORACLE_CONTEXTS)).mean(dim=1)[match.positions]
+    if cell.method == "unconditional" and cell.context != "none":
+        return replace(own, mask=torch.zeros_like(own.mask)), encoded(own)
+    return own, None
+
+
+def play_cells(planner: Planner, cells: Sequence[Cell], match: Match, label: str, shown: Sequence[int] = ()) -> Outcome:
+    """Play cells of planning methods as one batch.
+
+    Args:
+        planner: makes the plans of all cells.
+        cells: played with the same noise, so that they compare in pairs.
+        match: the episodes of each cell.
+        label: shown with the progress.
+        shown: rows of the block that are filmed.
+    """
+    model = planner.context
+    briefs = [brief(planner, cell, match) for cell in cells]
+    told = Instructions.join([instructions for instructions, _ in briefs])
+    agent = PlanningAgent(planner, told, match.generator("noise"), blocks=len(cells))
+    inform(agent, cells, [latents for _, latents in briefs])
+
+    group, steps, horizon = match.group(len(cells)), match.family.episode_length, planner.diffusion.config.horizon
+    errors = PlanErrors(agent, steps_ahead(horizon), model.normaliser.state_std.cpu().numpy())
+    promises = PredictedReturns(agent, model, horizon, steps)
+    film = Film(agent, group, shown)
+    observers: list[Observer] = [errors, promises, *([film] if shown else [])]
+    recording = play(agent, group, steps, label, observers)
+    outcome = _outcome(recording)
+    predicted, received = promises.means() or (outcome.predicted, outcome.received)
+    filmed: dict[str, np.ndarray] = {}
+    if shown:
+        positions, plans, made = film.arrays()
+        filmed = {"positions": positions, "plans": plans, "made": made, "rewards": recording.rewards[list(shown)]}
+    squares = errors.mean_squares()
+    return Outcome(outcome.returns, squares, predicted, received, filmed, outcome.seconds, outcome.decisions)
+
+
+@dataclass
+class _Uniform(Agent):
+    """The random planner: uniform actions."""
+
+    generator: np.random.Generator
+    action_size: int
+
+    def act(self, observations: Floats) -> Floats:
+        return uniform_actions(self.generator, len(observations), self.action_size)
+
+    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
+        pass
+
+
+def play_random(match: Match, label: str) -> Outcome:
+    """Play the episodes of ``match`` with uniform actions."""
+    uniform = _Uniform(numpy_generator(match.root_seed, *match.stream, "uniform"), match.family.action_size)
+    return _outcome(play(uniform, match.group(1), match.family.episode_length, label))
+
+
+def _outcome(recording: Recording) -> Outcome:
+    returns = recording.rewards.sum(axis=1, dtype=np.float64)
+    return Outcome(returns, seconds=recording.decision_seconds, decisions=recording.rewards.size)
