@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser import paths
-from metadiffuser.config import Context, load
+from metadiffuser.config import Context
 from metadiffuser.context.encoder import ContextEncoder, mlp
 from metadiffuser.context.probe import linear_probe
 from metadiffuser.context.representation import ContextModel
@@ -34,6 +34,7 @@ from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.windows import TaskData, draw_transitions
 from metadiffuser.envs import Family, Task, get_family
 from metadiffuser.envs.tasks import read_tasks, split
+from metadiffuser.parameters import load
 
 CONTEXTS = 16  # per held-out task and quality
 TARGETS = 64  # transitions predicted for each

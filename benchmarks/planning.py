@@ -18,12 +18,12 @@ from measure import MATRIX_OPERATIONS, alternate, matrix_product
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from metadiffuser.config import load
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.tasks import draw_tasks
 from metadiffuser.evaluation.rollout import Group
+from metadiffuser.parameters import load
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import DualGuide, objective

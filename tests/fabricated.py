@@ -17,7 +17,8 @@ from PIL import Image
 
 from metadiffuser import dag, paths
 from metadiffuser.artifacts import write_json
-from metadiffuser.config import Params, load
+from metadiffuser.config import Params
+from metadiffuser.parameters import load
 from metadiffuser.run import Run
 from metadiffuser.tracking import write_curve
 from tests.conftest import ROOT

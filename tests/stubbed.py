@@ -23,7 +23,7 @@ STUB = """#!PYTHON
 import json, os, sys, time
 from pathlib import Path
 from metadiffuser import dag, receipts
-from metadiffuser.config import load
+from metadiffuser.parameters import load
 
 params = load()
 words = sys.argv[2:]

@@ -17,7 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"artifacts", "config", "paths", "seeding", "progress"},
-    {"checkpointing", "tracking", "dag"},
+    {"checkpointing", "tracking", "dag", "parameters"},
     {"training", "receipts"},
     {"envs"},
     {"data"},
@@ -84,7 +84,7 @@ def test_arrows_run_one_way(path: Path) -> None:
     "path", [p for p in SOURCES if part_of(p) in LIBRARY], ids=lambda p: str(p.relative_to(PACKAGE))
 )
 def test_the_library_knows_no_parameter_file_and_no_path_of_the_project(path: Path) -> None:
-    found = {part for part, name in imported(path) if part in PROJECT or (part, name) == ("config", "load")}
+    found = {part for part, name in imported(path) if part in PROJECT or (part, name) == ("parameters", "load")}
     assert found == set()
 
 

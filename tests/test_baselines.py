@@ -12,12 +12,13 @@ import torch
 from metadiffuser.baselines import METHODS, get_method
 from metadiffuser.baselines.shared.interface import Agent, BaselineModel, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent, draw_latents
-from metadiffuser.config import Baseline, load
+from metadiffuser.config import Baseline
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_contexts
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.warm_start import draw_warm_start
+from metadiffuser.parameters import load
 from metadiffuser.progress import Progress
 from tests.conftest import ROOT
 from tests.models import CONTEXT, A, S, Z, make_context, make_data

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from metadiffuser import cli, dag
-from metadiffuser.config import schema
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import schema
 from tests.conftest import ROOT
 
 

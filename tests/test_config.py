@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from metadiffuser.config import load, parse
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import load, parse
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "presets" / "smoke.yaml").read_text(encoding="utf-8")

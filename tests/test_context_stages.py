@@ -10,11 +10,12 @@ import pytest
 
 from metadiffuser import dag, paths
 from metadiffuser.artifacts import read_json
-from metadiffuser.config import Params, Representation, load
+from metadiffuser.config import Params, Representation
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.parameters import load
 from metadiffuser.run import execute
 from tests.conftest import ROOT
 

@@ -12,14 +12,27 @@ from typing import get_args
 import pytest
 
 from metadiffuser import dag
-from metadiffuser.config import OVERRIDABLE, BaselineName, Params, Section, load
+from metadiffuser.config import OVERRIDABLE, BaselineName, Params, Section
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import load
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "metadiffuser"
 
 # What carries jobs and decides none of their outputs: an edit here re-runs nothing.
-STRUCTURE = {"cli", "config", "dag", "paths", "run", "errors", "progress", "presets", "receipts", "bridge"}
+STRUCTURE = {
+    "cli",
+    "config",
+    "parameters",
+    "dag",
+    "paths",
+    "run",
+    "errors",
+    "progress",
+    "presets",
+    "receipts",
+    "bridge",
+}
 SMOKE = load(ROOT / "presets" / "smoke.yaml")
 
 

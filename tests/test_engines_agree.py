@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from metadiffuser import dag
-from metadiffuser.config import FamilyName, Params, load, schema
+from metadiffuser.config import FamilyName, Params
+from metadiffuser.parameters import load, schema
 from tests.conftest import ROOT
 from tests.stubbed import Stubbed, stubbed_copy
 

@@ -14,7 +14,7 @@ import torch
 
 from metadiffuser import dag, paths
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config import Params, load
+from metadiffuser.config import Params
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.windows import TaskData
@@ -24,6 +24,7 @@ from metadiffuser.envs.tasks import draw_tasks
 from metadiffuser.evaluation import blocks as blocks_module
 from metadiffuser.evaluation.blocks import Match, Outcome, blocks, brief, kept, play_cells
 from metadiffuser.evaluation.cells import Cell, make_cells
+from metadiffuser.parameters import load
 from metadiffuser.planning.planner import Planner
 from metadiffuser.run import Run
 from metadiffuser.stages import evaluate

@@ -15,9 +15,9 @@ import yaml
 
 from metadiffuser import cli, dag, paths, receipts
 from metadiffuser.artifacts import read_json
-from metadiffuser.config import load
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.parameters import load
 from metadiffuser.receipts import digest
 from tests import fabricated
 from tests.conftest import ROOT
@@ -277,6 +277,7 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
     assert {name for name, caption in after.items() if words in caption} == scored | {
         "scores_by_warm_start",
         "scores_by_guide",
+        "performance_profiles",
     }
     assert "Cheetah-Vel: imported" not in "".join(after.values())
     path.write_text(json.dumps(read_json(path) | {"labels": "given"}))
@@ -329,7 +330,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
     write_foreign(data)
     words = ("-m", "metadiffuser.cli", "import", "--family", "point_robot", "--from", str(data))
     said = project.run(sys.executable, *words).stdout
-    assert "To be run: 7 of 12 jobs." in said
+    assert "To be run: 17 of 22 jobs." in said
     use_real_stages(project)
     return project
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import ImageGrab
 
 from metadiffuser.artifacts import write_json
-from metadiffuser.config import load
 from metadiffuser.envs import Task
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import load
 from metadiffuser.viewing.live import Player, pick_task, view
 from metadiffuser.viewing.scene import EXECUTED, PLAN
 from tests.conftest import ROOT, require
@@ -220,7 +220,7 @@ def test_flat_families_are_seen_from_above_and_start_again_after_an_episode(star
 
 def test_without_a_display_one_sentence_points_at_the_films() -> None:
     code = (
-        "from metadiffuser.config import load\n"
+        "from metadiffuser.parameters import load\n"
         "from metadiffuser.errors import InputError\n"
         "from metadiffuser.viewing.live import view\n"
         "try:\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from metadiffuser import dag, presets
-from metadiffuser.config import load
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import load
 from tests.conftest import ROOT
 
 

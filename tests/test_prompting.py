@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,8 @@ from metadiffuser.baselines.shared.prompting import (
     returns_to_go,
 )
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.config import load
 from metadiffuser.data.warm_start import WarmStart
-from metadiffuser.data.windows import TaskData
+from metadiffuser.parameters import load
 from tests.conftest import ROOT
 from tests.models import A, S, Z, make_context, make_data
 
@@ -30,6 +30,8 @@ SECTIONS = load(ROOT / "presets" / "smoke.yaml").baseline
 T, P, K = 12, SECTIONS.prompt_dt.prompt, SECTIONS.prompt_dt.window
 SIZES = Sizes(S, A, Z, T)
 METHODS = {"prompt_dt": prompt_dt, "meta_dt": meta_dt}
+
+PLAYED = ("observations", "actions", "rewards", "transitions")  # what a task's data hold of each episode
 
 
 def build(method: str) -> Any:
@@ -183,7 +185,7 @@ def test_z_is_of_the_transitions_before_a_step_in_training_and_at_play() -> None
     assert (difference[8 + length :] == 0).all()
 
     agent = meta_dt.adapt(model, warm_start([True, True]), make_context(), torch.Generator())
-    episodes = TaskData(*(value[:2, 1] for value in vars(data).values()))
+    episodes = replace(data, **{name: getattr(data, name)[:2, 1] for name in PLAYED})
     for step in range(T):
         agent.act(episodes.observations[:, step].numpy())
         assert torch.allclose(agent.latents[:, step], latents[:2, 1, step], atol=1e-5)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from metadiffuser import dag, receipts
-from metadiffuser.config import Params, load
+from metadiffuser.config import Params
+from metadiffuser.parameters import load
 from tests.conftest import ROOT
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from metadiffuser import bridge, dag
-from metadiffuser.config import load
+from metadiffuser.parameters import load
 from tests.stubbed import Stubbed, stubbed_copy
 
 pytestmark = pytest.mark.engine
@@ -220,7 +220,7 @@ def test_an_interrupted_engine_records_what_it_finished(project: Stubbed) -> Non
     set_rate(project, 0.00077)
     process = start_and_hang(project, "make_tables")
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=60)
+    process.wait(timeout=180)
     changed = set(json.loads(project.run("dvc", "status", "--json").stdout))
     assert {"train_diffusion@smoke-point_robot-generalised-0", "evaluate@smoke-point_robot-generalised-0"}.isdisjoint(
         changed

@@ -13,8 +13,9 @@ import pytest
 
 from metadiffuser import dag, paths, receipts
 from metadiffuser.artifacts import write_json
-from metadiffuser.config import Params, load
+from metadiffuser.config import Params
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import load
 from metadiffuser.run import Run, exclusive, execute
 from tests.conftest import ROOT
 

@@ -308,7 +308,10 @@ def parameters(shown: int) -> Params:
     tree = yaml.safe_load((Path(__file__).parents[1] / "presets" / "smoke.yaml").read_text())
     rendering = {"width": SIZE, "height": SIZE, "frames": MOST, "strip_frames": PICTURES, "tasks": shown}
     tree |= {"families": list(FAMILIES), "seeds": [0], "rendering": rendering}
-    tree["overrides"] = {name: {section: {} for section in next(iter(tree["overrides"].values()))} for name in FAMILIES}
+    some = next(iter(tree["overrides"].values()))
+    empty: dict[str, dict[str, object]] = {section: {} for section in some}
+    empty["baseline"] = {method: {} for method in some["baseline"]}
+    tree["overrides"] = dict.fromkeys(FAMILIES, empty)
     return Params.model_validate(tree)
 
 

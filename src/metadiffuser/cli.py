@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metadiffuser.config import load
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import load
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def _dispatch(arguments: argparse.Namespace) -> None:
     elif arguments.verb == "schema":
         import json
 
-        from metadiffuser.config import schema
+        from metadiffuser.parameters import schema
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
     elif arguments.verb == "import":

@@ -1,20 +1,16 @@
-"""The types of ``params.yaml``: the only place that knows its shape.
+"""The types of ``params.yaml``: the only place that knows its shape. ``parameters`` reads it.
 
-``load`` reads and checks a parameter file; every mistake in it becomes one ``InputError`` that names
-the key. Sections may be overridden family by family under ``overrides``; ``Params.section`` merges.
+Sections may be overridden family by family under ``overrides``; ``Params.section`` merges.
 """
 
 from __future__ import annotations
 
-import re
 from operator import attrgetter
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from metadiffuser.errors import InputError, nearest
+from metadiffuser.errors import nearest
 
 FamilyName = Literal["point_robot", "cheetah_vel", "cheetah_dir", "ant_dir", "hopper_param", "walker_param"]
 Quality = Literal["expert", "medium", "random", "mixed"]
@@ -392,35 +388,10 @@ class Params(Section):
         try:
             return type(section).model_validate({**section.model_dump(), **override})
         except ValidationError as error:
-            raise ValueError(_sentence(error, f"overrides.{family}.{name}.", type(section))) from None
+            raise ValueError(sentence(error, f"overrides.{family}.{name}.", type(section))) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, with floats such as 1e-3 read as numbers and repeated keys refused."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.tag != "tag:yaml.org,2002:str":
-            shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
-            raise InputError(f"line {line}: expected a word as key, got {shown}")
-        if key.value in seen:
-            raise InputError(f"key '{key.value}' stands twice (line {line}); remove one")
-        seen.add(key.value)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def _sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
+def sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
     """Turn pydantic's first complaint into one sentence that names the key."""
     errors = error.errors()
     # A misspelt key is also a missing one; the misspelling is what helps.
@@ -442,40 +413,3 @@ def _sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> st
     value = repr(first["input"])
     shown = value if len(value) <= 60 else value[:57] + "..."
     return f"'{key}' is {shown}: {first['msg'][0].lower()}{first['msg'][1:]}"
-
-
-def parse(text: str, source: str = "params.yaml") -> Params:
-    """Check the text of a parameter file. Raises ``InputError`` with one sentence."""
-    try:
-        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a stricter mapping
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error) or "nested too deeply"
-        raise InputError(f"{source}: not valid YAML{where}: {str(problem).splitlines()[0][:200]}") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
-    try:
-        return Params.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(f"{source}: {_sentence(error, '', Params)}") from None
-
-
-def load(path: Path | str = "params.yaml") -> Params:
-    """Read and check a parameter file. Raises ``InputError`` with one sentence."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(
-            f"{path}: cannot be read ({reason}); run from the project's root, or 'metadiffuser use quick'"
-        ) from None
-    return parse(text, str(path))
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of the parameter file."""
-    return Params.model_json_schema()

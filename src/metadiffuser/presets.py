@@ -9,8 +9,9 @@ import yaml
 
 from metadiffuser import dag
 from metadiffuser.artifacts import write_text
-from metadiffuser.config import Params, parse
+from metadiffuser.config import Params
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import parse
 
 PRESETS = Path("presets")
 PARAMS = Path("params.yaml")

@@ -4,7 +4,7 @@ import json
 import sys
 
 from metadiffuser import dag
-from metadiffuser.config import load
+from metadiffuser.parameters import load
 from metadiffuser.errors import InputError
 
 

@@ -18,13 +18,14 @@ from ruamel.yaml import YAML
 
 from metadiffuser import bridge, dag, paths, presets, receipts
 from metadiffuser.artifacts import write_text
-from metadiffuser.config import Params, parse
+from metadiffuser.config import Params
 from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble
 from metadiffuser.importing.checks import Tolerances
 from metadiffuser.importing.store import Imported
 from metadiffuser.importing.tasklist import read_task_list
+from metadiffuser.parameters import parse
 from metadiffuser.run import execute
 
 STAGES = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
@@ -71,6 +72,7 @@ def _named(family: str, digest: str) -> str:
     editor = YAML()
     editor.width = 100_000
     editor.preserve_quotes = True
+    editor.indent(mapping=2, sequence=4, offset=2)  # as the presets are written
     tree = editor.load(text)
     tree["overrides"][family]["tasks"]["imported"] = digest
     stream = io.StringIO()
