@@ -18,6 +18,7 @@ from measure import MATRIX_OPERATIONS, alternate, matrix_product
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import Family, get_family
@@ -26,7 +27,7 @@ from metadiffuser.evaluation.rollout import Group
 from metadiffuser.parameters import load
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
-from metadiffuser.planning.guide import DualGuide, objective
+from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
 
 BATCHES = (1, 16, 100, 400)

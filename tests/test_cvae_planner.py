@@ -12,6 +12,7 @@ from torch.distributions import Normal, kl_divergence
 from metadiffuser.baselines import cvae_planner as cvae
 from metadiffuser.baselines.shared.interface import Sizes
 from metadiffuser.config import CvaePlanner
+from metadiffuser.context.objective import inconsistency, objective, predicted_return
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.warm_start import WarmStart
@@ -19,7 +20,6 @@ from metadiffuser.data.windows import draw_segments
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.evaluation.warm_start import draw_warm_start
 from metadiffuser.parameters import load
-from metadiffuser.planning.guide import inconsistency, objective, predicted_return
 from tests.conftest import ROOT
 from tests.models import DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from metadiffuser.context.objective import predicted_return
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.evaluation.observers import Film, PlanErrors, PredictedReturns, steps_ahead
 from metadiffuser.evaluation.rollout import Floats, Group
 from metadiffuser.planning.agent import PlanningAgent
-from metadiffuser.planning.guide import predicted_return
 from metadiffuser.planning.planner import Plan
 from tests.models import A, S, make_context
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from metadiffuser.context.objective import inconsistency, predicted_return
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
-from metadiffuser.planning.guide import DualGuide, inconsistency, predicted_return
+from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
 from tests.models import PLANNING, A, S, Z, make_context, make_diffusion, make_planner
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.errors import InputError
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
-from metadiffuser.planning.guide import DualGuide, objective
+from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
 from tests.models import CONTEXT, PLANNING, A, S, Z, make_context, make_data, make_diffusion, make_planner
 

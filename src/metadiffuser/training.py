@@ -60,6 +60,46 @@ def fit(
     return records
 
 
+def fit_first(
+    label: str,
+    name: str,
+    steps: int,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss_of: Callable[[], Tensor],
+    validate: Callable[[], float],
+    generator: torch.Generator,
+    checkpoint: Path,
+) -> list[dict[str, float]]:
+    """Minimise one loss over one module, before what follows in the same run; return the learning curve.
+
+    Args:
+        label: shown with the progress.
+        name: of the part; its losses in the curve and its checkpoint bear it.
+        steps: gradient steps.
+        module: in training.
+        optimiser: of its parameters.
+        loss_of: draws a batch and returns its loss.
+        validate: returns the held-out loss.
+        generator: source of randomness.
+        checkpoint: of the run; the part's own lies beside it, and stays, so that a run that goes on with what
+            follows does not repeat the part.
+    """
+
+    def update() -> dict[str, Tensor]:
+        loss = loss_of()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return {"loss": loss.detach()}
+
+    state = TrainingState({"module": module}, {"adam": optimiser}, {"data": generator})
+    own = checkpoint.with_stem(f"{checkpoint.stem}-{name}")
+    records = fit(label, steps, update, validate, optimiser, state, own)
+    state.save(own, steps, records)
+    return [{"step": r["step"], f"{name}_loss": r["loss"], f"{name}_validation": r["validation"]} for r in records]
+
+
 Model = TypeVar("Model", bound=nn.Module)
 
 

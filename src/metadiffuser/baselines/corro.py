@@ -14,7 +14,8 @@ from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_
 from metadiffuser.baselines.shared.interface import Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
 from metadiffuser.config import Corro
-from metadiffuser.context.corro import NEGATIVES, Relabeller, info_nce, other_tasks
+from metadiffuser.context import corro as representation
+from metadiffuser.context.corro import Relabeller
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
@@ -55,17 +56,13 @@ def relabelling_loss(model: Model, relabeller: Relabeller, data: TaskData, gener
 def contrastive_loss(
     model: Model, relabeller: Relabeller, length: int, data: TaskData, generator: torch.Generator
 ) -> Tensor:
-    """Return CORRO's InfoNCE: each task's context against another one, labelled as this task's or as others'."""
-    total = data.rewards.shape[0]
-    tasks = torch.randint(total, (model.config.task_batch,), generator=generator)
-    contexts, mask = draw_contexts(data, tasks, length, generator)
-    rows, known = draw_contexts(data, tasks, length, generator)
-    labels = torch.cat([tasks[:, None], other_tasks(tasks, NEGATIVES, total, generator)], dim=1)
-    copies = rows[:, None].expand(-1, labels.shape[1], -1, -1)
-    relabelled = relabeller.relabel(copies, labels, model.normaliser).flatten(0, 1)
-    keys = model.encode(relabelled, known.repeat_interleave(labels.shape[1], dim=0))
-    positives, negatives = keys.view(*labels.shape, -1).split([1, NEGATIVES], dim=1)
-    return info_nce(model.encode(contexts, mask), positives[:, 0], negatives)
+    """Return CORRO's InfoNCE of contexts of ``length`` transitions of ``task_batch`` tasks."""
+
+    def draw(tasks: Tensor) -> tuple[Tensor, Tensor]:
+        return draw_contexts(data, tasks, length, generator)
+
+    size = (model.config.task_batch, data.rewards.shape[0])
+    return representation.contrastive_loss(model.encode, relabeller, model.normaliser, draw, *size, generator)
 
 
 # ---- Train ----

@@ -14,6 +14,7 @@ from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Rec
 from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import CvaePlanner
+from metadiffuser.context import objective as worth
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import encode_tasks
@@ -184,9 +185,7 @@ def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch
 
 
 def objective(model: Model, context: ContextModel, plans: Tensor, latents: Tensor) -> Tensor:
-    """Return alpha sum_t R_psi(s_t, a_t, z) - alpha lambda sum_t || s_{t+1} - P_omega(s_t, a_t, z) ||^2 (B,).
-
-    What the planner's guide climbs; a test holds the two equal, since methods do not import the planner.
+    """Return what the planner's guide climbs too (B,), at the method's own scales.
 
     Args:
         model: for its scales alpha and alpha lambda.
@@ -194,12 +193,9 @@ def objective(model: Model, context: ContextModel, plans: Tensor, latents: Tenso
         plans: (B, H, S + A), normalised.
         latents: z (B, Z).
     """
-    states, actions = plans.split([model.sizes.observation, model.sizes.action], dim=-1)
-    repeated = latents[:, None].expand(-1, plans.shape[1], -1)
-    gained = context.predict_rewards(states, actions, repeated).sum(dim=1)
-    expected = context.predict_states(states, actions, repeated)[:, :-1]
-    missed = (states[:, 1:] - expected).square().sum(dim=(1, 2))
-    return model.config.return_scale * gained - model.config.dynamics_scale * missed
+    config: CvaePlanner = model.config
+    scales = (plans.new_full((len(plans),), scale) for scale in (config.return_scale, config.dynamics_scale))
+    return worth.objective(context, plans, latents, *scales)
 
 
 def plan(model: Model, context: ContextModel, states: Tensor, latents: Tensor, known: Tensor, noise: Tensor) -> Tensor:

@@ -13,14 +13,13 @@ from torch.nn import functional
 from metadiffuser.baselines.shared.interface import HELD_OUT, Floats, Records, Sizes, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, no_latents, train_prompted
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import MetaDT
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
-from metadiffuser.training import fit
+from metadiffuser.training import fit_first
 
 # ---- Config ----
 
@@ -127,8 +126,7 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 
     data = training.pool(model.config.qualities)
     second = train_prompted(model, training, data, lambda part: describe(model, part.transitions), draw, LABEL)
-    world = [{f"world_{name}": value for name, value in record.items() if name != "step"} for record in first]
-    return model, [record | other for record, other in zip(second, world, strict=True)]
+    return model, [record | world for record, world in zip(second, first, strict=True)]
 
 
 def train_world(model: Model, data: TaskData, training: Training) -> Records:
@@ -145,22 +143,17 @@ def train_world(model: Model, data: TaskData, training: Training) -> Records:
         return features[task, episode, start + torch.arange(world.length + 1)]
 
     validation = draw(held_out, VALIDATION_TRANSITIONS)
-
-    def update() -> dict[str, Tensor]:
-        loss = world_loss(world, draw(fitting, WORLD_BATCH))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.detach()}
-
-    def validate() -> float:
-        return float(world_loss(world, validation))
-
-    state = TrainingState({"world": world}, {"adam": optimiser}, {"data": generator})
-    checkpoint = training.checkpoint.with_stem(f"{training.checkpoint.stem}-world")
-    records = fit(f"{LABEL}, world model", config.steps, update, validate, optimiser, state, checkpoint)
-    state.save(checkpoint, config.steps, records)  # the transformer's training goes on from here
-    return records
+    return fit_first(
+        f"{LABEL}, world model",
+        "world",
+        config.steps,
+        world,
+        optimiser,
+        lambda: world_loss(world, draw(fitting, WORLD_BATCH)),
+        lambda: float(world_loss(world, validation)),
+        generator,
+        training.checkpoint,
+    )
 
 
 @torch.no_grad()

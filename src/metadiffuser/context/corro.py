@@ -10,7 +10,7 @@ the model's errors do not tell positives from negatives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -89,3 +89,34 @@ def other_tasks(tasks: Tensor, count: int, total: int, generator: torch.Generato
     """Draw ``count`` tasks for each of ``tasks`` (B,), none of them its own; return (B, count)."""
     shift = torch.randint(1, total, (len(tasks), count), generator=generator)
     return (tasks[:, None] + shift) % total
+
+
+def contrastive_loss(
+    encode: Callable[[Tensor, Tensor], Tensor],
+    relabeller: Relabeller,
+    normaliser: Normaliser,
+    draw: Callable[[Tensor], tuple[Tensor, Tensor]],
+    count: int,
+    total: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return CORRO's loss: each task's context against another one, labelled as this task's or as others'.
+
+    Args:
+        encode: contexts and mask -> z.
+        relabeller: trained.
+        normaliser: that the relabeller was trained with.
+        draw: tasks (B,) -> contexts (B, K, 2S + A + 1) of theirs and mask (B, K).
+        count: B, tasks in the batch.
+        total: N, tasks there are.
+        generator: draws the tasks.
+    """
+    tasks = torch.randint(total, (count,), generator=generator)
+    contexts, mask = draw(tasks)
+    rows, mask_ = draw(tasks)
+    labels = torch.cat([tasks[:, None], other_tasks(tasks, NEGATIVES, total, generator)], dim=1)
+    copies = rows[:, None].expand(-1, labels.shape[1], -1, -1)
+    relabelled = relabeller.relabel(copies, labels, normaliser).flatten(0, 1)
+    keys = encode(relabelled, mask_.repeat_interleave(labels.shape[1], dim=0))
+    positives, negatives = keys.view(*labels.shape, -1).split([1, NEGATIVES], dim=1)
+    return info_nce(encode(contexts, mask), positives[:, 0], negatives)

@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from metadiffuser.checkpointing import TrainingState
-from metadiffuser.context.corro import NEGATIVES, Relabeller, info_nce, other_tasks
+from metadiffuser.context.corro import Relabeller, contrastive_loss
 from metadiffuser.context.focal import distance_metric_loss
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
 from metadiffuser.errors import InputError
 from metadiffuser.seeding import torch_initialisation
-from metadiffuser.training import fit
+from metadiffuser.training import fit_first
 
 Record = dict[str, float]
 Loss = Callable[[TaskData, torch.Generator], Tensor]
@@ -41,7 +40,7 @@ def train_encoder(
         relabeller = _make_relabeller(model, tasks, generator)
         reproduction = partial(relabelling_loss, model, relabeller)
         parts.append(_fit(model, relabeller, reproduction, training, held_out, generator, checkpoint, "relabeller"))
-        contrast = partial(contrastive_loss, model, relabeller.requires_grad_(False))
+        contrast = partial(contrast_loss, model, relabeller.requires_grad_(False))
     else:
         contrast = partial(metric_loss, model)
     parts.append(_fit(model, model.encoder, contrast, training, held_out, generator, checkpoint, "encoder"))
@@ -74,19 +73,15 @@ def relabelling_loss(model: ContextModel, relabeller: Relabeller, data: TaskData
     return relabeller.losses(rows, tasks, model.normaliser)
 
 
-def contrastive_loss(model: ContextModel, relabeller: Relabeller, data: TaskData, generator: torch.Generator) -> Tensor:
-    """Return CORRO's loss: each task's context against another one, labelled as this task's or as others'."""
+def contrast_loss(model: ContextModel, relabeller: Relabeller, data: TaskData, generator: torch.Generator) -> Tensor:
+    """Return CORRO's loss of contexts as the encoder will be given them."""
     config = model.config
-    total = data.rewards.shape[0]
-    tasks = torch.randint(total, (config.task_batch,), generator=generator)
-    contexts, mask = draw_contexts(data, tasks, config.context_length, generator, window=config.window)
-    rows, mask_ = draw_contexts(data, tasks, config.context_length, generator, window=config.window)
-    labels = torch.cat([tasks[:, None], other_tasks(tasks, NEGATIVES, total, generator)], dim=1)
-    copies = rows[:, None].expand(-1, labels.shape[1], -1, -1)
-    relabelled = relabeller.relabel(copies, labels, model.normaliser).flatten(0, 1)
-    keys = model.encode(relabelled, mask_.repeat_interleave(labels.shape[1], dim=0))
-    positives, negatives = keys.view(*labels.shape, -1).split([1, NEGATIVES], dim=1)
-    return info_nce(model.encode(contexts, mask), positives[:, 0], negatives)
+
+    def draw(tasks: Tensor) -> tuple[Tensor, Tensor]:
+        return draw_contexts(data, tasks, config.context_length, generator, window=config.window)
+
+    size = (config.task_batch, data.rewards.shape[0])
+    return contrastive_loss(model.encode, relabeller, model.normaliser, draw, *size, generator)
 
 
 def _fit(
@@ -105,22 +100,14 @@ def _fit(
         module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     seed = int(torch.randint(2**62, (), generator=generator))
-
-    def update() -> dict[str, Tensor]:
-        loss = loss_of(training, generator)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.detach()}
-
-    def validate() -> float:
-        return float(loss_of(held_out, torch.Generator().manual_seed(seed)))
-
-    state = TrainingState({"module": module}, {"adam": optimiser}, {"data": generator})
-    path = checkpoint.with_stem(f"{checkpoint.stem}-{name}")
-    records = fit(f"train_context ({name})", config.steps, update, validate, optimiser, state, path)
-    state.save(path, config.steps, records)  # a run that goes on with the next part does not repeat this one
-    return [
-        {"step": record["step"], f"{name}_loss": record["loss"], f"{name}_validation": record["validation"]}
-        for record in records
-    ]
+    return fit_first(
+        f"train_context ({name})",
+        name,
+        config.steps,
+        module,
+        optimiser,
+        lambda: loss_of(training, generator),
+        lambda: float(loss_of(held_out, torch.Generator().manual_seed(seed))),
+        generator,
+        checkpoint,
+    )

@@ -4,9 +4,9 @@
 
 Both terms are in normalised units, so that one scale serves all families. A plan is (states, actions).
 
-``objective`` says what the guide climbs. ``DualGuide`` writes its gradient out by hand: sampling asks for it at every
-denoising step, z is the same at all of them, and the models are small enough that building a graph costs as much as
-the products themselves (``benchmarks/planning.py``).
+``context.objective`` says what the guide climbs. ``DualGuide`` writes its gradient out by hand: sampling asks for it
+at every denoising step, z is the same at all of them, and the models are small enough that building a graph costs as
+much as the products themselves (``benchmarks/planning.py``).
 """
 
 from __future__ import annotations
@@ -19,36 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser.context.representation import ContextModel
-
-
-def predicted_return(model: ContextModel, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
-    """Return sum_t R_psi (B,), in normalised rewards, of states (B, H, S), actions (B, H, A), latents (B, Z)."""
-    repeated = latents[:, None].expand(-1, states.shape[1], -1)
-    return model.predict_rewards(states, actions, repeated).sum(dim=1)
-
-
-def inconsistency(model: ContextModel, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
-    """Return sum_t || s_{t+1} - P_omega(s_t, a_t, z) ||^2 (B,) of a plan, in normalised states."""
-    repeated = latents[:, None].expand(-1, states.shape[1] - 1, -1)
-    expected = model.predict_states(states[:, :-1], actions[:, :-1], repeated)
-    return (states[:, 1:] - expected).square().sum(dim=(1, 2))
-
-
-def objective(
-    model: ContextModel, plan: Tensor, latents: Tensor, return_scale: Tensor, dynamics_scale: Tensor
-) -> Tensor:
-    """Return alpha * return - alpha * lambda * inconsistency (B,): what the guide climbs and candidates are ranked by.
-
-    Args:
-        model: reward and dynamics models.
-        plan: segments (B, H, S + A) of normalised states and actions.
-        latents: z (B, Z).
-        return_scale: alpha (B,); zero leaves the return out.
-        dynamics_scale: alpha * lambda (B,); zero leaves the consistency out.
-    """
-    states, actions = plan.split([model.observation_size, model.action_size], dim=-1)
-    gained = return_scale * predicted_return(model, states, actions, latents)
-    return gained - dynamics_scale * inconsistency(model, states, actions, latents)
 
 
 class DualGuide:

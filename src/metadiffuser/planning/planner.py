@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from metadiffuser.config import Planning
+from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.schedule import reverse_steps
 from metadiffuser.errors import InputError
 from metadiffuser.planning.conditions import mixed_predictor
-from metadiffuser.planning.guide import DualGuide, objective
+from metadiffuser.planning.guide import DualGuide
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from metadiffuser.context.encoder import ContextEncoder
 from metadiffuser.data.episodes import row_sizes
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
 from metadiffuser.errors import InputError
-from metadiffuser.training import fit
+from metadiffuser.training import fit, fit_first
 
 VALIDATION_TRANSITIONS = 1024
 SMALLEST_DEVIATION = 1e-4  # an entry of z that never differs stays where it is
@@ -82,22 +82,17 @@ def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, train
     generator = training.generator
     optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
     seed = int(torch.randint(2**62, (), generator=generator))
-
-    def update() -> dict[str, Tensor]:
-        loss = loss_of(fitting, generator)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.detach()}
-
-    def validate() -> float:
-        return float(loss_of(held_out, torch.Generator().manual_seed(seed)))
-
-    state = TrainingState({"module": module}, {"adam": optimiser}, {"data": generator})
-    path = training.checkpoint.with_stem(f"{training.checkpoint.stem}-{name}")
-    records = fit(f"train_baseline {name}", config.encoder_steps, update, validate, optimiser, state, path)
-    state.save(path, config.encoder_steps, records)  # a run that goes on with the next part does not repeat this one
-    return [{"step": r["step"], f"{name}_loss": r["loss"], f"{name}_validation": r["validation"]} for r in records]
+    return fit_first(
+        f"train_baseline {name}",
+        name,
+        config.encoder_steps,
+        module,
+        optimiser,
+        lambda: loss_of(fitting, generator),
+        lambda: float(loss_of(held_out, torch.Generator().manual_seed(seed))),
+        generator,
+        training.checkpoint,
+    )
 
 
 @torch.no_grad()
