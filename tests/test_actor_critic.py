@@ -113,14 +113,28 @@ def trained_encoder(method: str, folder: Path) -> EncodedModel:
     model, training = build(method), prepare(folder)
     assert isinstance(model, EncodedModel)
     model.config = getattr(SECTIONS, method).model_copy(update={"encoder_steps": 200, "task_batch": 8})
+    drawn_as = training.context.config.model_copy(update={"context_length": 6})
     if isinstance(model, focal.Model):
-        fit_part(model.encoder, partial(focal.metric_loss, model, 6), model, training, "encoder")
+        fit_part(model.encoder, partial(focal.metric_loss, model, drawn_as), model, training, "encoder")
     else:
         assert isinstance(model, corro.Model)
         relabeller = corro.make_relabeller(model, training)
         fit_part(relabeller, partial(corro.relabelling_loss, model, relabeller), model, training, "relabeller")
-        fit_part(model.encoder, partial(corro.contrastive_loss, model, relabeller, 6), model, training, "encoder")
+        fit_part(
+            model.encoder, partial(corro.contrastive_loss, model, relabeller, drawn_as), model, training, "encoder"
+        )
     return model
+
+
+def test_windows_are_drawn_as_the_shared_encoder_s_are(tmp_path: Path) -> None:
+    model, training = build("focal"), prepare(tmp_path)
+    assert isinstance(model, focal.Model)
+    losses = []
+    for window in ("scattered", "scattered", "consecutive"):
+        drawn_as = training.context.config.model_copy(update={"context_length": 3, "window": window})
+        generator = torch.Generator().manual_seed(5)
+        losses.append(focal.metric_loss(model, drawn_as, training.contexts(), generator).item())
+    assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize("method", encoders())

@@ -13,7 +13,7 @@ from torch import Tensor
 from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
 from metadiffuser.baselines.shared.interface import Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.config import Corro
+from metadiffuser.config import Context, Corro
 from metadiffuser.context import corro as representation
 from metadiffuser.context.corro import Relabeller
 from metadiffuser.context.representation import ContextModel
@@ -54,12 +54,12 @@ def relabelling_loss(model: Model, relabeller: Relabeller, data: TaskData, gener
 
 
 def contrastive_loss(
-    model: Model, relabeller: Relabeller, length: int, data: TaskData, generator: torch.Generator
+    model: Model, relabeller: Relabeller, drawn_as: Context, data: TaskData, generator: torch.Generator
 ) -> Tensor:
-    """Return CORRO's InfoNCE of contexts of ``length`` transitions of ``task_batch`` tasks."""
+    """Return CORRO's InfoNCE of contexts, drawn as section ``context`` says, of ``task_batch`` tasks."""
 
     def draw(tasks: Tensor) -> tuple[Tensor, Tensor]:
-        return draw_contexts(data, tasks, length, generator)
+        return draw_contexts(data, tasks, drawn_as.context_length, generator, window=drawn_as.window)
 
     size = (model.config.task_batch, data.rewards.shape[0])
     return representation.contrastive_loss(model.encode, relabeller, model.normaliser, draw, *size, generator)
@@ -74,7 +74,7 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     reproduction = partial(relabelling_loss, model, relabeller)
     records = fit_part(relabeller, reproduction, model, training, "relabeller")
     relabeller.requires_grad_(False)
-    contrast = partial(contrastive_loss, model, relabeller, training.context.config.context_length)
+    contrast = partial(contrastive_loss, model, relabeller, training.context.config)
     records += fit_part(model.encoder, contrast, model, training, "encoder")
     return model, [*records, *train_policy(model, training, "corro")]
 

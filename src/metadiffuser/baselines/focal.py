@@ -13,7 +13,7 @@ from torch import Tensor
 from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
 from metadiffuser.baselines.shared.interface import Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.config import Focal
+from metadiffuser.config import Context, Focal
 from metadiffuser.context.focal import distance_metric_loss
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart
@@ -36,11 +36,11 @@ class Model(EncodedModel):
 # ---- Loss ----
 
 
-def metric_loss(model: Model, length: int, data: TaskData, generator: torch.Generator) -> Tensor:
-    """Return FOCAL's distance loss of two contexts of ``length`` transitions of each of ``task_batch`` tasks."""
+def metric_loss(model: Model, drawn_as: Context, data: TaskData, generator: torch.Generator) -> Tensor:
+    """Return FOCAL's distance loss of two contexts, drawn as section ``context`` says, of ``task_batch`` tasks."""
     drawn = torch.randint(data.rewards.shape[0], (model.config.task_batch,), generator=generator)
     tasks = drawn.repeat(CONTEXTS)
-    contexts, mask = draw_contexts(data, tasks, length, generator)
+    contexts, mask = draw_contexts(data, tasks, drawn_as.context_length, generator, window=drawn_as.window)
     return distance_metric_loss(model.encode(contexts, mask), tasks)
 
 
@@ -49,7 +49,7 @@ def metric_loss(model: Model, length: int, data: TaskData, generator: torch.Gene
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Train the encoder by distances of contexts, then the actor-critic on its z."""
-    loss = partial(metric_loss, model, training.context.config.context_length)
+    loss = partial(metric_loss, model, training.context.config)
     first = fit_part(model.encoder, loss, model, training, "encoder")
     return model, [*first, *train_policy(model, training, "focal")]
 

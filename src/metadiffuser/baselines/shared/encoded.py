@@ -98,9 +98,9 @@ def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, train
 @torch.no_grad()
 def encode_tasks(model: EncodedModel, training: Training) -> Tensor:
     """Standardise the frozen encoder's z over the training tasks; return z (N, M, Z) of M contexts of each."""
-    data, length = training.contexts(), training.context.config.context_length
+    data, drawn_as = training.contexts(), training.context.config
     tasks = torch.arange(len(training.tasks)).repeat_interleave(LATENTS)
-    contexts, mask = draw_contexts(data, tasks, length, training.generator)
+    contexts, mask = draw_contexts(data, tasks, drawn_as.context_length, training.generator, window=drawn_as.window)
     raw = model.encoder(contexts, mask, model.normaliser)
     model.latent_mean.copy_(raw.mean(0))
     model.latent_std.copy_(raw.std(0).clamp_min(SMALLEST_DEVIATION))
