@@ -16,8 +16,8 @@ from torch.nn import functional
 from metadiffuser.baselines.shared.interface import BaselineModel, Sizes
 from metadiffuser.config import PromptedMethod
 
-HEADS = 1  # attention heads, as published
-KINDS = 3  # tokens of a step: return-to-go, state, action
+ORDER = (0, 2, 1)  # place within a step of its return-to-go, action and state, the order of tokens in memory
+KINDS = len(ORDER)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Steps:
 
 
 class Block(nn.Module):
-    """Causal self-attention and a perceptron, each added to its normalised input.
+    """Self-attention of one head, as published, and a perceptron, each added to its normalised input.
 
     Args:
         width: features of a token.
@@ -54,16 +54,23 @@ class Block(nn.Module):
         self.project = nn.Linear(width, 3 * width)
         self.mix = nn.Linear(width, width)
         self.norm_feedforward = nn.LayerNorm(width)
-        self.feedforward = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+        self.feedforward = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.ReLU(inplace=True), nn.Linear(4 * width, width)
+        )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, L, W); each depends on itself and those before it."""
-        size, length, width = tokens.shape
-        projected = self.project(self.norm_attention(tokens))
-        query, key, value = projected.view(size, length, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        tokens = tokens + self.mix(mixed.transpose(1, 2).reshape(size, length, width))
-        summed: Tensor = tokens + self.feedforward(self.norm_feedforward(tokens))
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return the last Q of tokens (B, N, W); mask (Q, N) is 0 where one reads another, else minus infinity.
+
+        For so few tokens plain products and a given mask are faster than the library's fused attention.
+        """
+        count, width = len(mask), tokens.shape[-1]
+        normed, last = self.norm_attention(tokens), tokens[:, -count:]
+        weights, biases = (part.split([width, 2 * width]) for part in (self.project.weight, self.project.bias))
+        query = functional.linear(normed[:, -count:], weights[0], biases[0])
+        key, value = functional.linear(normed, weights[1], biases[1]).chunk(2, dim=-1)
+        attention = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=width**-0.5).softmax(dim=-1)
+        last = last + self.mix(torch.bmm(attention, value))
+        summed: Tensor = last + self.feedforward(self.norm_feedforward(last))
         return summed
 
 
@@ -87,11 +94,27 @@ class StepEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, returns: Tensor, states: Tensor, actions: Tensor, times: Tensor) -> Tensor:
-        """Return tokens (B, 3L, W) in the order R̂, s, a; states (B, L, S + Z) include what is given with them."""
-        kinds = [self.returns(returns[..., None]), self.states(states), self.actions(actions)]
-        tokens = torch.stack(kinds, dim=2) + self.times(times)[:, :, None]
+        """Return tokens (B, 3L, W): all R̂, then all a, then all s; states (B, L, S + Z) end with z, if there is one."""
+        kinds = [self.returns(returns[..., None]), self.actions(actions), self.states(states)]
+        tokens = torch.stack(kinds, dim=1) + self.times(times)[:, None]
         normed: Tensor = self.norm(tokens).flatten(1, 2)
         return normed
+
+
+def causal_mask(prompt: int, history: int) -> Tensor:
+    """Return the additive mask (N, N) of the tokens of ``prompt`` and ``history`` steps, as they lie in memory.
+
+    In time a sequence is R̂, s, a of each step, with the separator after the prompt, and a token reads itself and what
+    is before it. In memory the separator and the states are last, since nothing but they is read off, and the last
+    action is left out, since nothing reads it.
+    """
+    within = torch.tensor(ORDER)[:, None]
+    before, after = ((KINDS * torch.arange(steps) + within).flatten() for steps in (prompt, history))
+    separator = torch.tensor([KINDS * prompt])
+    after = after + separator + 1
+    told = max(0, 2 * history - 1)
+    places = torch.cat([before, after[:told], separator, after[2 * history :]])
+    return torch.where(places[:, None] >= places, 0.0, -torch.inf)
 
 
 class PromptedModel(BaselineModel):
@@ -118,7 +141,7 @@ class PromptedModel(BaselineModel):
         self.embed_history = StepEmbedding(sizes.observation, sizes.action, latent, sizes.episode, width)
         self.missing = nn.Parameter(0.02 * torch.randn(width))
         self.separator = nn.Parameter(0.02 * torch.randn(width))
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(config.layers)))
+        self.blocks = nn.ModuleList(Block(width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.action_head = nn.Linear(width, sizes.action)
         self.target_head = nn.Linear(width, 1)
@@ -140,23 +163,32 @@ class PromptedModel(BaselineModel):
         before = self._prompt_tokens(prompt)
         states = torch.cat([self._local(history.states), history.latents], dim=-1)
         after = self.embed_history(self._normalise(history.returns), states, history.actions, history.times)
-        output = self.norm(self.blocks(torch.cat([before, after], dim=1)))
-        first = before.shape[1] + 1  # the first state stands after its return
-        return torch.tanh(self.action_head(output[:, first::KINDS])), self.target_head(output[:, first - 2])[:, 0]
+        output = self._read(before, after)
+        return torch.tanh(self.action_head(output[:, 1:])), self.target_head(output[:, 0])[:, 0]
 
     def targets(self, prompt: Steps) -> Tensor:
         """Return the return (B,) that is within reach on the task of a prompt."""
-        output = self.norm(self.blocks(self._prompt_tokens(prompt)))
-        normalised: Tensor = self.target_head(output[:, -1])[:, 0]
+        before = self._prompt_tokens(prompt)
+        normalised: Tensor = self.target_head(self._read(before, before[:, :0]))[:, 0, 0]
         return normalised * self.return_std + self.return_mean
+
+    def _read(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return what separator and states (B, 1 + L, W) have read of a prompt's and a history's tokens."""
+        prompt, history = (tokens.shape[1] // KINDS for tokens in (before, after))
+        mask = causal_mask(prompt, history)
+        separator = self.separator.expand(len(before), 1, -1)
+        tokens = torch.cat([before, after[:, : max(0, 2 * history - 1)], separator, after[:, 2 * history :]], dim=1)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, mask)
+        # The last block works for the tokens alone that are read off.
+        output: Tensor = self.norm(self.blocks[-1](tokens, mask[-(1 + history) :]))
+        return output
 
     def _prompt_tokens(self, prompt: Steps) -> Tensor:
         tokens = self.embed_prompt(
             self._normalise(prompt.returns), self._local(prompt.states), prompt.actions, prompt.times
         )
-        known = prompt.known.repeat_interleave(KINDS, dim=1)[..., None]
-        tokens = torch.where(known, tokens, self.missing)
-        return torch.cat([tokens, self.separator.expand(len(tokens), 1, -1)], dim=1)
+        return torch.where(prompt.known.repeat(1, KINDS)[..., None], tokens, self.missing)
 
     def _normalise(self, returns: Tensor) -> Tensor:
         return (returns - self.return_mean) / self.return_std
