@@ -19,7 +19,8 @@ LAYERS = (
     {"artifacts", "config", "paths", "seeding", "progress"},
     {"checkpointing", "tracking", "dag", "parameters"},
     {"training", "receipts"},
-    {"dvclock"},
+    {"dvclock", "workload"},
+    {"costs"},
     {"envs"},
     {"data"},
     {"behaviour", "context", "importing"},
@@ -30,7 +31,7 @@ LAYERS = (
     {"reporting"},
     {"viewing"},
     {"run", "bridge", "presets", "verify"},
-    {"rerun"},
+    {"rerun", "plan"},
     {"stages"},
     {"cli"},
 )
@@ -47,7 +48,7 @@ LIBRARY = {
     "evaluation",
     "reporting",
 }
-PROJECT = {"dag", "paths", "receipts", "dvclock", "bridge", "presets", "verify", "rerun", "run", "stages", "cli"}
+PROJECT = {"dag", "paths", "receipts", "dvclock", "workload", "costs", "plan", "bridge", "presets", "verify", "rerun", "run", "stages", "cli"}
 
 
 def part_of(path: Path) -> str:

@@ -52,8 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
         verify.add_argument(f"--{wildcard}", help=f"jobs of this {wildcard} alone")
+    plan = verbs.add_parser("plan", help="estimate what a preset takes: jobs, hours, memory, disk")
+    plan.add_argument("--preset", help="default: params.yaml")
+    plan.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="default: %(default)s, as many as here")
+    plan.add_argument("--measure", action="store_true", help="take the rates anew from results/*/timings, and stop")
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
+
+
+def _cores(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 def _tolerance(text: str) -> float:
@@ -86,6 +97,13 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from metadiffuser.viewing.live import view
 
         view(load(), arguments.family, arguments.task, arguments.method, make_player)
+    elif arguments.verb == "plan":
+        from metadiffuser import plan, presets
+
+        if arguments.measure:
+            plan.measure_costs()
+        else:
+            plan.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
     elif arguments.verb == "verify":
         return _verify(arguments)
     else:

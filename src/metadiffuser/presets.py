@@ -37,8 +37,8 @@ def stale(params: Params) -> list[str]:
     return found
 
 
-def use(preset: str) -> None:
-    """Write ``presets/PRESET.yaml`` to params.yaml, whole or not at all, and print what is to be run.
+def read(preset: str) -> tuple[str, Params]:
+    """Return the text of ``presets/PRESET.yaml`` and what it says.
 
     Raises:
         InputError: there is no such preset, or it is not a valid parameter file.
@@ -53,6 +53,16 @@ def use(preset: str) -> None:
     params = parse(text, str(source))
     if params.preset != preset:
         raise InputError(f"{source}: 'preset' is {params.preset}; it must be the file's name, {preset}")
+    return text, params
+
+
+def use(preset: str) -> None:
+    """Write ``presets/PRESET.yaml`` to params.yaml, whole or not at all, and print what is to be run.
+
+    Raises:
+        InputError: there is no such preset, or it is not a valid parameter file.
+    """
+    text, params = read(preset)
     _keep_edits()
     write_text(PARAMS, text)
     waiting = stale(params)
