@@ -20,7 +20,6 @@ LAYERS = (
     {"checkpointing", "tracking", "dag", "parameters"},
     {"training", "receipts"},
     {"dvclock", "workload"},
-    {"costs"},
     {"envs"},
     {"data"},
     {"behaviour", "context", "importing"},
@@ -30,7 +29,7 @@ LAYERS = (
     {"evaluation"},
     {"reporting"},
     {"viewing"},
-    {"run", "bridge", "presets", "verify"},
+    {"run", "bridge", "presets", "verify", "costs"},
     {"rerun", "plan"},
     {"stages"},
     {"cli"},
@@ -48,7 +47,22 @@ LIBRARY = {
     "evaluation",
     "reporting",
 }
-PROJECT = {"dag", "paths", "receipts", "dvclock", "workload", "costs", "plan", "bridge", "presets", "verify", "rerun", "run", "stages", "cli"}
+PROJECT = {
+    "dag",
+    "paths",
+    "receipts",
+    "dvclock",
+    "workload",
+    "costs",
+    "plan",
+    "bridge",
+    "presets",
+    "verify",
+    "rerun",
+    "run",
+    "stages",
+    "cli",
+}
 
 
 def part_of(path: Path) -> str:

@@ -17,6 +17,8 @@ from metadiffuser.config import Params
 
 FLOAT = 4  # bytes
 PHYSICS = "environment_steps"
+EMBEDDING = 64  # of the denoiser's step and task (diffusion/unet.py)
+EPISODE = 3000  # bytes that HDF5 spends on an episode beside its arrays, about
 TABLE, HEAD = 24, 128  # outputs of the encoder's embedding, inputs of its head (context/encoder.py)
 WORLD_BATCH = 256  # transitions in one step of Meta-DT's world model (baselines/meta_dt.py)
 TOKENS = 3  # of a step: return, state, action
@@ -88,8 +90,9 @@ def denoiser(shape: Shape, section: Any, latent_size: int) -> tuple[float, float
     layers += [(11 * size * size, steps) for size, steps in zip(channels, halved, strict=True)]  # up, of twice as many
     layers += [(2 * a * b, steps) for (a, b), steps in zip(pairwise(channels), halved[1:], strict=True)] * 2
     layers += [(3 * channels[0] * transition, halved[0])]
-    modulation = 2 * 64 * (2 * sum(channels) + last) + 64 * (64 + latent_size)
-    return sum(weights * steps for weights, steps in layers), sum(weights for weights, _ in layers) + modulation
+    modulated = 2 * (2 * sum(channels) + last)
+    condition = EMBEDDING * (section.denoising_steps + 1 + 2 * EMBEDDING + latent_size + modulated)
+    return sum(weights * steps for weights, steps in layers), sum(weights for weights, _ in layers) + condition
 
 
 def _encoder(shape: Shape, section: Any, length: int) -> int:
@@ -132,7 +135,8 @@ def _train_behaviour(case: _Case) -> Work:
 def _collect_dataset(case: _Case) -> Work:
     tasks, section = case.section("tasks"), case.section("dataset")
     size = case.stored(tasks.train + tasks.test, section.qualities)
-    return Work({case.physics: size / FLOAT / case.shape.row}, size, size)
+    steps = size / FLOAT / case.shape.row
+    return Work({case.physics: steps}, size, size + EPISODE * steps / case.shape.episode)
 
 
 def _train_context(case: _Case) -> Work:
