@@ -19,6 +19,7 @@ LAYERS = (
     {"artifacts", "config", "paths", "seeding", "progress"},
     {"checkpointing", "tracking", "dag", "parameters"},
     {"training", "receipts"},
+    {"dvclock", "workload"},
     {"envs"},
     {"data"},
     {"behaviour", "context", "importing"},
@@ -28,7 +29,8 @@ LAYERS = (
     {"evaluation"},
     {"reporting"},
     {"viewing"},
-    {"run", "bridge", "presets"},
+    {"run", "bridge", "presets", "verify", "costs"},
+    {"rerun", "plan"},
     {"stages"},
     {"cli"},
 )
@@ -45,7 +47,22 @@ LIBRARY = {
     "evaluation",
     "reporting",
 }
-PROJECT = {"dag", "paths", "receipts", "bridge", "presets", "run", "stages", "cli"}
+PROJECT = {
+    "dag",
+    "paths",
+    "receipts",
+    "dvclock",
+    "workload",
+    "costs",
+    "plan",
+    "bridge",
+    "presets",
+    "verify",
+    "rerun",
+    "run",
+    "stages",
+    "cli",
+}
 
 
 def part_of(path: Path) -> str:

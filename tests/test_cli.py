@@ -96,7 +96,7 @@ def test_exit_codes(
         raise error
 
     monkeypatch.setattr(cli, "_dispatch", raising)
-    assert cli.main(["schema"]) == code
+    assert cli.main(["define_tasks", "--family", "point_robot"]) == code
     assert said in capsys.readouterr().err
 
 

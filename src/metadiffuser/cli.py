@@ -41,8 +41,30 @@ def _parser() -> argparse.ArgumentParser:
             metavar="X",
             help=f"largest difference of {what} from the family's own that is accepted (default: %(default)s)",
         )
+    verify = verbs.add_parser("verify", help="compare what lies on disk with what was recorded when it was made")
+    which = verify.add_mutually_exclusive_group()
+    which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="jobs of this stage alone")
+    which.add_argument(
+        "--rerun",
+        choices=list(STAGES),
+        metavar="STAGE",
+        help="run its jobs again in a scratch folder (below TMPDIR) and compare outputs byte by byte",
+    )
+    for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
+        verify.add_argument(f"--{wildcard}", help=f"jobs of this {wildcard} alone")
+    plan = verbs.add_parser("plan", help="estimate what a preset takes: jobs, hours, memory, disk")
+    plan.add_argument("--preset", help="default: params.yaml")
+    plan.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="default: %(default)s, as many as here")
+    plan.add_argument("--measure", action="store_true", help="take the rates anew from results/*/timings, and stop")
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
+
+
+def _cores(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 def _tolerance(text: str) -> float:
@@ -52,7 +74,8 @@ def _tolerance(text: str) -> float:
     return value
 
 
-def _dispatch(arguments: argparse.Namespace) -> None:
+def _dispatch(arguments: argparse.Namespace) -> int:
+    """Run the verb; return the exit code."""
     if arguments.verb == "use":
         from metadiffuser.presets import use
 
@@ -74,8 +97,31 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         from metadiffuser.viewing.live import view
 
         view(load(), arguments.family, arguments.task, arguments.method, make_player)
+    elif arguments.verb == "plan":
+        from metadiffuser import plan, presets
+
+        if arguments.measure:
+            plan.measure_costs()
+        else:
+            plan.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
+    elif arguments.verb == "verify":
+        return _verify(arguments)
     else:
         _run_stage(arguments.verb, {name: getattr(arguments, name) for name in arguments.stage.wildcards})
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    params = load()
+    given = {name: getattr(arguments, name) for name in ("family", "shard", "representation", "seed", "method")}
+    wildcards = {name: value for name, value in given.items() if value is not None}
+    if arguments.rerun:
+        from metadiffuser.rerun import rerun
+
+        return rerun(params, arguments.rerun, wildcards)
+    from metadiffuser.verify import verify
+
+    return verify(params, arguments.of, wildcards)
 
 
 def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
@@ -93,17 +139,21 @@ def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit code: 0 done, 2 a mistake in the input, 130 interrupted."""
+    """Run one verb; return the exit code.
+
+    0 done, 1 ``verify`` found something, 2 a mistake in the input, 3 the file system refused, 130 interrupted.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
-        _dispatch(arguments)
+        code = _dispatch(arguments)
         sys.stdout.flush()
     except InputError as error:
         print(f"metadiffuser: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("metadiffuser: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        goes_on = "; the same command goes on from the last checkpoint" if hasattr(arguments, "stage") else ""
+        print(f"metadiffuser: interrupted{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -111,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = error.filename or Path.cwd()
         print(f"metadiffuser: {name}: {error.strerror or error}; free space or rights, then run again", file=sys.stderr)
         return 3
-    return 0
+    return code
 
 
 if __name__ == "__main__":

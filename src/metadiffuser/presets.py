@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import yaml
-
-from metadiffuser import dag
+from metadiffuser import dag, dvclock
 from metadiffuser.artifacts import write_text
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
@@ -15,7 +13,6 @@ from metadiffuser.parameters import parse
 
 PRESETS = Path("presets")
 PARAMS = Path("params.yaml")
-LOCK = Path("dvc.lock")
 
 
 def names() -> list[str]:
@@ -29,12 +26,7 @@ def stale(params: Params) -> list[str]:
     A job counts if dvc.lock does not have it with these parameters, if an output is missing, or if a job
     that it reads from counts. Changes to source and to contents are left to ``dvc status``.
     """
-    recorded: dict[str, dict[str, object]] = {}
-    if LOCK.exists():
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        tree = yaml.load(LOCK.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
-        for name, stage in (tree or {}).get("stages", {}).items():
-            recorded[name] = stage.get("params", {}).get(PARAMS.name) or {}
+    recorded = {name: dvclock.parameters(entry) for name, entry in dvclock.read().items()}
     found: list[str] = []
     spoilt: set[str] = set()
     for job in dag.jobs(params):
@@ -45,8 +37,8 @@ def stale(params: Params) -> list[str]:
     return found
 
 
-def use(preset: str) -> None:
-    """Write ``presets/PRESET.yaml`` to params.yaml, whole or not at all, and print what is to be run.
+def read(preset: str) -> tuple[str, Params]:
+    """Return the text of ``presets/PRESET.yaml`` and what it says.
 
     Raises:
         InputError: there is no such preset, or it is not a valid parameter file.
@@ -61,6 +53,16 @@ def use(preset: str) -> None:
     params = parse(text, str(source))
     if params.preset != preset:
         raise InputError(f"{source}: 'preset' is {params.preset}; it must be the file's name, {preset}")
+    return text, params
+
+
+def use(preset: str) -> None:
+    """Write ``presets/PRESET.yaml`` to params.yaml, whole or not at all, and print what is to be run.
+
+    Raises:
+        InputError: there is no such preset, or it is not a valid parameter file.
+    """
+    text, params = read(preset)
     _keep_edits()
     write_text(PARAMS, text)
     waiting = stale(params)
