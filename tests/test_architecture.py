@@ -30,6 +30,7 @@ LAYERS = (
     {"viewing"},
     {"run", "bridge", "presets"},
     {"stages"},
+    {"tuning"},
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -45,7 +46,7 @@ LIBRARY = {
     "evaluation",
     "reporting",
 }
-PROJECT = {"dag", "paths", "receipts", "bridge", "presets", "run", "stages", "cli"}
+PROJECT = {"dag", "paths", "receipts", "bridge", "presets", "run", "stages", "tuning", "cli"}
 
 
 def part_of(path: Path) -> str:
