@@ -15,12 +15,13 @@ from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
-from metadiffuser.reporting import figures, profiles, scores, style
+from metadiffuser.reporting import figures, profiles, rivals, scores, style
 from metadiffuser.tracking import read_curve
 from tests import fabricated
 
 PARAMS = fabricated.parameters()
 NAMES = (
+    "scores_by_method",
     "scores_by_warm_start",
     "scores_by_guide",
     "performance_profiles",
@@ -92,6 +93,34 @@ def test_bars_have_the_score_and_colour_of_their_cell(metrics: tuple[list[Path],
     assert [label.get_text() for label in panel.get_xticklabels()] == ["none", "return", "dynamics", "dual"]
     assert [patch.get_height() for patch in panel.patches] == pytest.approx([85, 88, 86, 90])  # type: ignore[attr-defined]
     assert colors.to_hex(panel.patches[3].get_facecolor()).upper() == style.PLANNED == "#E8743B"
+
+
+def test_every_method_has_a_bar_in_every_family_and_in_their_mean(
+    metrics: tuple[list[Path], list[Path], list[Path]], tmp_path: Path
+) -> None:
+    for family in FAMILIES:
+        metrics[0].append(tmp_path / f"{family}-focal.json")
+        write_json(metrics[0][-1], fabricated.baseline_metrics(family, "focal", 0))
+    table = scores.read_scores(metrics[0], metrics[1])
+    figure = rivals.method_scores(table, Bootstrap(0.95, 50))
+    assert titles(figure) == ["Point-Robot", "Cheetah-Vel", "All families"]
+    expected = {
+        "MetaDiffuser (dual guide)": 90,
+        "MetaDiffuser, another task's context": -20,
+        "FOCAL": 70,
+        "Unconditional diffusion planner": 30,
+        "Unconditional diffusion planner (return guide)": 35,
+        "Random planner": 0,
+    }
+    for panel in figure.axes:
+        names = [label.get_text() for label in panel.get_yticklabels()]
+        widths = [patch.get_width() for patch in panel.patches]  # type: ignore[attr-defined]
+        assert dict(zip(names, widths, strict=True)) == pytest.approx(expected)
+    assert len(set(rivals.COLOURS.values())) == len(rivals.COLOURS) == len(style.METHOD_NAMES)
+    far = table.assign(normalised=table["normalised"].where(table["method"] != "focal", -300.0))
+    panel = rivals.method_scores(far, Bootstrap(0.95, 50)).axes[0]
+    assert panel.patches[2].get_width() == rivals.LOWEST  # type: ignore[attr-defined]
+    assert "<" in [line.get_marker() for line in panel.lines]
 
 
 def test_profiles_fall_where_the_runs_of_their_cell_lie(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:

@@ -17,7 +17,9 @@ from matplotlib.lines import Line2D
 from metadiffuser.artifacts import write_json
 from metadiffuser.evaluation.statistics import Array, Bootstrap
 from metadiffuser.reporting import style
+from metadiffuser.reporting.evidence import AVERAGE
 from metadiffuser.reporting.profiles import performance_profiles, sampler_scores
+from metadiffuser.reporting.rivals import method_scores
 from metadiffuser.reporting.summary import Estimate, anchors_text, reference_cell, sizes, sizes_text, summarise
 
 INDEX = "figures.json"
@@ -324,6 +326,13 @@ def all_figures(
     ).rstrip()
     drawings = [
         Drawing(
+            "scores_by_method",
+            "Score by method",
+            f"Normalised score of the methods of table 1, told by one {style.context_name(context)} episode of the "
+            f"task where they are told anything. {spread} A score beyond the axis is an arrow at its edge. {AVERAGE}",
+            method_scores(scores, bootstrap),
+        ),
+        Drawing(
             "scores_by_warm_start",
             "Score by warm-start data",
             f"Normalised score of MetaDiffuser ({style.guide_name(guide)} guide) by the context's origin. {spread}",
@@ -366,7 +375,7 @@ def all_figures(
         ),
     ]
     if len(study):
-        drawings.insert(3, _sampler_drawing(study, bootstrap))
+        drawings.insert(4, _sampler_drawing(study, bootstrap))
     return drawings
 
 
