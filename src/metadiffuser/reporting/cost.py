@@ -73,11 +73,11 @@ def cost_table(records: Sequence[Mapping[str, Any]], parameters: Sequence[Mappin
         rows.append((style.method_name(method), *cells))
     sharing = ", ".join(style.method_name(name) for name in USES_CONTEXT)
     caption = (
-        "Table 5. What methods cost, mean over training seeds. Training: CPU seconds, those of the context model included "
-        f"for the methods that act on its z ({sharing}). Decision: wall milliseconds of one action, all episodes of "
-        "the evaluation being played as one batch, or a few: a single episode takes longer per decision. Parameters: of "
-        "the method's own networks. The unconditional planner is MetaDiffuser's network. Times depend on the machine and "
-        "on what else ran there."
+        "Table 5. What methods cost, mean over training seeds. Training: CPU seconds, with those of the context model "
+        f"for the methods that act on its z ({sharing}). Decision: wall milliseconds of one action, the episodes of "
+        "the evaluation being played in large batches: a single episode takes longer per decision. Parameters: of "
+        "the method's own networks. The unconditional planner is MetaDiffuser's network. Times depend on the machine "
+        "and on what else ran there."
     )
     columns = [Column("Method", words=True)]
     for family in families:

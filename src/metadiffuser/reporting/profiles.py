@@ -74,8 +74,8 @@ def performance_profiles(scores: pd.DataFrame, behaviour: pd.DataFrame, bootstra
             drawn.append(row.method)
             if found is not None:
                 colour, own = style.colour(row.method, COLOURS), row.method == "metadiffuser"
-                look = {"lw": 2.2, "zorder": 3} if own else {"lw": 1.3, "zorder": 2}
-                panel.plot(thresholds, found.value, color=colour, ls=dash, label=row.title, **look)
+                width, above = (2.2, 3) if own else (1.3, 2)
+                panel.plot(thresholds, found.value, color=colour, ls=dash, label=row.title, lw=width, zorder=above)
                 shade = 0.18 if own else 0.07
                 panel.fill_between(thresholds, found.low, found.high, color=colour, alpha=shade, linewidth=0)
         panel.set(xlabel="normalised score τ", ylabel="share of runs above τ", ylim=(-0.03, 1.03))
