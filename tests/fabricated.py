@@ -250,6 +250,10 @@ def write_curves(params: Params) -> None:
             names = ("loss", "reward_loss", "dynamics_loss", "validation")
             write_curve(Path(paths.CONTEXT_CURVE.format(**model)), curve(0.02, 1.0, *names))
             write_curve(Path(paths.DIFFUSION_CURVE.format(**model)), curve(0.05, 0.9, "loss", "validation"))
+            for method in params.baselines:
+                parts = ("encoder_", "policy_") if method in ("focal", "corro") else ("",)
+                names = tuple(f"{part}{name}" for part in parts for name in ("loss", "validation"))
+                write_curve(Path(paths.BASELINE_CURVE.format(**model, method=method)), curve(0.1, 2.0, *names))
 
 
 def write_videos(params: Params) -> None:

@@ -19,6 +19,7 @@ from metadiffuser.evaluation.statistics import Array, Bootstrap
 from metadiffuser.reporting import style
 from metadiffuser.reporting.evidence import AVERAGE
 from metadiffuser.reporting.profiles import performance_profiles, sampler_scores
+from metadiffuser.reporting.rival_curves import baseline_curves
 from metadiffuser.reporting.rivals import method_scores
 from metadiffuser.reporting.summary import Estimate, anchors_text, reference_cell, sizes, sizes_text, summarise
 
@@ -306,6 +307,7 @@ def all_figures(
     curves: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
     bootstrap: Bootstrap,
     imported: Mapping[str, str],
+    rivals: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
 ) -> list[Drawing]:
     """Return every figure, in the order of the report.
 
@@ -318,6 +320,7 @@ def all_figures(
         curves: see ``learning_curves``.
         bootstrap: draws the intervals.
         imported: {family: how its episodes got their labels} for families whose data were imported.
+        rivals: see ``baseline_curves``.
     """
     guide, context = reference_cell(scores)
     spread = (
@@ -372,6 +375,13 @@ def all_figures(
             "Training of the behaviour policies (deterministic return over training and unseen tasks), of the context "
             "encoder with its models, and of the diffusion model; one line a shard or seed.",
             learning_curves(curves),
+        ),
+        Drawing(
+            "baseline_curves",
+            "Learning curves of the other methods",
+            "Training and validation loss of every method's own training, one line a seed; dotted: a second part of "
+            "it, such as a policy after its encoder. Losses of different methods do not compare.",
+            baseline_curves(rivals),
         ),
     ]
     if len(study):
