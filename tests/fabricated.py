@@ -252,8 +252,8 @@ def write_curves(params: Params) -> None:
             write_curve(Path(paths.DIFFUSION_CURVE.format(**model)), curve(0.05, 0.9, "loss", "validation"))
             for method in params.baselines:
                 parts = ("encoder_", "policy_") if method in ("focal", "corro") else ("",)
-                names = tuple(f"{part}{name}" for part in parts for name in ("loss", "validation"))
-                write_curve(Path(paths.BASELINE_CURVE.format(**model, method=method)), curve(0.1, 2.0, *names))
+                columns = tuple(f"{part}{name}" for part in parts for name in ("loss", "validation"))
+                write_curve(Path(paths.BASELINE_CURVE.format(**model, method=method)), curve(0.1, 2.0, *columns))
 
 
 def write_videos(params: Params) -> None:

@@ -135,7 +135,7 @@ class TestValues:
         rows = rows_of("table1_few_shot")
         assert set(rows) == {*cells, "Behaviour expert (oracle)"}
         for title, cell in cells.items():
-            means: dict[str, dict[str, float]] = by_family.xs(cell, level=(0, 1, 2)).to_dict("index")  # type: ignore[call-overload]
+            means: Any = by_family.xs(cell, level=(0, 1, 2)).to_dict("index")  # type: ignore[call-overload]
             for family in PARAMS.families:
                 name = style.family_title(family)
                 for column in ("return", "score"):
