@@ -112,6 +112,7 @@ def context_metrics(family: str, seed: int) -> dict[str, Any]:
         "representation": "generalised",
         "seed": seed,
         "probe": {"train_r2": 0.98, "test_r2": 0.95},
+        "probe_identifiable": {"parameters": 2, "train_r2": 0.99, "test_r2": 0.97},
         "probe_by_quality": {
             "expert": {"train_r2": 0.98, "test_r2": 0.95},
             "medium": {"train_r2": 0.96, "test_r2": 0.9},
@@ -249,6 +250,10 @@ def write_curves(params: Params) -> None:
             names = ("loss", "reward_loss", "dynamics_loss", "validation")
             write_curve(Path(paths.CONTEXT_CURVE.format(**model)), curve(0.02, 1.0, *names))
             write_curve(Path(paths.DIFFUSION_CURVE.format(**model)), curve(0.05, 0.9, "loss", "validation"))
+            for method in params.baselines:
+                parts = ("encoder_", "policy_") if method in ("focal", "corro") else ("",)
+                columns = tuple(f"{part}{name}" for part in parts for name in ("loss", "validation"))
+                write_curve(Path(paths.BASELINE_CURVE.format(**model, method=method)), curve(0.1, 2.0, *columns))
 
 
 def write_videos(params: Params) -> None:
@@ -277,7 +282,9 @@ def write_timings(params: Params) -> None:
         if job.stage.name == "evaluate":
             record["seconds_per_decision"] = 0.012
             times = {f"milliseconds_per_decision_{name}_{steps}": 0.5 * steps for name, steps in STUDY}
-            record |= times
+            record |= times | {"milliseconds_per_decision": 12.5}
+        if job.stage.name == "evaluate_baseline":
+            record["milliseconds_per_decision"] = 0.25
         write_json(Path(dag.timing_path(job.name, params.preset)), record)
 
 

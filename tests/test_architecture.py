@@ -32,6 +32,7 @@ LAYERS = (
     {"run", "bridge", "presets", "verify", "costs"},
     {"rerun", "plan"},
     {"stages"},
+    {"tuning"},
     {"cli"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -61,6 +62,7 @@ PROJECT = {
     "rerun",
     "run",
     "stages",
+    "tuning",
     "cli",
 }
 

@@ -15,12 +15,13 @@ from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
-from metadiffuser.reporting import figures, profiles, scores, style
+from metadiffuser.reporting import figures, profiles, rival_curves, rivals, scores, style
 from metadiffuser.tracking import read_curve
 from tests import fabricated
 
 PARAMS = fabricated.parameters()
 NAMES = (
+    "scores_by_method",
     "scores_by_warm_start",
     "scores_by_guide",
     "performance_profiles",
@@ -28,6 +29,7 @@ NAMES = (
     "planned_and_executed",
     "embedding",
     "learning_curves",
+    "baseline_curves",
 )
 FAMILIES = list(fabricated.ANCHORS)
 
@@ -94,6 +96,34 @@ def test_bars_have_the_score_and_colour_of_their_cell(metrics: tuple[list[Path],
     assert colors.to_hex(panel.patches[3].get_facecolor()).upper() == style.PLANNED == "#E8743B"
 
 
+def test_every_method_has_a_bar_in_every_family_and_in_their_mean(
+    metrics: tuple[list[Path], list[Path], list[Path]], tmp_path: Path
+) -> None:
+    for family in FAMILIES:
+        metrics[0].append(tmp_path / f"{family}-focal.json")
+        write_json(metrics[0][-1], fabricated.baseline_metrics(family, "focal", 0))
+    table = scores.read_scores(metrics[0], metrics[1])
+    figure = rivals.method_scores(table, Bootstrap(0.95, 50))
+    assert titles(figure) == ["Point-Robot", "Cheetah-Vel", "All families"]
+    expected = {
+        "MetaDiffuser (dual guide)": 90,
+        "MetaDiffuser, another task's context": -20,
+        "FOCAL": 70,
+        "Unconditional diffusion planner": 30,
+        "Unconditional diffusion planner (return guide)": 35,
+        "Random planner": 0,
+    }
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    for panel in figure.axes:
+        widths = [patch.get_width() for patch in panel.patches]  # type: ignore[attr-defined]
+        assert dict(zip(names, widths, strict=True)) == pytest.approx(expected)
+    assert len(set(rivals.COLOURS.values())) == len(rivals.COLOURS) == len(style.METHOD_NAMES)
+    far = table.assign(normalised=table["normalised"].where(table["method"] != "focal", -300.0))
+    panel = rivals.method_scores(far, Bootstrap(0.95, 50)).axes[0]
+    assert panel.patches[2].get_width() == rivals.LOWEST  # type: ignore[attr-defined]
+    assert "<" in [line.get_marker() for line in panel.lines]
+
+
 def test_profiles_fall_where_the_runs_of_their_cell_lie(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
     table, behaviour = scores.read_scores(metrics[0], metrics[1]), scores.read_behaviour(metrics[1])
     figure = profiles.performance_profiles(table, behaviour, Bootstrap(0.95, 50))
@@ -145,7 +175,7 @@ def test_nothing_studied_is_nothing_drawn(metrics: tuple[list[Path], list[Path],
     embeddings, traces = scores.read_embeddings(metrics[2]), scores.read_traces(metrics[0])
     curves = {("diffusion", "point_robot"): [pd.DataFrame(fabricated.curve(0.1, 1, "loss")).set_index("step")]}
     drawings = figures.all_figures(
-        table, scores.read_behaviour(metrics[1]), study[:0], embeddings, traces, curves, Bootstrap(0.9, 10), {}
+        table, scores.read_behaviour(metrics[1]), study[:0], embeddings, traces, curves, Bootstrap(0.9, 10), {}, curves
     )
     assert [drawing.name for drawing in drawings] == [name for name in NAMES if name != "sampler_study"]
 
@@ -199,6 +229,17 @@ def test_learning_curves_have_a_line_a_shard() -> None:
     assert [panel.get_yscale() for panel in figure.axes] == ["linear", "linear", "log"]
 
 
+def test_baseline_curves_have_a_panel_a_method_and_a_dotted_line_for_its_second_part() -> None:
+    whole = pd.DataFrame(fabricated.curve(0.1, 1, "loss", "validation")).set_index("step")
+    parts = pd.DataFrame(fabricated.curve(0.1, 1, "encoder_loss", "policy_loss", "policy_validation")).set_index("step")
+    curves = {("bc", "point_robot"): [whole, whole], ("focal", "point_robot"): [parts], ("bc", "ant_dir"): [-whole]}
+    figure = rival_curves.baseline_curves(curves)
+    assert [len(panel.lines) for panel in figure.axes] == [3, 4, 0, 2]
+    assert [panel.get_yscale() for panel in figure.axes] == ["log", "log", "linear", "linear"]
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", ":", "-"]
+    assert titles_above(figure) == ["FOCAL", "Cloning with z"]
+
+
 def test_a_run_too_weak_to_be_scored_is_drawn_all_the_same(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
     table = scores.read_scores(metrics[0], metrics[1])
     table = table[table["episode"] == 0].assign(normalised=np.nan)
@@ -245,3 +286,8 @@ def bars_line(container: Container) -> Line2D:
 
 def titles(figure: Figure) -> list[str]:
     return [panel.get_title(loc="left") for panel in figure.axes]
+
+
+def titles_above(figure: Figure) -> list[str]:
+    """The titles of the panels that have one."""
+    return [title for title in titles(figure) if title]

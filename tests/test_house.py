@@ -174,8 +174,10 @@ def test_verbs_in_the_documentation_parse() -> None:
     from metadiffuser.cli import _parser
 
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    commands = [match for text in texts for match in re.findall(r"metadiffuser ((?:use|view|import) [^`\n]+)", text)]
-    assert {command.split()[0] for command in commands} == {"use", "view", "import"}
+    commands = [
+        match for text in texts for match in re.findall(r"metadiffuser ((?:use|view|import|tune) [^`#\n]+)", text)
+    ]
+    assert {command.split()[0] for command in commands} == {"use", "view", "import", "tune"}
     for command in commands:
         _parser().parse_args(command.split())
 

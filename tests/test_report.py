@@ -15,7 +15,7 @@ from metadiffuser import dag, paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.config import BaselineName
 from metadiffuser.errors import InputError
-from metadiffuser.reporting import report
+from metadiffuser.reporting import cost, report
 from tests import fabricated
 from tests.conftest import require
 
@@ -82,7 +82,7 @@ def test_all_parts_are_there(text: str) -> None:
     assert tags.count("video") == len(PARAMS.families)
     assert all("controls" in attributes for tag, attributes in elements if tag == "video")
     images = [str(attributes["src"]).split(",")[0] for tag, attributes in elements if tag == "img"]
-    assert images.count("data:image/svg+xml;base64") == 7 + 1, "the figures, and the times of the sampler study"
+    assert images.count("data:image/svg+xml;base64") == 9 + 1, "the figures, and the times of the sampler study"
     assert images.count("data:image/png;base64") == len(PARAMS.families)
     assert "prefers-color-scheme: dark" in text
     for word in ("mujoco", "torch", "python", "learning_rate", "bootstrap_samples", "Linux x86_64, 2 cores, cpu"):
@@ -94,7 +94,8 @@ def test_all_parts_are_there(text: str) -> None:
 
 
 def test_times_are_summed_by_stage(text: str) -> None:
-    rows = re.findall(r"<tr><td class=\"words\">(\w+)</td><td>(\d+)</td><td>([^<]+)</td>", text)
+    section = text[text.index('id="times"') :]
+    rows = re.findall(r"<tr><td class=\"words\">(\w+)</td><td>(\d+)</td><td>([^<]+)</td>", section)
     jobs = {name: (int(count), wall) for name, count, wall in rows}
     timed = dag.jobs(PARAMS, timed_only=True)
     assert jobs["evaluate"] == (2, "20.0 s")
@@ -114,6 +115,31 @@ def test_times_of_the_sampler_study_are_read_from_the_timing_records(page: Path,
     ]
     assert report.TIMES_CAPTION.split(",")[0] in text
     assert report.sampler_times([]).empty
+
+
+def test_table_5_has_the_cost_of_every_method(text: str) -> None:
+    names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
+    records = report.read_timings([Path(name) for name in names])
+    told = [{"family": "point_robot", "method": "focal", "parameters": count} for count in (1000, 3000)]
+    found = {row[:2]: row[2:] for row in cost.costs(records, told, "generalised").itertuples(index=False, name=None)}
+    assert len(found) == 2 * (1 + len(PARAMS.baselines))
+    assert found["point_robot", "metadiffuser"][:2] == (18.0, 12.5), "context and diffusion model"
+    assert found["cheetah_vel", "bc"][:2] == (18.0, 0.25), "acts on the context model's z"
+    assert found["point_robot", "focal"] == (9.0, 0.25, 2000.0)
+    assert cost.costs(records, [], "focal").query("method == 'metadiffuser'").empty
+    assert cost.cost_table([], [], "generalised").rows == ()
+    section = text[text.index('id="table5_cost"') :]
+    for cell in ("18", "12.50", "0.25", "1000"):
+        assert f"<td>{cell}</td>" in section
+
+
+def test_films_say_what_their_episodes_came_to(text: str) -> None:
+    low, high = fabricated.ANCHORS["point_robot"]
+    value = low + 0.9 * (high - low) + 1
+    assert f"Task 12: dual (return {value:.1f}, score {100 * (value - low) / (high - low):.0f})" in text
+    ends = {"7": {"dual": {"return": -1.25, "score": None}, "none": {"return": 2.0, "score": 50.4}}}
+    assert report.film_title("task7-dual-vs-none", ends) == "Task 7: dual (return -1.2) vs none (return 2.0, score 50)"
+    assert report.film_title("task8-dual-vs-none", ends) == "Task 8: dual vs none"
 
 
 @pytest.mark.parametrize(

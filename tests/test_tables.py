@@ -30,9 +30,11 @@ from metadiffuser.reporting.tables import all_tables
 from tests import fabricated
 
 PARAMS = fabricated.parameters(seeds=(0, 1))
+BASELINES = get_args(BaselineName)
 NAMES = (
     "table1_few_shot",
     "table1_published",
+    "table2_average",
     "table2_warm_start",
     "table4_guide",
     "table4_significance",
@@ -62,6 +64,12 @@ def rows_of(name: str) -> dict[str, dict[str, str]]:
     """Return a table's CSV as {first column: row}."""
     with (tables_folder() / f"{name}.csv").open(encoding="utf-8") as stream:
         return {row[next(iter(row))]: row for row in csv.DictReader(stream)}
+
+
+def warm_starts() -> dict[tuple[str, str], dict[str, str]]:
+    """Return the CSV of table 2 as {(method, warm-start): row}."""
+    with (tables_folder() / "table2_warm_start.csv").open(encoding="utf-8") as stream:
+        return {(row["Method"], row["Warm-start"]): row for row in csv.DictReader(stream)}
 
 
 def metrics_files(template: str, root: Path | None = None) -> list[Path]:
@@ -99,12 +107,61 @@ class TestValues:
         assert float(values[f"{title} return high"]) - float(values[f"{title} return"]) < 1.0
 
     def test_table_1_has_one_row_a_method(self) -> None:
-        assert len(rows_of("table1_few_shot")) == 6 + len(get_args(BaselineName))
+        assert len(rows_of("table1_few_shot")) == 6 + len(BASELINES)
 
-    def test_table_2_has_a_row_a_context_under_the_same_guide(self) -> None:
-        rows = rows_of("table2_warm_start")
-        found = {name: round(float(row["Cheetah-Vel score"]), 3) for name, row in rows.items()}
+    def test_table_1_is_recomputed_from_the_per_episode_returns(self) -> None:
+        """By pandas alone, from the files: nothing of the reporting has a hand in it."""
+        frames = []
+        for family in PARAMS.families:
+            anchors = json.loads(Path(f"results/smoke/metrics/dataset/{family}.json").read_text())["anchors"]
+            for path in sorted(Path("results/smoke/metrics").glob(f"*/{family}/**/seed*.json")):
+                for cell in json.loads(path.read_text()).get("cells", []):
+                    frame = pd.DataFrame(cell["returns"]).melt(var_name="task", value_name="return")
+                    own = pd.DataFrame([anchors[task] for task in frame["task"]])
+                    low, high = own["random"], own["expert"]
+                    frame["score"] = 100 * (frame["return"] - low) / (high - low)
+                    frames.append(frame.assign(family=family, **{n: cell[n] for n in ("method", "guide", "context")}))
+        episodes = pd.concat(frames)
+        by_task = episodes.groupby(["method", "guide", "context", "family", "task"])[["return", "score"]].mean()
+        by_family = by_task.groupby(["method", "guide", "context", "family"]).mean()
+        cells = {
+            "MetaDiffuser (dual guide)": ("metadiffuser", "dual", "expert"),
+            "MetaDiffuser, another task's context": ("metadiffuser", "dual", "wrong_task"),
+            "Unconditional diffusion planner": ("unconditional", "none", "none"),
+            "Unconditional diffusion planner (return guide)": ("unconditional", "return", "expert"),
+            "Random planner": ("random", "none", "none"),
+            **{style.method_name(name): (name, "none", "expert") for name in BASELINES},
+        }
+        rows = rows_of("table1_few_shot")
+        assert set(rows) == {*cells, "Behaviour expert (oracle)"}
+        for title, cell in cells.items():
+            means: Any = by_family.xs(cell, level=(0, 1, 2)).to_dict("index")  # type: ignore[call-overload]
+            for family in PARAMS.families:
+                name = style.family_title(family)
+                for column in ("return", "score"):
+                    assert float(rows[title][f"{name} {column}"]) == pytest.approx(means[family][column], abs=1e-5)
+            average = np.mean([means[family]["score"] for family in PARAMS.families])
+            assert float(rows[title]["All families score"]) == pytest.approx(average, abs=1e-5)
+
+    def test_table_2_has_a_row_a_method_and_context(self) -> None:
+        rows = warm_starts()
+        own = {context: row for (method, context), row in rows.items() if method == "MetaDiffuser"}
+        found = {name: round(float(row["Cheetah-Vel score"]), 3) for name, row in own.items()}
         assert found == {"expert": 90, "medium": 80, "random": 60, "zero-shot": 50, "wrong task": -20, "oracle": 95}
+        shares = {style.context_name(name): 100 * share for name, share in fabricated.BASELINE_SHARES.items()}
+        for method in BASELINES:
+            title = style.method_name(method)
+            told = {context: float(row["Point-Robot score"]) for (name, context), row in rows.items() if name == title}
+            assert told == pytest.approx(shares)
+        assert len(rows) == 6 + 5 * len(BASELINES), "planners that no context tells apart are left out"
+
+    def test_table_2_in_short_averages_over_families(self) -> None:
+        rows = rows_of("table2_average")
+        assert list(rows) == ["MetaDiffuser", *(style.method_name(n) for n in style.METHOD_NAMES if n in BASELINES)]
+        own = rows["MetaDiffuser"]
+        assert float(own["All families: score medium"]) == pytest.approx(80)
+        assert float(own["All families: score medium low"]) < 80 < float(own["All families: score medium high"])
+        assert rows["FOCAL"]["All families: score oracle"] == ""
 
     def test_table_4_has_a_row_a_guide_and_averages_plan_errors_over_seeds(self) -> None:
         rows = rows_of("table4_guide")
@@ -153,8 +210,9 @@ class TestValues:
         assert float(row["Probe R² random"]) == pytest.approx(0.65), "mean over seeds"
         assert float(row["Reward error at 4"]) == pytest.approx(0.4), "unseen tasks"
         assert float(row["State error at 16"]) == pytest.approx(0.32)
-        bounds = {name: float(row[f"Score {name}"]) for name in ("oracle z", "expert context", "wrong task")}
-        assert bounds == pytest.approx({"oracle z": 95, "expert context": 90, "wrong task": -20})
+        assert (float(row["Probe R² identifiable"]), float(row["Parameters identifiable"])) == (0.97, 2)
+        expected = {"oracle z": 95, "expert context": 90, "wrong task": -20, "cloning with z": 70}
+        assert {name: float(row[f"Score {name}"]) for name in expected} == pytest.approx(expected)
 
     def test_comparisons_are_differences_and_probabilities_against_the_reference(self) -> None:
         rows = rows_of("comparisons")
@@ -189,10 +247,11 @@ class TestValues:
         assert index["sizes"][1] == {"family": "cheetah_vel", "tasks": 5, "episodes": 4, "seeds": 2, "unscored": 0}
 
     def test_a_cell_has_the_same_interval_in_every_table(self) -> None:
-        first, second = rows_of("table1_few_shot"), rows_of("table2_warm_start")
+        first, second = rows_of("table1_few_shot"), warm_starts()
         for column in ("Point-Robot return low", "Point-Robot score high"):
-            assert first["MetaDiffuser (dual guide)"][column] == second["expert"][column]
-            assert first["MetaDiffuser, another task's context"][column] == second["wrong task"][column]
+            assert first["MetaDiffuser (dual guide)"][column] == second["MetaDiffuser", "expert"][column]
+            assert first["MetaDiffuser, another task's context"][column] == second["MetaDiffuser", "wrong task"][column]
+            assert first["FOCAL"][column] == second["FOCAL", "expert"][column]
 
 
 @pytest.mark.usefixtures("results")
@@ -223,6 +282,25 @@ class TestRepresentations:
     def test_table_3_is_there_when_there_is_something_to_compare(self) -> None:
         names = [table.name for table in all_tables(self.evidence(), Bootstrap(0.95, 20), 1)]
         assert names.index("table3_representation") == names.index("table2_warm_start") + 1
+
+    def test_without_baselines_the_tables_are_those_of_the_planner(self) -> None:
+        tables = {table.name: table for table in all_tables(self.evidence(), Bootstrap(0.95, 20), 1)}
+        assert {row[0] for row in tables["table2_average"].rows} == {"MetaDiffuser"}
+        assert "cloning with z" not in [column.title for column in tables["diagnostics"].columns]
+
+    def test_a_method_that_lacks_a_family_has_no_average(self) -> None:
+        evidence = self.evidence()
+        some = evidence.scores[evidence.scores["context"] == "medium"]
+        bc = some[some["family"] == "cheetah_vel"].assign(method="bc", guide="none")
+        found = replace(evidence, scores=pd.concat([evidence.scores, bc, bc.assign(context="expert")]))
+        tables = {table.name: table for table in all_tables(found, Bootstrap(0.95, 20), 1)}
+        row = {row[0]: row for row in tables["table1_few_shot"].rows}["Behaviour cloning with z"]
+        assert row[1:4] == (None, None, None)
+        assert isinstance(row[5], Estimate)
+        assert row[-1] is None
+        short = {row[0]: row for row in tables["table2_average"].rows}
+        assert set(short["Behaviour cloning with z"][1:]) == {None}
+        assert isinstance(short["MetaDiffuser"][1], Estimate)
 
     def test_each_representation_has_diagnostics_of_its_own(self) -> None:
         table = diagnostics(self.evidence(), Bootstrap(0.95, 20), 1)

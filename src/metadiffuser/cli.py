@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--preset", help="default: params.yaml")
     plan.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="default: %(default)s, as many as here")
     plan.add_argument("--measure", action="store_true", help="take the rates anew from results/*/timings, and stop")
+    tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
+    tune.add_argument("--method", help="metadiffuser or a baseline (default: all of the file)")
+    tune.add_argument("--family", help="(default: all in force)")
+    tune.add_argument(
+        "--settings", type=Path, default=Path("workflow/tuning.yaml"), metavar="FILE", help="(default: %(default)s)"
+    )
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
 
@@ -92,6 +98,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
         import_data(load(), arguments.family, arguments.source, arguments.tasks, tolerances)
+    elif arguments.verb == "tune":
+        params = load()
+        _use_threads(params.diffusion.threads)
+        from metadiffuser.tuning.tune import tune
+
+        tune(params, arguments.settings, arguments.method, arguments.family)
     elif arguments.verb == "view":
         from metadiffuser.stages.view import make_player
         from metadiffuser.viewing.live import view
@@ -129,13 +141,16 @@ def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
 
     params = load()
     job = dag.find_job(stage, wildcards, params)
-    # Read by numerical libraries when they are imported, hence before run is; sums depend on the number of threads.
-    threads = str(dag.threads(job, params))
-    os.environ.update({f"{library}_NUM_THREADS": threads for library in ("OMP", "MKL", "OPENBLAS")})
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    _use_threads(dag.threads(job, params))
     from metadiffuser.run import execute
 
     execute(job, params)
+
+
+def _use_threads(count: int) -> None:
+    """Tell numerical libraries, which read it when they are imported; sums depend on the number of threads."""
+    os.environ.update({f"{library}_NUM_THREADS": str(count) for library in ("OMP", "MKL", "OPENBLAS")})
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -215,6 +215,7 @@ STAGES: dict[str, Stage] = {
                 paths.BEHAVIOUR_CURVE,
                 paths.CONTEXT_CURVE,
                 paths.DIFFUSION_CURVE,
+                paths.BASELINE_CURVE,
             ),
             outputs=(paths.FIGURES,),
             code=("stages/make_figures.py", "reporting", "evaluation/statistics.py", "tracking.py"),

@@ -38,8 +38,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse(text: str, source: str = "params.yaml") -> Params:
-    """Check the text of a parameter file. Raises ``InputError`` with one sentence."""
+def _tree(text: str, source: str) -> dict[str, Any]:
     try:
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a stricter mapping
     except InputError as error:
@@ -51,6 +50,20 @@ def parse(text: str, source: str = "params.yaml") -> Params:
         raise InputError(f"{source}: not valid YAML{where}: {str(problem).splitlines()[0][:200]}") from None
     if not isinstance(tree, dict):
         raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
+    return tree
+
+
+def _text(path: Path, remedy: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from None
+
+
+def parse(text: str, source: str = "params.yaml") -> Params:
+    """Check the text of a parameter file. Raises ``InputError`` with one sentence."""
+    tree = _tree(text, source)
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
@@ -60,14 +73,12 @@ def parse(text: str, source: str = "params.yaml") -> Params:
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and check a parameter file. Raises ``InputError`` with one sentence."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(
-            f"{path}: cannot be read ({reason}); run from the project's root, or 'metadiffuser use quick'"
-        ) from None
-    return parse(text, str(path))
+    return parse(_text(path, "run from the project's root, or 'metadiffuser use quick'"), str(path))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Read another YAML file, as strictly: a mapping without repeated keys. Raises ``InputError``."""
+    return _tree(_text(path, "run from the project's root, or name another file"), str(path))
 
 
 def schema() -> dict[str, Any]:

@@ -29,9 +29,13 @@ REPORT = "results/{preset}/report.html"
 # What 'metadiffuser import' keeps, by the hash of its contents: no job writes it.
 IMPORTED = "imports/{family}/{digest}.safetensors"
 
+# What 'metadiffuser tune' writes: no job reads it.
+TUNING = "results/{preset}/tuning.csv"
+TUNING_PAGE = "results/{preset}/tuning.md"
+
 # The only files that hold times and dates, and so differ from run to run.
 TIMING = "results/{preset}/timings/{job}.json"
-VOLATILE = (TIMING, REPORT)
+VOLATILE = (TIMING, REPORT, TUNING, TUNING_PAGE)
 
 
 def fields(template: str, path: str) -> dict[str, str]:

@@ -66,6 +66,9 @@ rule make_figures:
         diffusion_curves=per_job(
             "results/{preset}/training/diffusion/{family}/{representation}/seed{seed}"
         ),
+        baseline_curves=per_job(
+            "results/{preset}/training/baselines/{family}/{method}/seed{seed}"
+        ),
     output:
         figures=report(
             directory("results/{preset}/figures"),

@@ -1,4 +1,4 @@
-"""The tables that take MetaDiffuser apart: warm-start data, task representation, guide (method section 4)."""
+"""The tables that take MetaDiffuser apart: task representation, guide (method section 4)."""
 
 from __future__ import annotations
 
@@ -13,28 +13,6 @@ from metadiffuser.reporting.summary import Paired, difference, paired, reference
 
 REPLANNING = "The agent plans anew on its way, so an error beyond one step includes its changes of plan."
 PAIRS = (("dual", "return"), ("return", "none"))  # guides whose difference is tested
-
-
-def warm_start(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
-    """Table 2: robustness to where the warm-start context comes from."""
-    guide, _ = reference_cell(evidence.scores)
-    scores = evidence.scores[(evidence.scores["method"] == "metadiffuser") & (evidence.scores["guide"] == guide)]
-    families = families_of(scores)
-    summary = summarise(scores, bootstrap)
-    contexts = style.ordered(scores["context"], style.CONTEXT_NAMES)
-    rows = []
-    for name in contexts:
-        row = Row(style.context_name(name), "metadiffuser", guide, name)
-        rows.append((row.title, *score_cells(summary, row, families, "return", "normalised", "iqm")))
-    caption = (
-        f"Table 2. MetaDiffuser ({style.guide_name(guide)} guide) by the warm-start data its context is made of. "
-        "Expert, medium, random: one episode of that quality on the unseen task; zero-shot: nothing but what the agent "
-        "has gathered itself so far in the episode; wrong task: an expert episode of another task; oracle: the mean z "
-        "of many contexts from all expert episodes of the task, a bound of what context can do. "
-        f"{protocol(evidence, bootstrap)}"
-    )
-    columns = (Column("Warm-start", words=True), *score_columns(families, "return", "score", "IQM"))
-    return Table("table2_warm_start", "Robustness to the warm-start data", caption, columns, tuple(rows), digits)
 
 
 def representation_flexibility(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:

@@ -11,6 +11,7 @@ from metadiffuser.reporting.layout import Cell, Column, Table
 from metadiffuser.reporting.summary import anchors_text, estimate, reference_cell, summarise
 
 QUALITIES = ("expert", "medium", "random", "mixed")
+FLOOR = "bc"  # what z alone brings, without a plan
 SPLITS = {"train": "training", "test": "unseen"}
 
 
@@ -64,10 +65,13 @@ def context_diagnostics(evidence: Evidence) -> Table:
 
 
 def bounds(scores: pd.DataFrame) -> list[Row]:
-    """Return the cells that bound what context can do, best first; other methods that are told z belong here."""
+    """Return the cells that bound what context can do, best first, and the floor: cloning with the same z."""
     guide, context = reference_cell(scores)
     sources = {"oracle z": "oracle", f"{style.context_name(context)} context": context, "wrong task": "wrong_task"}
-    return [Row(title, "metadiffuser", guide, source) for title, source in sources.items()]
+    rows = [Row(title, "metadiffuser", guide, source) for title, source in sources.items()]
+    if (scores["method"] == FLOOR).any():
+        rows.append(Row("cloning with z", FLOOR, "none", context))
+    return rows
 
 
 def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
@@ -81,6 +85,9 @@ def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
     for (family, representation), group in probes.groupby(["family", "representation"], sort=False):
         members = errors[(errors["family"] == family) & (errors["representation"] == representation)]
         cells: list[Cell] = [_mean(group[group["quality"] == quality]["test_r2"]) for quality in qualities]
+        told = evidence.identifiable
+        told = told[(told["family"] == family) & (told["representation"] == representation)]
+        cells += [_mean(told["test_r2"]), _mean(told["parameters"])]
         for name in ("reward", "state"):
             cells += [_mean(members[members["ahead"] == ahead][name]) for ahead in reach]
         everything = evidence.representations
@@ -91,14 +98,18 @@ def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
         rows.append((style.family_title(str(family)), str(representation), *cells))
     caption = (
         "What bounds the planner, on unseen tasks. Probe R²: share of the variance of the task's parameters that a "
-        "linear probe reads from z, by the quality of the context. Reward and state error at n: RMSE of the models "
-        "rolled out n steps from a state of the data with the data's actions, in normalised units. Score: of the "
+        "linear probe reads from z, by the quality of the context; identifiable: of those parameters alone that "
+        "change observations or rewards at all, over contexts of all qualities, and how many they are. "
+        "Reward and state error at n: RMSE of the models rolled out n steps from a state of the data with the data's "
+        "actions, in normalised units. Score: of the "
         f"planner ({style.guide_name(guide)} guide) told the mean z of many contexts from all expert episodes of the "
-        f"task (oracle z), told by one episode, and told of another task. {NORMALISED} Brackets: "
+        f"task (oracle z), told by one episode, and told of another task; and of behaviour cloning told by the same "
+        f"episode, where it was trained (cloning with z): what z is worth without a plan. {NORMALISED} Brackets: "
         f"{bootstrap.confidence:.0%} stratified bootstrap interval."
     )
     columns = [Column("Family", words=True), Column("Representation", words=True)]
-    columns += [Column(quality, "Probe R²", 2) for quality in qualities]
+    columns += [Column(quality, "Probe R²", 2) for quality in (*qualities, "identifiable")]
+    columns += [Column("identifiable", "Parameters", 0)]
     for title in ("Reward error at", "State error at"):
         columns += [Column(str(ahead), title, 3) for ahead in reach]
     columns += [Column(row.title, "Score") for row in compared]

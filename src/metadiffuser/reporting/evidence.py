@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,11 @@ from metadiffuser.reporting.scores import CELL
 from metadiffuser.reporting.summary import anchors_text, reference_cell, sizes, sizes_text
 
 NORMALISED = "Normalised score = 100 (R - R_random) / (R_expert - R_random), anchors measured on the same task."
+ALL_FAMILIES = "All families"
+AVERAGE = (
+    f"{ALL_FAMILIES}: mean of the families' scores, each counting the same; none where a family is missing. Its "
+    "interval keeps families and tasks fixed."
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Evidence:
         promises: predicted and received returns.
         diagnostics: probes and one-step model errors of every context encoder.
         probes: probes of every context encoder by the context's quality.
+        identifiable: probes of the parameters that show in the data, of every context encoder.
+        parameters: how many parameters methods have.
         rollout_errors: errors of every encoder's models over one and more steps.
         published: the reference file.
         imported: {family: how its episodes got their labels} for families whose data were imported.
@@ -46,6 +54,8 @@ class Evidence:
     promises: pd.DataFrame
     diagnostics: pd.DataFrame
     probes: pd.DataFrame
+    identifiable: pd.DataFrame
+    parameters: pd.DataFrame
     rollout_errors: pd.DataFrame
     published: Published
     imported: Mapping[str, str]
@@ -78,10 +88,34 @@ def gather(
         promises=own(scores.read_promises(planner)),
         diagnostics=scores.read_diagnostics(context),
         probes=scores.read_probes(context),
+        identifiable=scores.read_identifiable(context),
+        parameters=own(scores.read_parameters([*planner, *baselines])),
         rollout_errors=scores.read_rollout_errors(context),
         published=read_published(),
         imported=scores.read_imported(dataset),
     )
+
+
+def notes(evidence: Evidence, seed: int) -> dict[str, Any]:
+    """Return what the report shows beside times and films.
+
+    Args:
+        evidence: what the tables are made of.
+        seed: the training seed whose rollouts are filmed.
+
+    Returns:
+        ``parameters``: rows of family, method and parameters; ``films``: return and normalised score (None without
+        one) of the first episode of each unseen task, which is the one that is filmed, by family, task and guide.
+    """
+    counts = evidence.parameters[["family", "method", "parameters"]].to_dict("records")
+    _, context = reference_cell(evidence.scores)
+    own = evidence.scores[(evidence.scores["method"] == "metadiffuser") & (evidence.scores["context"] == context)]
+    films: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in own[(own["seed"] == seed) & (own["episode"] == 0)].to_dict("records"):
+        score = None if pd.isna(row["normalised"]) else round(float(row["normalised"]), 3)
+        shown = {"return": round(float(row["return"]), 3), "score": score}
+        films.setdefault(row["family"], {}).setdefault(str(row["task"]), {})[row["guide"]] = shown
+    return {"parameters": counts, "films": films}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ from matplotlib.lines import Line2D
 from metadiffuser.artifacts import write_json
 from metadiffuser.evaluation.statistics import Array, Bootstrap
 from metadiffuser.reporting import style
+from metadiffuser.reporting.evidence import AVERAGE
 from metadiffuser.reporting.profiles import performance_profiles, sampler_scores
+from metadiffuser.reporting.rival_curves import baseline_curves
+from metadiffuser.reporting.rivals import method_scores
 from metadiffuser.reporting.summary import Estimate, anchors_text, reference_cell, sizes, sizes_text, summarise
 
 INDEX = "figures.json"
@@ -304,6 +307,7 @@ def all_figures(
     curves: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
     bootstrap: Bootstrap,
     imported: Mapping[str, str],
+    rivals: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
 ) -> list[Drawing]:
     """Return every figure, in the order of the report.
 
@@ -316,6 +320,7 @@ def all_figures(
         curves: see ``learning_curves``.
         bootstrap: draws the intervals.
         imported: {family: how its episodes got their labels} for families whose data were imported.
+        rivals: see ``baseline_curves``.
     """
     guide, context = reference_cell(scores)
     spread = (
@@ -323,6 +328,13 @@ def all_figures(
         f"0 is the random policy, 100 the behaviour expert. {sizes_text(sizes(scores))}. {anchors_text(imported)}"
     ).rstrip()
     drawings = [
+        Drawing(
+            "scores_by_method",
+            "Score by method",
+            f"Normalised score of the methods of table 1, told by one {style.context_name(context)} episode of the "
+            f"task where they are told anything. {spread} A score beyond the axis is an arrow at its edge. {AVERAGE}",
+            method_scores(scores, bootstrap),
+        ),
         Drawing(
             "scores_by_warm_start",
             "Score by warm-start data",
@@ -364,9 +376,16 @@ def all_figures(
             "encoder with its models, and of the diffusion model; one line a shard or seed.",
             learning_curves(curves),
         ),
+        Drawing(
+            "baseline_curves",
+            "Learning curves of the other methods",
+            "Training and validation loss of every method's own training, one line a seed; dotted: a second part of "
+            "it, such as a policy after its encoder. Losses of different methods do not compare.",
+            baseline_curves(rivals),
+        ),
     ]
     if len(study):
-        drawings.insert(3, _sampler_drawing(study, bootstrap))
+        drawings.insert(4, _sampler_drawing(study, bootstrap))
     return drawings
 
 

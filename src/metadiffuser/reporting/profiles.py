@@ -15,15 +15,17 @@ from matplotlib.ticker import NullLocator
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.reporting import style
 from metadiffuser.reporting.evidence import families_of, few_shot_rows
+from metadiffuser.reporting.rivals import COLOURS, DASHES
 from metadiffuser.reporting.scores import CELL
 from metadiffuser.reporting.summary import Estimate, estimate, oracle, profile
 
 PANEL = (3.7, 2.9)
 COLUMNS = 3  # most panels in a row
+LEGEND_COLUMNS = 4
 POINTS = 151  # thresholds of a profile
 LOWEST = -20.0  # score that profiles start at
 HIGHEST = 110.0  # score that they reach at least
-DASHES = ("-", "--", ":")  # of a method's cells, in the order of table 1
+VARIANTS = ("--", ":")  # dashes of a method's second and third cell, in the order of table 1
 
 
 def _panels(families: Sequence[str]) -> tuple[Figure, list[tuple[str, Axes]]]:
@@ -68,14 +70,16 @@ def performance_profiles(scores: pd.DataFrame, behaviour: pd.DataFrame, bootstra
             found = profile(
                 members[(members[list(CELL)] == cell).all(axis=1)], "normalised", thresholds, bootstrap, family, *cell
             )
-            dash = DASHES[drawn.count(row.method) % len(DASHES)]
+            dash = [DASHES.get(row.method, "-"), *VARIANTS][min(drawn.count(row.method), len(VARIANTS))]
             drawn.append(row.method)
             if found is not None:
-                colour = style.colour(row.method, style.METHOD_COLOURS)
-                panel.plot(thresholds, found.value, color=colour, ls=dash, label=row.title)
-                panel.fill_between(thresholds, found.low, found.high, color=colour, alpha=0.15, linewidth=0)
+                colour, own = style.colour(row.method, COLOURS), row.method == "metadiffuser"
+                width, above = (2.2, 3) if own else (1.3, 2)
+                panel.plot(thresholds, found.value, color=colour, ls=dash, label=row.title, lw=width, zorder=above)
+                shade = 0.18 if own else 0.07
+                panel.fill_between(thresholds, found.low, found.high, color=colour, alpha=shade, linewidth=0)
         panel.set(xlabel="normalised score τ", ylabel="share of runs above τ", ylim=(-0.03, 1.03))
-    _shared_legend(figure, panels, 2)
+    _shared_legend(figure, panels, LEGEND_COLUMNS if len(panels) >= COLUMNS else 2)
     return figure
 
 

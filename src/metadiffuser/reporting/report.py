@@ -7,7 +7,7 @@ import logging
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from metadiffuser.artifacts import read_json
 from metadiffuser.errors import InputError
 from metadiffuser.reporting import figures, profiles, style, tables
+from metadiffuser.reporting.cost import cost_table
 
 TEMPLATE = "report.html.j2"
 SIZE_LIMIT = 25_000_000  # bytes: pages beyond it load slowly and are refused by many mail systems
@@ -218,24 +219,43 @@ def _index(folder: Path, name: str, stage: str) -> dict[str, Any]:
     return content
 
 
-def _videos(folders: dict[str, Path]) -> list[dict[str, Any]]:
-    """Return the films and film strips of each family."""
+def _videos(folders: dict[str, Path], played: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the films and film strips of each family; ``played`` tells what the filmed episodes came to."""
     shown = []
     for family, folder in folders.items():
         if not folder.is_dir():
             raise InputError(f"{folder}: missing; run render_rollouts for {family}")
-        films = [{"title": _film_title(path.stem), "uri": data_uri(path, "video/mp4")} for path in folder.glob("*.mp4")]
+        ends = played.get(family, {})
+        films = [
+            {"title": film_title(path.stem, ends), "uri": data_uri(path, "video/mp4")} for path in folder.glob("*.mp4")
+        ]
         strips = [data_uri(path, "image/png") for path in sorted(folder.glob("*.png"))]
         films.sort(key=lambda film: film["title"])
         shown.append({"family": family, "title": style.family_title(family), "films": films, "strips": strips})
     return shown
 
 
-def _film_title(stem: str) -> str:
-    """Return a film's file name in words: ``task45-dual-vs-none`` is ``Task 45: dual vs none``."""
+def film_title(stem: str, ends: Mapping[str, Any]) -> str:
+    """Return a film's file name in words, with what its episodes came to where that is known.
+
+    ``task45-dual-vs-none`` is ``Task 45: dual (return -8.1, score 93) vs none (return -9.0, score 87)``.
+
+    Args:
+        stem: the file's name without suffix.
+        ends: {task: {guide: {"return": R, "score": normalised score or None}}}.
+    """
     task, _, rest = stem.partition("-")
     words = re.sub(r"(?<=[a-z])(?=\d)", " ", task).capitalize()
-    return f"{words}: {rest.replace('-', ' ').replace('_', ' ')}" if rest else words
+    by_guide = ends.get(task.removeprefix("task"), {})
+    parts = []
+    for part in rest.split("-vs-") if rest else []:
+        said = part.replace("-", " ").replace("_", " ")
+        if part in by_guide:
+            end = by_guide[part]
+            score = "" if end["score"] is None else f", score {end['score']:.0f}"
+            said += f" (return {end['return']:.1f}{score})"
+        parts.append(said)
+    return f"{words}: {' vs '.join(parts)}" if parts else words
 
 
 def _highlights(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -247,7 +267,7 @@ def _highlights(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     cells: dict[str, dict[str, Any]] = {}
     for family, column, cell in zip(titles[1:], first["columns"][1:], first["rows"][0][1:], strict=True):
         cells.setdefault(family, {"family": family, "row": first["rows"][0][0]["value"]})[column] = cell
-    return list(cells.values())
+    return [card for card in cells.values() if "return" in card]  # the mean over families has a score alone
 
 
 def render(contents: Contents) -> str:
@@ -268,14 +288,15 @@ def render(contents: Contents) -> str:
     )
     environment.filters["duration"] = duration
     try:
-        listed = table_index["tables"]
+        own = contents.parameters["representations"][0]
+        listed = [*table_index["tables"], cost_table(records, table_index["parameters"], own).to_json()]
         page = environment.get_template(TEMPLATE).render(
             title=contents.title,
             preset=contents.parameters["preset"],
             highlights=_highlights(listed),
             tables=listed,
             figures=_figures(contents.figures, figure_index["figures"], sampler_times(records)),
-            videos=_videos(contents.videos),
+            videos=_videos(contents.videos, table_index["films"]),
             trust=trust(table_index["sizes"], table_index["confidence"]),
             parameters=yaml.safe_dump(contents.parameters, sort_keys=False, default_flow_style=None, width=110),
             versions=versions(),

@@ -10,6 +10,8 @@
 | ``read_promises`` | cell with predicted returns | family, representation, seed, *cell*, horizon, predicted, received |
 | ``read_sampler_study`` | episode of the sampler study | those of ``read_scores`` with sampler and steps for *cell* |
 | ``read_probes`` | encoder and context quality | family, representation, seed, quality, train_r2, test_r2 |
+| ``read_identifiable`` | encoder | family, representation, seed, parameters, train_r2, test_r2 |
+| ``read_parameters`` | method that says it | family, representation, seed, method, parameters |
 | ``read_rollout_errors`` | encoder, split and steps | family, representation, seed, split, ahead, reward, state |
 | ``read_diagnostics`` | trained context encoder | family, representation, seed, probe R2 and model errors |
 | ``read_embeddings`` | context embedded | family, representation, seed, task, split, quality, parameters, x, y |
@@ -202,6 +204,17 @@ def read_probes(context: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*MODEL, "quality", "train_r2", "test_r2"])
 
 
+def read_identifiable(context: Sequence[Path]) -> pd.DataFrame:
+    """Read the probe of the identifiable parameters from CONTEXT_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in context:
+        with _record(path) as content:
+            probe = content["probe_identifiable"]
+            values = (int(probe["parameters"]), float(probe["train_r2"]), float(probe["test_r2"]))
+            rows.append((*(content[name] for name in MODEL), *values))
+    return pd.DataFrame(rows, columns=[*MODEL, "parameters", "train_r2", "test_r2"])
+
+
 def read_rollout_errors(context: Sequence[Path]) -> pd.DataFrame:
     """Read the models' errors over one and more steps from CONTEXT_METRICS. Raises ``InputError``."""
     rows = []
@@ -238,6 +251,17 @@ def read_embeddings(context: Sequence[Path]) -> pd.DataFrame:
                 named = [content[name] for name in MODEL]
                 rows.append((*named, int(point["task"]), point["split"], point["quality"], parameters, x, y))
     return pd.DataFrame(rows, columns=[*MODEL, "task", "split", "quality", "parameters", "x", "y"])
+
+
+def read_parameters(metrics: Sequence[Path]) -> pd.DataFrame:
+    """Read the number of parameters from PLANNER_METRICS or BASELINE_METRICS that state it. Raises ``InputError``."""
+    rows = []
+    for path in metrics:
+        with _record(path) as content:
+            if "parameters" in content:
+                method = str(content["cells"][0]["method"])
+                rows.append((*(content[name] for name in MODEL), method, int(content["parameters"])))
+    return pd.DataFrame(rows, columns=[*MODEL, "method", "parameters"])
 
 
 def read_traces(planner: Sequence[Path]) -> pd.DataFrame:

@@ -102,6 +102,21 @@ def summarise(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["family", *CELL, "return", "normalised", "iqm"])
 
 
+def mean_over_families(*groups: Sequence[Array]) -> Array:
+    """Return the mean over families of the mean over a family's tasks: one group of strata a family."""
+    return np.asarray(np.mean([statistics.mean_over_tasks(group) for group in groups], axis=0))
+
+
+def family_average(scores: pd.DataFrame, cell: Sequence[str], bootstrap: Bootstrap) -> Estimate | None:
+    """Return a cell's normalised score averaged over families, each counting the same.
+
+    None if one of the families of ``scores`` has no score of the cell: averages over other families do not compare.
+    """
+    members = scores[(scores[list(CELL)] == list(cell)).all(axis=1)]
+    groups = [strata(members[members["family"] == family], "normalised") for family in scores["family"].unique()]
+    return _estimate(mean_over_families, groups, bootstrap, "families", *cell)
+
+
 def compare(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """Compare MetaDiffuser's reference cell with every other cell of the same family, on the same tasks.
 

@@ -6,8 +6,9 @@ metrics hold: a new method, guide or context needs no change here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,10 +19,11 @@ from metadiffuser.reporting.ablations import (
     guide_ablation,
     guide_significance,
     representation_flexibility,
-    warm_start,
 )
 from metadiffuser.reporting.diagnostics import behaviour_policies, context_diagnostics, diagnostics
 from metadiffuser.reporting.evidence import (
+    ALL_FAMILIES,
+    AVERAGE,
     Evidence,
     Row,
     families_of,
@@ -33,8 +35,9 @@ from metadiffuser.reporting.evidence import (
 )
 from metadiffuser.reporting.layout import Column, Table, number, to_csv, to_latex, to_markdown
 from metadiffuser.reporting.published import Result
+from metadiffuser.reporting.robustness import robustness, warm_start
 from metadiffuser.reporting.scores import CELL
-from metadiffuser.reporting.summary import Size, compare, oracle, reference_cell, summarise
+from metadiffuser.reporting.summary import Size, compare, family_average, oracle, reference_cell, summarise
 
 INDEX = "tables.json"
 FORMATS: dict[str, Callable[[Table], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
@@ -44,18 +47,23 @@ def few_shot(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
     """Table 1: few-shot return on unseen tasks."""
     families = families_of(evidence.scores)
     _, context = reference_cell(evidence.scores)
-    summary = summarise(pd.concat([evidence.scores, oracle(evidence.behaviour)]), bootstrap)
-    rows = [
-        (row.title, *score_cells(summary, row, families, "return", "normalised", "iqm"))
-        for row in few_shot_rows(evidence.scores)
-    ]
+    everything = pd.concat([evidence.scores, oracle(evidence.behaviour)])
+    summary = summarise(everything, bootstrap)
+    rows = []
+    for row in few_shot_rows(evidence.scores):
+        mean = family_average(everything, (row.method, row.guide, row.context), bootstrap)
+        rows.append((row.title, *score_cells(summary, row, families, "return", "normalised", "iqm"), mean))
     caption = (
         f"Table 1. Few-shot return on unseen tasks, warm-start context from one {style.context_name(context)} episode "
         f"of the task. {protocol(evidence, bootstrap)} IQM: interquartile mean of the normalised scores of all runs. "
         "The behaviour expert, an oracle that was trained on the tasks, is the mean of its episodes in the dataset"
-        f"{'; of imported data, the mean of the episodes that count as expert' if evidence.imported else ''}."
+        f"{'; of imported data, the mean of the episodes that count as expert' if evidence.imported else ''}. {AVERAGE}"
     )
-    columns = (Column("Method", words=True), *score_columns(families, "return", "score", "IQM"))
+    columns = (
+        Column("Method", words=True),
+        *score_columns(families, "return", "score", "IQM"),
+        Column("score", ALL_FAMILIES),
+    )
     return Table("table1_few_shot", "Few-shot return on unseen tasks", caption, columns, tuple(rows), digits)
 
 
@@ -131,6 +139,7 @@ def all_tables(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> list[Ta
     found = [
         few_shot(evidence, bootstrap, digits),
         published_results(evidence, 1),
+        robustness(evidence, bootstrap, digits),
         warm_start(evidence, bootstrap, digits),
         guide_ablation(evidence, bootstrap, digits),
         guide_significance(evidence, bootstrap, digits),
@@ -140,12 +149,14 @@ def all_tables(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> list[Ta
         diagnostics(evidence, bootstrap, digits),
     ]
     if evidence.representations["representation"].nunique() > 1:
-        found.insert(3, representation_flexibility(evidence, bootstrap, digits))
+        found.insert(4, representation_flexibility(evidence, bootstrap, digits))
     return found
 
 
-def write_tables(folder: Path, tables: Sequence[Table], found: Sequence[Size], confidence: float) -> None:
-    """Write each table as CSV, Markdown and LaTeX, and the index that the report is made from."""
+def write_tables(
+    folder: Path, tables: Sequence[Table], found: Sequence[Size], confidence: float, notes: Mapping[str, Any]
+) -> None:
+    """Write each table as CSV, Markdown and LaTeX, and the index that the report is made from, ``notes`` included."""
     for table in tables:
         for suffix, render in FORMATS.items():
             write_text(folder / f"{table.name}{suffix}", render(table))
@@ -153,5 +164,6 @@ def write_tables(folder: Path, tables: Sequence[Table], found: Sequence[Size], c
         "tables": [table.to_json() for table in tables],
         "sizes": [size.to_json() for size in found],
         "confidence": confidence,
+        **notes,
     }
     write_json(folder / INDEX, index)

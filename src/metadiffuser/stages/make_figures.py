@@ -26,6 +26,10 @@ def run(run: Run) -> None:
             job = paths.fields(template, folder.as_posix())
             if job.get("representation", own) == own:
                 curves.setdefault((stage, job["family"]), []).append(read_curve(folder))
+    rivals: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for folder in run.all_paths(paths.BASELINE_CURVE):
+        job = paths.fields(paths.BASELINE_CURVE, folder.as_posix())
+        rivals.setdefault((job["method"], job["family"]), []).append(read_curve(folder))
     dataset = run.all_paths(paths.DATASET_METRICS)
     episodes = scores.read_scores([*planner, *baselines], dataset)
     study = scores.read_sampler_study(planner, dataset)
@@ -39,6 +43,7 @@ def run(run: Run) -> None:
         curves,
         Bootstrap(section.confidence, section.bootstrap_samples),
         scores.read_imported(dataset),
+        rivals,
     )
     with whole_directory(run.path(paths.FIGURES)) as folder:
         write_figures(folder, drawings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from metadiffuser import paths
 from metadiffuser.artifacts import whole_directory
 from metadiffuser.evaluation.statistics import Bootstrap
-from metadiffuser.reporting.evidence import gather
+from metadiffuser.reporting.evidence import gather, notes
 from metadiffuser.reporting.summary import sizes
 from metadiffuser.reporting.tables import all_tables, write_tables
 from metadiffuser.run import Run
@@ -24,4 +24,4 @@ def run(run: Run) -> None:
     bootstrap = Bootstrap(section.confidence, section.bootstrap_samples)
     with whole_directory(run.path(paths.TABLES)) as folder:
         tables = all_tables(evidence, bootstrap, section.digits)
-        write_tables(folder, tables, sizes(evidence.scores), section.confidence)
+        write_tables(folder, tables, sizes(evidence.scores), section.confidence, notes(evidence, run.value("seeds")[0]))

@@ -1,0 +1,1 @@
+"""The same number of settings of every method, tried on training tasks that are held out (docs/tuning.md)."""

@@ -1,0 +1,139 @@
+"""Trials through the ordinary stages, in a scratch folder where stages that trials have in common run once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metadiffuser import dag, paths, receipts
+from metadiffuser.artifacts import read_json, write_json
+from metadiffuser.config import Params
+from metadiffuser.envs import get_family
+from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.errors import InputError
+from metadiffuser.evaluation.statistics import normalised_score
+from metadiffuser.run import execute
+from metadiffuser.tuning.holdout import anchors, hold_out, write_split
+from metadiffuser.tuning.settings import OWN, Trial
+
+DATA = "data"  # the scratch folder's preset that holds the tasks and datasets
+CHAINS = {OWN: ("train_context", "train_diffusion", "evaluate")}
+RIVAL = ("train_context", "train_baseline", "evaluate_baseline")
+SHARED = "train_context"  # whose time counts for the planner alone: every rival is handed its model
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a trial came to.
+
+    Attributes:
+        normalised: {context: {task: normalised scores of its episodes (R,)}}.
+        seconds: CPU seconds of training.
+    """
+
+    normalised: dict[str, dict[str, NDArray[np.float64]]]
+    seconds: float
+
+
+@contextlib.contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Hold the lock ``path``; wait while another process does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The folder of one family's trials: a project of its own, in which every set of parameters is a preset."""
+
+    root: Path
+
+    @classmethod
+    def prepare(cls, params: Params, family: str, count: int) -> Scratch:
+        """Return the scratch folder with ``count`` training tasks held out, made anew if the data have changed.
+
+        Raises:
+            InputError: the family's tasks or datasets are missing or damaged.
+        """
+        wildcards = {"preset": params.preset, "family": family}
+        tasks, data = (Path(template.format(**wildcards)) for template in (paths.TASKS, paths.DATASET))
+        for path in (tasks, data):
+            if not path.exists():
+                raise InputError(f"{path}: missing; run 'snakemake --cores all {data}'")
+        scratch = cls((receipts.WORK / "tuning" / params.preset / f"{family}-{count}").resolve())
+        with waiting(scratch.root / "data.lock"):
+            marker, current = scratch.root / "data.json", receipts.digest(tasks, data)
+            if not marker.is_file() or read_json(marker) != current:
+                marker.unlink(missing_ok=True)
+                sources = hold_out(read_tasks(tasks), count)
+                place = {"preset": DATA, "family": family}
+                target = [scratch.root / template.format(**place) for template in (paths.TASKS, paths.DATASET)]
+                write_split(read_json(tasks), data, get_family(family), sources, *target)
+                write_json(marker, current)
+        return scratch
+
+    def run(self, trial: Trial) -> Score:
+        """Run the jobs of a trial that have not been run, and return its score."""
+        with contextlib.chdir(self.root):
+            place = {"preset": DATA, "family": trial.family}
+            made = {template: Path(template.format(**place)) for template in (paths.TASKS, paths.DATASET)}
+            known = dag.domains(trial.params)
+            upstream: list[Any] = []
+            seconds = 0.0
+            for name in CHAINS.get(trial.method, RIVAL):
+                stage = dag.STAGES[name]
+                wildcards = {key: known[key][0] for key in stage.wildcards}
+                upstream.append([name, dag.make_job(stage, wildcards, trial.params).params])
+                job, params = _job(name, wildcards, trial.params, upstream)
+                _link_inputs(job, made)
+                with waiting(Path("locks") / f"{job.name}.lock"):
+                    if not receipts.holds(job):
+                        execute(job, params)
+                made |= dict(zip(job.stage.outputs, map(Path, job.outputs), strict=False))
+                if name.startswith("train_") and (name != SHARED or trial.method == OWN):
+                    seconds += float(read_json(Path(dag.timing_path(job.name, params.preset)))["cpu_seconds"])
+            metrics = read_json(made[stage.outputs[0]])
+            return Score(_normalised(metrics["cells"], made[paths.DATASET], trial), seconds)
+
+
+def _job(name: str, wildcards: dict[str, str], params: Params, upstream: Sequence[Any]) -> tuple[dag.Job, Params]:
+    """Return a stage's job under the preset that is named after what it and the stages before it are told."""
+    told = json.dumps(upstream, sort_keys=True).encode()
+    own = params.model_copy(update={"preset": f"t{hashlib.blake2b(told, digest_size=8).hexdigest()}"})
+    return dag.find_job(name, wildcards, own), own
+
+
+def _link_inputs(job: dag.Job, made: dict[str, Path]) -> None:
+    """Put the outputs of earlier jobs where ``job`` expects its inputs."""
+    for template, path in zip(job.stage.inputs, map(Path, job.inputs), strict=True):
+        source = made[template].resolve()
+        if path.resolve() != source:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            path.symlink_to(source, target_is_directory=source.is_dir())
+
+
+def _normalised(cells: Sequence[dict[str, Any]], data: Path, trial: Trial) -> dict[str, dict[str, NDArray[np.float64]]]:
+    found = {}
+    for context in trial.params.section("evaluation", trial.family).contexts:
+        guide = "dual" if trial.method == OWN else "none"
+        wanted = {"method": trial.method, "guide": guide, "context": context}
+        (returns,) = [cell["returns"] for cell in cells if wanted.items() <= cell.items()]
+        scores = {
+            task: normalised_score(values, *anchors(data, trial.family, int(task))) for task, values in returns.items()
+        }
+        found[context] = {task: values for task, values in scores.items() if np.isfinite(values).all()}
+        if not found[context]:
+            raise InputError(f"{trial.family}: on no held-out task is the expert better than random; hold out others")
+    return found
