@@ -54,7 +54,7 @@ def against_snakemake(job: dag.Job, found: dict[str, Any], project: Stubbed, par
     }
     found = found | {"inputs": sorted(found["inputs"]), "outputs": sorted(found["outputs"])}
     yield from (f"{job.name}.{key}: {found[key]} for {value}" for key, value in expected.items() if found[key] != value)
-    if not {"runtime", "mem_mb", "gpus"} <= set(found["resources"]):
+    if not {"runtime", "mem_mb", "gpu"} <= set(found["resources"]):
         yield f"{job.name}.resources: {found['resources']}"
 
 
