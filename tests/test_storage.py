@@ -21,7 +21,7 @@ import pytest
 
 from metadiffuser.garbage import outputs
 from tests.conftest import require
-from tests.stubbed import Stubbed, stubbed_copy
+from tests.stubbed import Stubbed, shrink, stubbed_copy
 
 pytestmark = pytest.mark.engine
 
@@ -35,14 +35,20 @@ def git(project: Stubbed, *arguments: str) -> str:
 
 def commit(project: Stubbed) -> None:
     """Commit what a lab would: the record, the results and the parameters."""
-    git(project, "add", "dvc.lock", "results", "params.yaml", ".dvc/config")
+    git(project, "add", "dvc.lock", "results", "params.yaml", "presets", ".dvc/config")
     git(project, "commit", "--quiet", "-m", "results")
+
+
+def use(project: Stubbed, preset: str) -> None:
+    shutil.copy(project.root / "presets" / f"{preset}.yaml", project.root / "params.yaml")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
     """A project in which the smoke preset has run, committed."""
     project = stubbed_copy(tmp_path_factory.mktemp("made") / "project", "smoke")
+    shrink(project)
+    use(project, "smoke")
     project.snakemake()
     commit(project)
     return project
@@ -101,7 +107,7 @@ def assert_travels(made: Stubbed, scratch: Path, remote: list[list[str]], **vari
 
     clone.run("dvc", "pull", **variables)
     assert artifacts(clone) == artifacts(made)
-    assert len(artifacts(clone)) > 20
+    assert len(artifacts(clone)) >= 7
     clone.run("dvc", "status", "--quiet")
     assert "Nothing to be done" in clone.snakemake("--dry-run")
     clone.run("dvc", "repro")
@@ -177,7 +183,7 @@ def recorded(text: str) -> set[str]:
 
 
 def run_preset(project: Stubbed, preset: str) -> None:
-    shutil.copy(project.root / "presets" / f"{preset}.yaml", project.root / "params.yaml")
+    use(project, preset)
     project.snakemake()
 
 
@@ -222,14 +228,14 @@ def test_presets_side_by_side_and_their_garbage(made: Stubbed, tmp_path: Path) -
     assert not of_smoke <= kept(trial)
 
     before = kept(project)
-    assert "Removed" in gc(project, "--dry") or kept(project) == before
+    gc(project, "--dry")
     assert kept(project) == before
     gc(project)
     assert kept(project) & of_garbage == set()
     assert of_tagged | of_both <= kept(project)
     shutil.rmtree(project.root / "artifacts")
     for preset in ("smoke", "quick"):
-        shutil.copy(project.root / "presets" / f"{preset}.yaml", project.root / "params.yaml")
+        use(project, preset)
         project.run("dvc", "checkout")
     assert json.loads(project.run("dvc", "status", "--json").stdout) == {}
 
