@@ -38,6 +38,7 @@ for template in job.stage.outputs:
         if not path.suffix:
             (path / "plots" / "metrics").mkdir(parents=True, exist_ok=True)
             (path / "metrics.json").write_text(json.dumps({"loss": 0.5, "made_from": made_from}))
+            (path / "scores.json").write_text(json.dumps({"Point-Robot": {"score": params.diffusion.horizon / 2}}))
             (path / "plots" / "metrics" / "loss.tsv").write_text("step\\tloss\\n0\\t1.0\\n1\\t0.5\\n")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)

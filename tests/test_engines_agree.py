@@ -237,6 +237,8 @@ def test_metrics_and_plots_of_every_family(recorded: Stubbed) -> None:
         family: {f"results/smoke/training/{kind}/{family}/{leaf}" for kind, leaf in leaves.items()}
         for family in get_args(FamilyName)
     }
+    scores = shown.pop("results/smoke/tables/scores.json")
+    assert set(scores["data"]) == {"Point-Robot"}
     assert set(shown) == {f"{folder}/metrics.json" for of_family in folders.values() for folder in of_family}
     made = set().union(*(folders[family] for family in load(ROOT / "presets" / "smoke.yaml").families))
     found = {name: entry["data"]["loss"] for name, entry in shown.items() if "data" in entry}

@@ -34,9 +34,10 @@ from metadiffuser.reporting.evidence import (
 from metadiffuser.reporting.layout import Column, Table, number, to_csv, to_latex, to_markdown
 from metadiffuser.reporting.published import Result
 from metadiffuser.reporting.scores import CELL
-from metadiffuser.reporting.summary import Size, compare, oracle, reference_cell, summarise
+from metadiffuser.reporting.summary import Estimate, Size, compare, oracle, reference_cell, summarise
 
 INDEX = "tables.json"
+SCORES = "scores.json"
 FORMATS: dict[str, Callable[[Table], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
 
 
@@ -144,8 +145,18 @@ def all_tables(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> list[Ta
     return found
 
 
+def headline(table: Table) -> dict[str, dict[str, float]]:
+    """Return {group: {column: mean}} of a table's first row: of table 1, MetaDiffuser's own scores by family."""
+    found: dict[str, dict[str, float]] = {}
+    for column, cell in zip(table.columns, table.rows[0], strict=True):
+        value = cell.value if isinstance(cell, Estimate) else cell
+        if isinstance(value, float):
+            found.setdefault(column.group, {})[column.title] = value
+    return found
+
+
 def write_tables(folder: Path, tables: Sequence[Table], found: Sequence[Size], confidence: float) -> None:
-    """Write each table as CSV, Markdown and LaTeX, and the index that the report is made from."""
+    """Write each table as CSV, Markdown and LaTeX, the index that the report is made from, and DVC's metrics."""
     for table in tables:
         for suffix, render in FORMATS.items():
             write_text(folder / f"{table.name}{suffix}", render(table))
@@ -155,3 +166,4 @@ def write_tables(folder: Path, tables: Sequence[Table], found: Sequence[Size], c
         "confidence": confidence,
     }
     write_json(folder / INDEX, index)
+    write_json(folder / SCORES, headline(tables[0]))
