@@ -19,7 +19,7 @@ def test_an_experiment_is_run_shown_compared_and_taken_back(tmp_path: Path) -> N
     (project.root / "params.yaml").write_bytes((project.root / "presets" / "smoke.yaml").read_bytes())
     project.snakemake()
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    project.run("git", "add", "--all", ":!.stub")
+    project.run("git", "add", "--all", ":!.stub", ":!runs.log")
     project.run("git", *identity, "commit", "--quiet", "-m", "results")
     project.ran()
     git_name = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
@@ -48,7 +48,7 @@ def test_an_experiment_is_run_shown_compared_and_taken_back(tmp_path: Path) -> N
     assert set(plot[0]["revisions"]) == {"HEAD", "workspace"}
 
     # Back to what was, without running anything, and forth again.
-    project.run("git", "checkout", "--quiet", "--", "params.yaml", "dvc.lock", "results")
+    project.run("git", "checkout", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock", "results")
     project.run("dvc", "checkout", "--force")
     assert "Nothing to be done" in project.snakemake("--dry-run")
     project.run("dvc", "exp", "apply", "longer")
