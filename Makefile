@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint smoke readme environments constraints clean
+.PHONY: help setup reproduce test lint smoke slurm storage readme environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -22,7 +22,7 @@ reproduce: $(READY)  ## set up, then run the pipeline on params.yaml
 	$(BIN)/snakemake --cores all all
 
 test: $(READY)  ## set up, then run the tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not cluster and not storage'
 
 setup: $(READY)  ## create .venv and install the versions in constraints.txt
 
@@ -46,13 +46,24 @@ lint: $(READY)  ## check style, formatting, types and the workflow
 smoke: $(READY)  ## run the smoke preset under Snakemake and DVC, in scratch clones
 	.ci/smoke
 
+slurm: $(READY) $(VENV)/.cluster  ## run the smoke preset on a SLURM of one node (as root, or with sudo)
+	$(BIN)/python -m pytest -m cluster tests/test_cluster.py
+
+storage: $(READY) $(VENV)/.storage  ## push to and pull from an SSH server and an S3 API, both on this machine
+	$(BIN)/python -m pytest -m storage tests/test_storage.py
+
+# What a target needs beside the tests' own packages.
+$(VENV)/.cluster $(VENV)/.storage: $(VENV)/.%: $(READY)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
 readme: $(READY)  ## copy the quick preset's main table into README.md
 	$(BIN)/python docs/update_readme.py
 
 environments: $(READY)  ## write the tables of docs/environments.md from the models
 	$(BIN)/python docs/write_environments.py
 
-constraints: $(READY)  ## record the versions in .venv as constraints.txt
+constraints: $(READY) $(VENV)/.cluster $(VENV)/.storage  ## record the versions in .venv as constraints.txt
 	@{ echo '# The exact versions that this project is tested with; "make setup" installs them.'; \
 	   echo '# Made by "make constraints" from .venv; which packages are needed is stated in pyproject.toml.'; \
 	   $(BIN)/python -m pip freeze --all --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' | grep -v '^pip=='; } > $@.part

@@ -54,7 +54,7 @@ def against_snakemake(job: dag.Job, found: dict[str, Any], project: Stubbed, par
     }
     found = found | {"inputs": sorted(found["inputs"]), "outputs": sorted(found["outputs"])}
     yield from (f"{job.name}.{key}: {found[key]} for {value}" for key, value in expected.items() if found[key] != value)
-    if not {"runtime", "mem_mb", "gpus"} <= set(found["resources"]):
+    if not {"runtime", "mem_mb", "gpu"} <= set(found["resources"]):
         yield f"{job.name}.resources: {found['resources']}"
 
 
@@ -237,6 +237,8 @@ def test_metrics_and_plots_of_every_family(recorded: Stubbed) -> None:
         family: {f"results/smoke/training/{kind}/{family}/{leaf}" for kind, leaf in leaves.items()}
         for family in get_args(FamilyName)
     }
+    scores = shown.pop("results/smoke/tables/scores.json")
+    assert set(scores["data"]) == {"Point-Robot"}
     assert set(shown) == {f"{folder}/metrics.json" for of_family in folders.values() for folder in of_family}
     made = set().union(*(folders[family] for family in load(ROOT / "presets" / "smoke.yaml").families))
     found = {name: entry["data"]["loss"] for name, entry in shown.items() if "data" in entry}

@@ -383,9 +383,19 @@ def test_a_missing_reference_file_is_named(tmp_path: Path) -> None:
 class TestFiles:
     def test_every_table_in_every_format_and_the_same_bytes_twice(self) -> None:
         before = {path.name: path.read_bytes() for path in tables_folder().iterdir()}
-        assert set(before) == {f"{n}{suffix}" for n in NAMES for suffix in (".csv", ".md", ".tex")} | {"tables.json"}
+        records = {"tables.json", "scores.json"}
+        assert set(before) == {f"{n}{suffix}" for n in NAMES for suffix in (".csv", ".md", ".tex")} | records
         fabricated.run_stage("make_tables", PARAMS)
         assert before == {path.name: path.read_bytes() for path in tables_folder().iterdir()}
+
+    def test_scores_are_the_means_of_table_1s_first_row(self) -> None:
+        scores = read_json(tables_folder() / "scores.json")
+        assert set(scores) == {"Point-Robot", "Cheetah-Vel"}
+        with (tables_folder() / "table1_few_shot.csv").open(encoding="utf-8") as stream:
+            first = next(csv.DictReader(stream))
+        for family, values in scores.items():
+            assert set(values) == {"return", "score", "IQM"}
+            assert values == {name: pytest.approx(float(first[f"{family} {name}"]), abs=1e-6) for name in values}
 
     @pytest.mark.parametrize("name", NAMES)
     def test_latex_is_balanced(self, name: str) -> None:

@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument(
         "--settings", type=Path, default=Path("workflow/tuning.yaml"), metavar="FILE", help="(default: %(default)s)"
     )
+    gc = verbs.add_parser("gc", help="drop what no preset's record names from DVC's cache, and from a remote")
+    gc.add_argument("--dry", action="store_true", help="only tell how many objects would be dropped")
+    gc.add_argument("--remote", metavar="NAME", help="a remote to drop them from as well")
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
 
@@ -92,6 +95,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from metadiffuser.parameters import schema
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
+    elif arguments.verb == "gc":
+        from metadiffuser.garbage import collect_garbage
+
+        collect_garbage(arguments.dry, arguments.remote)
     elif arguments.verb == "import":
         from metadiffuser.importing.checks import Tolerances
         from metadiffuser.stages.import_data import import_data

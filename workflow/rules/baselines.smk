@@ -36,7 +36,7 @@ rule train_baseline:
     resources:
         runtime=480,
         mem_mb=4000,
-        gpus=0,
+        gpu=0,
     params:
         told=told("seed", "baseline.{method}", "overrides.{family}.baseline.{method}"),
     message:
@@ -83,7 +83,7 @@ rule evaluate_baseline:
     resources:
         runtime=240,
         mem_mb=4000,
-        gpus=0,
+        gpu=0,
     params:
         told=told("seed", "evaluation", "overrides.{family}.evaluation"),
     message:

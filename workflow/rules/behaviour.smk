@@ -19,7 +19,7 @@ rule define_tasks:
     resources:
         runtime=5,
         mem_mb=1000,
-        gpus=0,
+        gpu=0,
     params:
         told=told("seed", "tasks", "overrides.{family}.tasks"),
     message:
@@ -59,7 +59,7 @@ rule train_behaviour:
     resources:
         runtime=1440,
         mem_mb=4000,
-        gpus=GPUS,
+        gpu=GPUS,
     params:
         told=told(
             "seed", "device", "shards", "behaviour", "overrides.{family}.behaviour"

@@ -28,7 +28,7 @@ rule train_context:
     resources:
         runtime=480,
         mem_mb=4000,
-        gpus=GPUS,
+        gpu=GPUS,
     params:
         told=told("seed", "device", "context", "overrides.{family}.context"),
     message:

@@ -26,7 +26,7 @@ rule collect_dataset:
     resources:
         runtime=240,
         mem_mb=4000,
-        gpus=GPUS,
+        gpu=GPUS,
     params:
         told=told("seed", "device", "shards", "dataset", "overrides.{family}.dataset"),
     message:
@@ -63,7 +63,7 @@ rule describe_dataset:
     resources:
         runtime=10,
         mem_mb=2000,
-        gpus=0,
+        gpu=0,
     params:
         told=told(),
     message:

@@ -29,7 +29,7 @@ rule train_diffusion:
     resources:
         runtime=1440,
         mem_mb=4000,
-        gpus=GPUS,
+        gpu=GPUS,
     params:
         told=told("seed", "device", "diffusion", "overrides.{family}.diffusion"),
     message:

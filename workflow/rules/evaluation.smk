@@ -27,7 +27,7 @@ rule evaluate:
     resources:
         runtime=480,
         mem_mb=4000,
-        gpus=GPUS,
+        gpu=GPUS,
     params:
         told=told(
             "seed",
@@ -74,7 +74,7 @@ rule render_rollouts:
     resources:
         runtime=60,
         mem_mb=4000,
-        gpus=0,
+        gpu=0,
     params:
         told=told(
             "representations", "seeds", "rendering", "overrides.{family}.rendering"

@@ -36,7 +36,7 @@ rule make_tables:
     resources:
         runtime=10,
         mem_mb=2000,
-        gpus=0,
+        gpu=0,
     params:
         told=told("families", "representations", "seeds", "report"),
     message:
@@ -88,7 +88,7 @@ rule make_figures:
     resources:
         runtime=10,
         mem_mb=2000,
-        gpus=0,
+        gpu=0,
     params:
         told=told("families", "representations", "seeds", "report"),
     message:
@@ -120,7 +120,7 @@ rule make_report:
     resources:
         runtime=10,
         mem_mb=2000,
-        gpus=0,
+        gpu=0,
     params:
         told=told(*TREE),
     message:

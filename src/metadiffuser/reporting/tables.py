@@ -37,9 +37,18 @@ from metadiffuser.reporting.layout import Column, Table, number, to_csv, to_late
 from metadiffuser.reporting.published import Result
 from metadiffuser.reporting.robustness import robustness, warm_start
 from metadiffuser.reporting.scores import CELL
-from metadiffuser.reporting.summary import Size, compare, family_average, oracle, reference_cell, summarise
+from metadiffuser.reporting.summary import (
+    Estimate,
+    Size,
+    compare,
+    family_average,
+    oracle,
+    reference_cell,
+    summarise,
+)
 
 INDEX = "tables.json"
+SCORES = "scores.json"
 FORMATS: dict[str, Callable[[Table], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
 
 
@@ -153,10 +162,20 @@ def all_tables(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> list[Ta
     return found
 
 
+def headline(table: Table) -> dict[str, dict[str, float]]:
+    """Return {group: {column: mean}} of a table's first row: of table 1, MetaDiffuser's own scores by family."""
+    found: dict[str, dict[str, float]] = {}
+    for column, cell in zip(table.columns, table.rows[0], strict=True):
+        value = cell.value if isinstance(cell, Estimate) else cell
+        if isinstance(value, float):
+            found.setdefault(column.group, {})[column.title] = value
+    return found
+
+
 def write_tables(
     folder: Path, tables: Sequence[Table], found: Sequence[Size], confidence: float, notes: Mapping[str, Any]
 ) -> None:
-    """Write each table as CSV, Markdown and LaTeX, and the index that the report is made from, ``notes`` included."""
+    """Write each table as CSV, Markdown and LaTeX, DVC's metrics, and the report's index, ``notes`` included."""
     for table in tables:
         for suffix, render in FORMATS.items():
             write_text(folder / f"{table.name}{suffix}", render(table))
@@ -167,3 +186,4 @@ def write_tables(
         **notes,
     }
     write_json(folder / INDEX, index)
+    write_json(folder / SCORES, headline(tables[0]))

@@ -1,0 +1,81 @@
+"""Dropping from DVC's cache, and from a remote, what no record names.
+
+``dvc gc`` keeps what the stages of dvc.yaml have out, and those are the stages of the one preset that is in force:
+on its own it would drop the artifacts of all the others, although dvc.lock records them and their results are
+shown. So it is told of every record here: the dvc.lock of the working tree and those at the tips of all branches,
+tags and experiments. Each is handed to it as a small project, in which the record's outputs are stages of their own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metadiffuser.errors import InputError
+
+LOCK = "dvc.lock"
+REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
+NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
+
+
+def collect_garbage(dry: bool, remote: str | None) -> None:
+    """Drop every object that no record names from the cache, and from ``remote`` if one is named.
+
+    Raises:
+        InputError: there is no record here, git or dvc does not know this place, or dvc refuses.
+    """
+    found = list(dict.fromkeys(records()))
+    if not found:
+        raise InputError(f"{LOCK}: no record of any outputs here; run in a clone of the project in which a job has run")
+    with tempfile.TemporaryDirectory(prefix="metadiffuser-") as scratch:
+        projects = [_project(Path(scratch) / str(number), text) for number, text in enumerate(found)]
+        options = [*(["--dry"] if dry else []), *(["--cloud", "--remote", remote] if remote else [])]
+        command = (sys.executable, "-m", "dvc", "gc", "--workspace", "--force", *options, "--projects")
+        print(_output("dvc gc", *command, *map(str, projects)), end="")
+
+
+def records() -> Iterator[str]:
+    """Return the text of dvc.lock in the working tree, and at the tip of every branch, tag and experiment."""
+    if Path(LOCK).is_file():
+        yield Path(LOCK).read_text(encoding="utf-8")
+    for line in _git("for-each-ref", "--format=%(objectname) %(refname)", *REFERENCES).splitlines():
+        tip, reference = line.split(" ", 1)
+        if not reference.startswith(NOT_KEPT) and _git("ls-tree", "--name-only", tip, LOCK):
+            yield _git("show", f"{tip}:{LOCK}")
+
+
+def outputs(text: str) -> list[dict[str, Any]]:
+    """Return the outputs below artifacts/ of all stages of a record, of all presets in it."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    stages = (yaml.load(text, Loader=loader) or {}).get("stages", {})  # noqa: S506 - both loaders are safe
+    return [out for stage in stages.values() for out in stage.get("outs", []) if out["path"].startswith("artifacts/")]
+
+
+def _project(folder: Path, text: str) -> Path:
+    """Make a project in ``folder`` that has the outputs of a record, one a stage; return ``folder``."""
+    kept = outputs(text)
+    (folder / ".dvc").mkdir(parents=True)
+    (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n", encoding="utf-8")
+    stages = {f"keep{i}": {"cmd": "true", "outs": [out["path"]]} for i, out in enumerate(kept)}
+    made = {f"keep{i}": {"cmd": "true", "outs": [out]} for i, out in enumerate(kept)}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
+    (folder / LOCK).write_text(yaml.safe_dump({"schema": "2.0", "stages": made}), encoding="utf-8")
+    return folder
+
+
+def _git(*arguments: str) -> str:
+    return _output("git", "git", *arguments)
+
+
+def _output(name: str, *command: str) -> str:
+    """Return what a program prints. Raises ``InputError`` with its last words if it fails."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise InputError(f"{name}: {(ended.stderr.strip().splitlines() or ['failed without a word'])[-1]}")
+    return ended.stdout
