@@ -24,7 +24,7 @@ def test_an_experiment_is_run_shown_compared_and_taken_back(tmp_path: Path) -> N
     project.ran()
     git_name = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
 
-    project.run("dvc", "exp", "run", "--name", "longer", "--set-param", "diffusion.horizon=16", **git_name)
+    project.run("dvc", "exp", "run", "--name", "longer", "--set-param", "diffusion.horizon=16", check=True, **git_name)
     ran = {name.split("@")[0] for name in project.ran()}
     expected = {"train_diffusion", "evaluate", "render_rollouts", "make_tables", "make_figures", "make_report"}
     assert ran == expected
@@ -65,9 +65,9 @@ def test_an_experiment_in_a_folder_of_its_own_runs_its_own_source(tmp_path: Path
     shrink(project)
     (project.root / "params.yaml").write_bytes((project.root / "presets" / "smoke.yaml").read_bytes())
     identity = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-    project.run("git", "commit", "--quiet", "--all", "-m", "small", **identity)
+    project.run("git", "commit", "--quiet", "--all", "-m", "small", check=True, **identity)
     command = ("dvc", "exp", "run", "--temp", "--name", "aside", "--set-param", "diffusion.horizon=16")
-    project.run(*command, PYTHONPATH="src", **identity)
+    project.run(*command, PYTHONPATH="src", check=True, **identity)
     assert "aside" in project.run("dvc", "exp", "list").stdout
     assert not (project.root / "results" / "smoke").exists()
     assert yaml.safe_load((project.root / "params.yaml").read_text())["diffusion"]["horizon"] == 8

@@ -95,9 +95,9 @@ def assert_travels(made: Stubbed, scratch: Path, remote: list[list[str]], **vari
     """Push from a copy of ``made`` to the remote that the commands of ``remote`` set, and pull in a fresh clone."""
     lab = made.twin(scratch / "lab")
     for words in remote:
-        lab.run("dvc", "remote", *words, **variables)
+        lab.run("dvc", "remote", *words, check=True, **variables)
     commit(lab)
-    lab.run("dvc", "push", **variables)
+    lab.run("dvc", "push", check=True, **variables)
     git(lab, "clone", "--quiet", str(lab.root), str(scratch / "clone"))
     clone = Stubbed(scratch / "clone")
     shutil.copytree(lab.root / ".stub", clone.root / ".stub")
@@ -106,7 +106,7 @@ def assert_travels(made: Stubbed, scratch: Path, remote: list[list[str]], **vari
         shutil.copy(local, clone.root / ".dvc" / "config.local")
     assert not (clone.root / "artifacts").exists()
 
-    clone.run("dvc", "pull", **variables)
+    clone.run("dvc", "pull", check=True, **variables)
     assert artifacts(clone) == artifacts(made)
     assert len(artifacts(clone)) >= 7
     clone.run("dvc", "status", "--quiet")
