@@ -17,6 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"artifacts", "config", "paths", "seeding", "progress"},
+    {"coherence"},
     {"checkpointing", "tracking", "dag", "parameters"},
     {"training", "receipts"},
     {"envs"},
