@@ -64,16 +64,18 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
     elif arguments.verb == "import":
+        params = load()  # before the imports, which take seconds
         from metadiffuser.importing.checks import Tolerances
         from metadiffuser.stages.import_data import import_data
 
         tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
-        import_data(load(), arguments.family, arguments.source, arguments.tasks, tolerances)
+        import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
     elif arguments.verb == "view":
+        params = load()
         from metadiffuser.stages.view import make_player
         from metadiffuser.viewing.live import view
 
-        view(load(), arguments.family, arguments.task, arguments.method, make_player)
+        view(params, arguments.family, arguments.task, arguments.method, make_player)
     else:
         _run_stage(arguments.verb, {name: getattr(arguments, name) for name in arguments.stage.wildcards})
 

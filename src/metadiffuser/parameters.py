@@ -13,7 +13,7 @@ from metadiffuser.coherence import complaints
 from metadiffuser.config import Params, sentence
 from metadiffuser.errors import InputError, shortened
 
-LARGEST = 1 << 18  # characters; the presets have some thousand, and reading YAML takes a second for these
+LARGEST = 1 << 16  # characters, ten times a preset's: YAML takes its time to read
 
 # Words that are not strings. YAML 1.1, which PyYAML speaks, also knows 'yes', 017 (octal) and 1:30 (sixty and 30), and
 # takes 1e-3 for a string; DVC speaks YAML 1.2. What the two would read as different values stays a string here, and is
@@ -76,6 +76,11 @@ def parse(text: str, source: str = "params.yaml") -> Params:
         where = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error) or "nested too deeply"
         raise InputError(f"{source}: not valid YAML{where}: {shortened(str(problem).splitlines()[0], 200)}") from None
+    return check(tree, source)
+
+
+def check(tree: object, source: str = "params.yaml") -> Params:
+    """Check what a parameter file holds. Raises ``InputError`` with one sentence."""
     if not isinstance(tree, dict):
         raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
     try:
