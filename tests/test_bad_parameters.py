@@ -58,7 +58,7 @@ NAMED = [key for key in KEYS if isinstance(key[-1], str)]
 
 
 def value_at(key: Key, node: Any = None) -> Any:
-    found = TREE if node is None else node
+    found: Any = TREE if node is None else node
     for part in key:
         found = found[part]
     return found
