@@ -85,6 +85,13 @@ class Stubbed(Project):
         jobs: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
         return jobs
 
+    def waiting_after(self, engine: str, edits: list[dict[str, str]]) -> list[set[str]]:
+        """The jobs that an engine would run after each of ``edits``, {file: text}, made one at a time and undone."""
+        (self.root / "edits.json").write_text(json.dumps(edits))
+        program = str(ROOT / "tests" / "engines.py")
+        done = self.run(sys.executable, program, engine, "edits.json", METADIFFUSER_BRIDGE_OFF="1")
+        return [set(names) for names in json.loads(done.stdout.splitlines()[-1])]
+
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace the first ``old`` in a file, which must be there."""
         path = self.root / name
