@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint smoke readme environments constraints clean
+.PHONY: help setup reproduce test lint smoke staleness audit readme environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -45,6 +45,12 @@ lint: $(READY)  ## check style, formatting, types and the workflow
 
 smoke: $(READY)  ## run the smoke preset under Snakemake and DVC, in scratch clones
 	.ci/smoke
+
+staleness: $(READY)  ## hold both engines to the same stale jobs for an edit of every parameter
+	EVERY_KEY=true $(BIN)/python -m pytest tests/test_staleness.py
+
+audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where the index allows
+	.ci/audit
 
 readme: $(READY)  ## copy the quick preset's main table into README.md
 	$(BIN)/python docs/update_readme.py

@@ -18,7 +18,8 @@ import pytest
 from tests.conftest import ROOT, Project, copy_project
 
 # Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
-# apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that never ends.
+# apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that never ends; PADDING is
+# the number of bytes that each file has more.
 STUB = """#!PYTHON
 import json, os, sys, time
 from pathlib import Path
@@ -40,7 +41,7 @@ for template in job.stage.outputs:
             (path / "plots" / "metrics" / "loss.tsv").write_text("step\\tloss\\n0\\t1.0\\n1\\t0.5\\n")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"made_from": made_from}))
+            path.write_text(json.dumps({"made_from": made_from}) + int(os.environ.get("PADDING", 0)) * " ")
     if os.environ.get("FAIL") == job.stage.name:
         sys.exit("failed on purpose")
     while os.environ.get("HANG") == job.stage.name:
