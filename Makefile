@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint smoke slurm storage readme environments constraints clean
+.PHONY: help setup reproduce test lint smoke slurm storage staleness audit readme environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -56,6 +56,12 @@ storage: $(READY) $(VENV)/.storage  ## push to and pull from an SSH server and a
 $(VENV)/.cluster $(VENV)/.storage: $(VENV)/.%: $(READY)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$*]'
 	@touch $@
+
+staleness: $(READY)  ## hold both engines to the same stale jobs for an edit of every parameter
+	EVERY_KEY=true $(BIN)/python -m pytest tests/test_staleness.py
+
+audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where the index allows
+	.ci/audit
 
 readme: $(READY)  ## copy the quick preset's main table into README.md
 	$(BIN)/python docs/update_readme.py

@@ -1,12 +1,14 @@
 """Both engines' jobs in one shape.
 
 Run as a program in a project's root (``python tests/engines.py snakemake|dvc``): it prints the jobs as JSON,
-{name: {"command", "told", "inputs", "outputs", "stale", ...}}, going by that engine's own records alone.
+{name: {"command", "told", "inputs", "outputs", "stale", ...}}, going by that engine's own records alone. With a file of
+edits, [{file: text}, ...], it makes one after the other, undoes each, and prints the names of the stale jobs of each.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,5 +75,26 @@ def snakemake_jobs() -> dict[str, dict[str, Any]]:
     return jobs
 
 
+LISTED = {"dvc": dvc_jobs, "snakemake": snakemake_jobs}
+
+
+def stale_after(engine: str, edit: dict[str, str]) -> list[str]:
+    """The stale jobs while ``edit`` holds; files and times are as before afterwards."""
+    files = [Path(name) for name in edit]
+    before = [(path, path.read_bytes(), path.stat()) for path in files]
+    try:
+        for path in files:
+            path.write_text(edit[str(path)])
+        return sorted(name for name, job in LISTED[engine]().items() if job["stale"])
+    finally:
+        for path, content, times in before:
+            path.write_bytes(content)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 if __name__ == "__main__":
-    print(json.dumps({"dvc": dvc_jobs, "snakemake": snakemake_jobs}[sys.argv[1]]()))
+    engine, *edits = sys.argv[1:]
+    if edits:
+        print(json.dumps([stale_after(engine, edit) for edit in json.loads(Path(edits[0]).read_text())]))
+    else:
+        print(json.dumps(LISTED[engine]()))

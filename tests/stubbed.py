@@ -19,7 +19,8 @@ import pytest
 from tests.conftest import ROOT, Project, copy_project
 
 # Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
-# apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that never ends.
+# apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that never ends; PADDING is
+# the number of bytes that each file has more.
 STUB = """#!PYTHON
 import json, os, sys, time
 from pathlib import Path
@@ -42,7 +43,7 @@ for template in job.stage.outputs:
             (path / "plots" / "metrics" / "loss.tsv").write_text("step\\tloss\\n0\\t1.0\\n1\\t0.5\\n")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"made_from": made_from}))
+            path.write_text(json.dumps({"made_from": made_from}) + int(os.environ.get("PADDING", 0)) * " ")
     if os.environ.get("FAIL") == job.stage.name:
         sys.exit("failed on purpose")
     while os.environ.get("HANG") == job.stage.name:
@@ -86,6 +87,13 @@ class Stubbed(Project):
         done = self.run(sys.executable, str(ROOT / "tests" / "engines.py"), engine, METADIFFUSER_BRIDGE_OFF="1")
         jobs: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
         return jobs
+
+    def waiting_after(self, engine: str, edits: list[dict[str, str]]) -> list[set[str]]:
+        """The jobs that an engine would run after each of ``edits``, {file: text}, made one at a time and undone."""
+        (self.root / "edits.json").write_text(json.dumps(edits))
+        program = str(ROOT / "tests" / "engines.py")
+        done = self.run(sys.executable, program, engine, "edits.json", METADIFFUSER_BRIDGE_OFF="1")
+        return [set(names) for names in json.loads(done.stdout.splitlines()[-1])]
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace the first ``old`` in a file, which must be there."""

@@ -100,11 +100,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         collect_garbage(arguments.dry, arguments.remote)
     elif arguments.verb == "import":
+        params = load()  # before the imports, which take seconds
         from metadiffuser.importing.checks import Tolerances
         from metadiffuser.stages.import_data import import_data
 
         tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
-        import_data(load(), arguments.family, arguments.source, arguments.tasks, tolerances)
+        import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
     elif arguments.verb == "tune":
         params = load()
         _use_threads(params.diffusion.threads)
@@ -112,10 +113,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         tune(params, arguments.settings, arguments.method, arguments.family)
     elif arguments.verb == "view":
+        params = load()
         from metadiffuser.stages.view import make_player
         from metadiffuser.viewing.live import view
 
-        view(load(), arguments.family, arguments.task, arguments.method, make_player)
+        view(params, arguments.family, arguments.task, arguments.method, make_player)
     elif arguments.verb == "plan":
         from metadiffuser import plan, presets
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from metadiffuser.errors import nearest
+from metadiffuser.errors import nearest, shortened
 
 FamilyName = Literal["point_robot", "cheetah_vel", "cheetah_dir", "ant_dir", "hopper_param", "walker_param"]
 Quality = Literal["expert", "medium", "random", "mixed"]
@@ -292,7 +292,9 @@ class Report(Section):
     digits: Annotated[int, Field(ge=0, le=6)] = Field(description="decimals of scores in tables")
     confidence: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = Field(description="interval coverage")
     bootstrap_samples: Count = Field(description="resamples of the stratified bootstrap")
-    title: Annotated[str, Field(min_length=1, max_length=120)] = Field(description="heading of the report")
+    title: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*$")] = Field(
+        description="heading of the report"
+    )
 
 
 OVERRIDABLE: dict[str, type[Section]] = {
@@ -358,7 +360,7 @@ class Params(Section):
         known = get_args(FamilyName)
         for key in self.overrides:
             if key not in known:
-                raise ValueError(f"overrides.{key}: unknown family{nearest(key, known)}")
+                raise ValueError(f"overrides.{shortened(key)}: unknown family{nearest(key, known)}")
         for family in self.families:
             if family not in self.overrides:
                 raise ValueError(f"overrides.{family}: missing; give an empty section to each of {list(OVERRIDABLE)}")
@@ -368,7 +370,7 @@ class Params(Section):
             sections |= {f"baseline.{name}": value for name, value in methods.items()}
             for name in sections:
                 if name not in OVERRIDABLE:
-                    raise ValueError(f"overrides.{key}.{name}: unknown section{nearest(name, OVERRIDABLE)}")
+                    raise ValueError(f"overrides.{key}.{shortened(name)}: unknown section{nearest(name, OVERRIDABLE)}")
             for name in OVERRIDABLE:
                 if name not in sections:
                     leaf = name.rpartition(".")[2]
@@ -396,7 +398,7 @@ def sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str
     errors = error.errors()
     # A misspelt key is also a missing one; the misspelling is what helps.
     first = next((entry for entry in errors if entry["type"] == "extra_forbidden"), errors[0])
-    location = [str(part) for part in first["loc"]]
+    location = [shortened(str(part)) for part in first["loc"]]
     key = prefix + ".".join(part for part in location if not part.startswith(("function-", "literal[", "constrained-")))
     kind = first["type"]
     if kind == "extra_forbidden":
@@ -405,11 +407,9 @@ def sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str
             if not part.isdigit():  # a place in a list
                 annotation = owner.model_fields[part].annotation
                 (owner,) = [kind for kind in get_args(annotation) or (annotation,) if isinstance(kind, type)]
-        return f"unknown key '{key}'{nearest(location[-1], owner.model_fields)}"
+        return f"unknown key '{prefix}{'.'.join(location)}'{nearest(location[-1], owner.model_fields)}"
     if kind == "missing":
         return f"key '{key}' is missing; the presets show every key"
     if kind == "value_error":
         return str(first["ctx"]["error"])
-    value = repr(first["input"])
-    shown = value if len(value) <= 60 else value[:57] + "..."
-    return f"'{key}' is {shown}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"'{key}' is {shortened(repr(first['input']))}: {first['msg'][0].lower()}{first['msg'][1:]}"
