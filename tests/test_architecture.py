@@ -19,6 +19,8 @@ LAYERS = (
     {"artifacts", "config", "paths", "seeding", "progress"},
     {"checkpointing", "tracking", "dag", "parameters"},
     {"training", "receipts"},
+    {"dvclock"},
+    {"locks", "inputs"},
     {"envs"},
     {"data"},
     {"behaviour", "context", "importing"},
@@ -45,7 +47,7 @@ LIBRARY = {
     "evaluation",
     "reporting",
 }
-PROJECT = {"dag", "paths", "receipts", "bridge", "presets", "run", "stages", "cli"}
+PROJECT = {"dag", "paths", "receipts", "dvclock", "locks", "inputs", "bridge", "presets", "run", "stages", "cli"}
 
 
 def part_of(path: Path) -> str:

@@ -15,8 +15,9 @@ from metadiffuser import dag, paths, receipts
 from metadiffuser.artifacts import write_json
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
+from metadiffuser.locks import exclusive
 from metadiffuser.parameters import load
-from metadiffuser.run import Run, exclusive, execute
+from metadiffuser.run import Run, execute
 from tests.conftest import ROOT
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from metadiffuser import dag
 from metadiffuser.artifacts import read_json, write_json
@@ -31,23 +32,33 @@ def check_source() -> None:
         raise InputError(f"the metadiffuser that runs is {running}, not this checkout's; run 'pip install -e .' here")
 
 
-def _files(path: Path) -> Iterator[Path]:
+def files(path: Path) -> Iterator[Path]:
+    """Yield a file itself, or the files below a folder in a fixed order, without the marks that engines leave."""
     if path.is_file():
         yield path
     else:
         yield from sorted(p for p in path.rglob("*") if p.is_file() and not set(IGNORED) & set(p.parts))
 
 
-def digest(*roots: Path) -> str:
-    """Return a hash of the names and contents of files and folders."""
+def digests(*roots: Path) -> tuple[str, dict[str, str]]:
+    """Return a hash of the names and contents of files and folders, and {path: hash of the file's contents}."""
     state = hashlib.blake2b(digest_size=16)
+    single: dict[str, str] = {}
     for root in roots:
-        for path in _files(root):
+        for path in files(root):
+            own = hashlib.blake2b(digest_size=16)
             state.update(f"{path.relative_to(root.parent)}\0{path.stat().st_size}\0".encode())
             with path.open("rb") as stream:
                 while chunk := stream.read(1 << 20):
                     state.update(chunk)
-    return state.hexdigest()
+                    own.update(chunk)
+            single[path.as_posix()] = own.hexdigest()
+    return state.hexdigest(), single
+
+
+def digest(*roots: Path) -> str:
+    """Return a hash of the names and contents of files and folders."""
+    return digests(*roots)[0]
 
 
 def fingerprint(job: dag.Job) -> str:
@@ -65,15 +76,26 @@ def _path(job: dag.Job) -> Path:
 
 def write(job: dag.Job, made_from: str) -> None:
     """Write the receipt of a job that has just ended; ``made_from`` is its fingerprint when it started."""
-    write_json(_path(job), {"made_from": made_from, "outputs": digest(*map(Path, job.outputs))})
+    outputs, single = digests(*map(Path, job.outputs))
+    write_json(_path(job), {"made_from": made_from, "outputs": outputs, "files": single})
+
+
+def read(job: dag.Job) -> dict[str, Any] | None:
+    """Return a job's receipt, None if there is none that can be read.
+
+    ``made_from`` and ``outputs`` are one hash each; ``files`` is {path: hash}, which receipts of before
+    ``metadiffuser verify`` do not have.
+    """
+    try:
+        receipt = read_json(_path(job))
+    except InputError:
+        return None
+    return receipt if isinstance(receipt, dict) and {"made_from", "outputs"} <= receipt.keys() else None
 
 
 def holds(job: dag.Job) -> bool:
     """Tell whether the outputs on disk are those that the job would make now, by its receipt."""
-    if not _path(job).is_file() or not all(Path(path).exists() for path in job.outputs):
+    receipt = read(job)
+    if receipt is None or not all(Path(path).exists() for path in job.outputs):
         return False
-    try:
-        receipt = read_json(_path(job))
-    except InputError:
-        return False
-    return bool(receipt == {"made_from": fingerprint(job), "outputs": digest(*map(Path, job.outputs))})
+    return bool(receipt["made_from"] == fingerprint(job) and receipt["outputs"] == digest(*map(Path, job.outputs)))

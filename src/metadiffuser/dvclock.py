@@ -1,0 +1,76 @@
+"""DVC's record of what was made, read without DVC: ``dvc.lock``, and hashes as DVC takes them.
+
+Reading it takes no repository and no second of imports, and works on a clone whose cache is still empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metadiffuser import receipts
+from metadiffuser.errors import InputError
+
+LOCK = Path("dvc.lock")
+CACHE = Path(".dvc/cache/files/md5")
+FOLDER = ".dir"  # ends the hash of a folder, which is that of its listing
+
+Locked = Mapping[str, Any]
+
+
+def read() -> dict[str, Locked]:
+    """Return {job name: its entry in dvc.lock}. Raises ``InputError`` if the file is damaged."""
+    if not LOCK.exists():
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        tree = yaml.load(LOCK.read_text(encoding="utf-8"), Loader=loader) or {}  # noqa: S506 - both loaders are safe
+        return {name: dict(entry) for name, entry in tree.get("stages", {}).items()}
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError):
+        raise InputError(
+            f"{LOCK}: damaged or in the middle of a merge; 'git checkout -- {LOCK}' restores the committed one"
+        ) from None
+
+
+def parameters(entry: Locked) -> dict[str, Any]:
+    """Return {dotted key: value} that a job was told."""
+    return entry.get("params", {}).get("params.yaml") or {}
+
+
+def hashes(entry: Locked, kind: str) -> dict[str, str]:
+    """Return {path: hash} of a job's ``outs`` or ``deps``."""
+    return {str(record["path"]): str(record["md5"]) for record in entry.get(kind, []) if "md5" in record}
+
+
+def path_hash(path: Path) -> tuple[str, dict[str, str]]:
+    """Return DVC's hash of a file or folder, and {path below the folder: hash} (empty for a file)."""
+    if path.is_file():
+        return _file_hash(path), {}
+    listing = {file.relative_to(path).as_posix(): _file_hash(file) for file in receipts.files(path)}
+    records = [{"md5": listing[name], "relpath": name} for name in sorted(listing)]
+    text = json.dumps(records, sort_keys=True).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() + FOLDER, listing
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def cached(recorded: str) -> Path:
+    """Return where DVC's cache keeps what has this hash."""
+    return CACHE / recorded[:2] / recorded[2:]
+
+
+def cached_listing(recorded: str) -> dict[str, str] | None:
+    """Return {path below the folder: hash} of a recorded folder, None if the cache does not hold its listing."""
+    try:
+        records = json.loads(cached(recorded).read_text(encoding="utf-8"))
+        return {str(record["relpath"]): str(record["md5"]) for record in records}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
