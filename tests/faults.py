@@ -36,7 +36,11 @@ from metadiffuser import dag, paths
 from metadiffuser.parameters import load
 from tests.conftest import Project, copy_project
 
-ENGINES = {"snakemake": ("snakemake", "--cores", "2", "all"), "dvc": ("dvc", "repro")}
+ENGINES = {  # with the last stage that is to run
+    "snakemake": ("snakemake", "--cores", "2", "--until", "{until}", "--", "all"),
+    "dvc": ("dvc", "repro", "{until}"),
+}
+LAST = "make_report"
 KINDS = ("job", "engine", "all")
 LONGEST = 900.0  # seconds that one start of an engine may take
 INTERVAL = 0.1  # seconds between two checkpoints, instead of a minute, which no job of this preset lasts
@@ -87,12 +91,21 @@ def twin(project: Project, target: Path) -> Project:
     return Project(target)
 
 
-def lasting(project: Project) -> list[str]:
+def jobs_until(project: Project, until: str) -> list[dag.Job]:
+    """The jobs of a stage, and those that they need."""
+    jobs = dag.jobs(load(project.root / "params.yaml"))
+    needed = {job.name for job in jobs if job.stage.name == until}
+    for job in reversed(jobs):  # consumers after producers
+        if any(set(job.outputs) & set(other.inputs) for other in jobs if other.name in needed):
+            needed.add(job.name)
+    return [job for job in jobs if job.name in needed]
+
+
+def lasting(project: Project, until: str) -> list[str]:
     """The outputs that do not depend on when they are made."""
     volatile = re.compile("|".join(re.sub(r"{\w+}", "[^/]+", re.escape(name).replace(r"\{", "{").replace(r"\}", "}"))
                                    for name in paths.VOLATILE))  # fmt: skip
-    jobs = dag.jobs(load(project.root / "params.yaml"))
-    return [path for job in jobs for path in job.outputs if not volatile.fullmatch(path)]
+    return [path for job in jobs_until(project, until) for path in job.outputs if not volatile.fullmatch(path)]
 
 
 def digest(path: Path) -> str | None:
@@ -108,10 +121,10 @@ def digest(path: Path) -> str | None:
     return state.hexdigest() if path.exists() else None
 
 
-def reference(project: Project) -> dict[str, str]:
+def reference(project: Project, until: str = LAST) -> dict[str, str]:
     """Run the DAG undisturbed; return {output: hash}."""
-    start(project, "snakemake").wait(timeout=LONGEST)
-    made = {path: digest(project.root / path) for path in lasting(project)}
+    start(project, "snakemake", until).wait(timeout=LONGEST)
+    made = {path: digest(project.root / path) for path in lasting(project, until)}
     missing = [path for path, value in made.items() if value is None]
     if missing:
         raise VisibleFaultError(
@@ -120,13 +133,14 @@ def reference(project: Project) -> dict[str, str]:
     return {path: value for path, value in made.items() if value is not None}
 
 
-def start(project: Project, engine: str) -> subprocess.Popen[bytes]:
+def start(project: Project, engine: str, until: str) -> subprocess.Popen[bytes]:
     """Start an engine in a session of its own."""
     environment = project.environment()
     environment["PATH"] = f"{project.root / '.stub'}{os.pathsep}{environment['PATH']}"
     with (project.root / "engine.log").open("ab") as log:
+        words = [word.format(until=until) for word in ENGINES[engine]]
         return subprocess.Popen(
-            ENGINES[engine], cwd=project.root, env=environment, stdout=log, stderr=log, start_new_session=True
+            words, cwd=project.root, env=environment, stdout=log, stderr=log, start_new_session=True
         )
 
 
@@ -140,9 +154,11 @@ class Harness:
         expected: {output: hash} of the undisturbed run.
         kills: wanted; where the DAG ends before, it is begun anew.
         draw: source of the moments, the kinds and the victims.
+        until: the last stage that is to run.
         killed: how many of each kind.
         resumed: how many jobs have gone on from a checkpoint.
         rounds: how often the DAG has ended.
+        owed: {log of an attempt: {checkpoint: step}} that this attempt has to go on from.
     """
 
     project: Project
@@ -150,15 +166,16 @@ class Harness:
     expected: dict[str, str]
     kills: int
     draw: random.Random
+    until: str = LAST
     killed: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
     rounds: int = 0
-    _owed: dict[str, dict[str, int]] = field(default_factory=dict)  # {job's words: {checkpoint: step}}
+    owed: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Kill as often as wanted, then let the DAG end; raise ``VisibleFaultError`` for what should not be."""
         while True:
-            process = start(self.project, self.engine)
+            process = start(self.project, self.engine, self.until)
             try:
                 while self.killed.total() < self.kills and self._attack(process):
                     pass
@@ -175,8 +192,8 @@ class Harness:
                 if self.killed.total() >= self.kills:
                     return
                 for name in ("artifacts", "results/smoke", ".work", ".snakemake", "dvc.lock", ".dvc/cache"):
-                    path = self.project.root / name
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    old = self.project.root / name
+                    shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
 
     def _end(self) -> None:
         """Wait for the orphans to end by themselves; raise ``VisibleFaultError`` if one does not."""
@@ -258,11 +275,11 @@ class Harness:
                     steps[path.name] = step
             attempts = len(list((self.project.root / "attempts" / job).glob("*.log")))
             if steps:
-                self._owed[f"{job}/{attempts:03d}.log"] = steps
+                self.owed[f"{job}/{attempts:03d}.log"] = steps
 
     def check_resumed(self) -> None:
         """Look into the logs of the attempts that had a checkpoint to go on from."""
-        for name, steps in list(self._owed.items()):
+        for name, steps in list(self.owed.items()):
             log = self.project.root / "attempts" / name
             if not log.exists() or "goes on from" not in (said := log.read_text(encoding="utf-8")):
                 if log.exists() and re.search(r": \d+/\d+", log.read_text(encoding="utf-8")):
@@ -276,7 +293,7 @@ class Harness:
             if first and alone is not None and int(first[1]) != alone + 1:
                 raise VisibleFaultError(f"{name}: went on with step {first[1]} after {steps}:\n{said}")
             self.resumed += 1
-            del self._owed[name]
+            del self.owed[name]
 
     def check_whole(self) -> None:
         """Compare every output that is visible under its final name with the undisturbed run's."""
