@@ -123,6 +123,8 @@ def test_looking_is_allowed_while_snakemake_works(project: Stubbed) -> None:
         project.run(*words)
     assert project.ran() == []
     assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ class _Clock:
         self._path = path
         self.wall = 0.0
         self.cpu = 0.0
-        with suppress(InputError, KeyError, TypeError):  # missing or damaged
+        with suppress(InputError, KeyError, TypeError, ValueError):  # missing or damaged
             earlier = read_json(path)
             self.wall, self.cpu = float(earlier["wall"]), float(earlier["cpu"])
 
