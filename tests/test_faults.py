@@ -17,7 +17,7 @@ UNTIL = "train_context"
 def test_killed_jobs_and_engines_leave_no_trace(tmp_path: Path) -> None:
     fresh = faults.scratch(tmp_path / "fresh", ["point_robot"], ["bc"])
     expected = faults.reference(faults.twin(fresh, tmp_path / "reference"), UNTIL)
-    assert len(expected) == 9
+    assert len(expected) == 10
     project = faults.twin(fresh, tmp_path / "disturbed")
     harness = faults.Harness(project, "snakemake", expected, 3, random.Random(1), UNTIL)
     harness.run()

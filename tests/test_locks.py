@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +87,15 @@ def engine_of(process: subprocess.Popen[str]) -> Engine:
 def test_an_engine_keeps_others_out_until_it_is_killed(helpers: Helpers) -> None:
     process = helpers.start("engine")
     assert locks.engine_at_work()
-    for attempt in (lambda: locks.hold_checkout("Snakemake"), lambda: locks.job_at_work(JOB).__enter__()):
+
+    def start_a_job() -> None:
+        with locks.job_at_work(JOB):
+            pass
+
+    def start_an_engine() -> None:
+        locks.hold_checkout("Snakemake")
+
+    for attempt in (start_a_job, start_an_engine):
         with pytest.raises(
             InputError, match=rf"^Snakemake \(process {process.pid}\) is at work in this checkout; wait"
         ):

@@ -212,6 +212,17 @@ def hold_checkout(name: str) -> None:
     engine = Engine.of(name, os.getpid())
     assert engine is not None
     stream = _open(RUN)
+    try:
+        _take_run(stream, engine)
+        _wait_for_orphans(engine)
+    except InputError:
+        stream.close()
+        raise
+    _kept.append(stream)
+    os.environ[VARIABLE] = engine.text()
+
+
+def _take_run(stream: IO[str], engine: Engine) -> None:
     deadline = time.monotonic() + MOMENT
     while not _take(stream, fcntl.LOCK_EX):
         holder = _holder()
@@ -223,9 +234,6 @@ def hold_checkout(name: str) -> None:
             raise _refusal("another run")
         time.sleep(POLL / 10)
     _tell(stream, engine.text())
-    _kept.append(stream)
-    _wait_for_orphans(engine)
-    os.environ[VARIABLE] = engine.text()
 
 
 def pass_on() -> None:
