@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint smoke slurm storage staleness audit readme environments constraints clean
+.PHONY: help setup reproduce test lint smoke faults slurm storage staleness audit readme environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -45,6 +45,9 @@ lint: $(READY)  ## check style, formatting, types and the workflow
 
 smoke: $(READY)  ## run the smoke preset under Snakemake and DVC, in scratch clones
 	.ci/smoke
+
+faults: $(READY)  ## kill jobs and engines at random in the smoke preset, 30 times in each engine
+	$(BIN)/python -m tests.faults
 
 slurm: $(READY) $(VENV)/.cluster  ## run the smoke preset on a SLURM of one node (as root, or with sudo)
 	$(BIN)/python -m pytest -m cluster tests/test_cluster.py

@@ -23,13 +23,20 @@ from tests.conftest import ROOT, Project, copy_project
 # the number of bytes that each file has more.
 STUB = """#!PYTHON
 import json, os, sys, time
+from contextlib import ExitStack
 from pathlib import Path
-from metadiffuser import dag, receipts
+from metadiffuser import dag, locks, receipts
+from metadiffuser.errors import InputError
 from metadiffuser.parameters import load
 
 params = load()
 words = sys.argv[2:]
 job = dag.find_job(sys.argv[1], {k[2:]: v for k, v in zip(words[::2], words[1::2])}, params)
+at_work = ExitStack()
+try:
+    at_work.enter_context(locks.job_at_work(job.name, job.outputs))
+except InputError as error:
+    sys.exit(f"metadiffuser: {error}")
 made_from = receipts.fingerprint(job)
 with open("runs.log", "a") as log:
     log.write(job.name + "\\n")
@@ -54,6 +61,7 @@ if job.stage.timed:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"finished": time.time()}))
 receipts.write(job, made_from)
+at_work.close()
 """
 
 

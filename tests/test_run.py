@@ -10,13 +10,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from metadiffuser import dag, paths, receipts
-from metadiffuser.artifacts import write_json
+from metadiffuser.artifacts import write_json, write_tensors
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
+from metadiffuser.locks import exclusive
 from metadiffuser.parameters import load
-from metadiffuser.run import Run, exclusive, execute
+from metadiffuser.run import Run, execute
 from tests.conftest import ROOT
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
@@ -159,3 +161,95 @@ def test_a_missing_device_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         run.pick_device("cuda")
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
     assert [run.pick_device(wanted) for wanted in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, job: dag.Job) -> Path:
+    """Leave a checkpoint of three steps in a work folder; return its path."""
+    left: list[Path] = []
+
+    def work(run: Run) -> None:
+        left.append(run.work / "training.safetensors")
+        write_tensors(left[0], {"weight": torch.ones(4)}, {"step": 3})
+        raise KeyboardInterrupt
+
+    pretend(monkeypatch, job.stage.name, work)
+    with pytest.raises(KeyboardInterrupt):
+        execute(job, PARAMS)
+    return left[0]
+
+
+def test_a_job_says_from_what_it_goes_on(
+    job: dag.Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = interrupted(monkeypatch, job)
+    pretend(monkeypatch, "define_tasks", lambda run: write_json(run.path(paths.TASKS), []))
+    execute(job, PARAMS)
+    assert caplog.messages == [f"goes on from {path}, step 3"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"not a checkpoint at all"])
+def test_a_damaged_checkpoint_is_named_and_discarded(
+    job: dag.Job, content: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = interrupted(monkeypatch, job)
+    path.write_bytes(content)
+    seen: list[bool] = []
+
+    def work(run: Run) -> None:
+        seen.append(path.exists())
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", work)
+    execute(job, PARAMS)
+    assert seen == [False]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{path}: damaged (")
+
+
+def test_a_checkpoint_that_does_not_fit_is_discarded(
+    job: dag.Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = interrupted(monkeypatch, job)
+    seen: list[bool] = []
+
+    def work(run: Run) -> None:
+        seen.append(path.exists())
+        if path.exists():
+            raise KeyError("weight")
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", work)
+    execute(job, PARAMS)
+    assert seen == [True, False]
+    assert caplog.messages[-1] == f"{job.name}: cannot go on from {path} ('weight'); it begins anew"
+
+
+def test_a_mistake_in_the_code_is_not_tried_again(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def work(_: Run) -> None:
+        tried.append(1)
+        raise KeyError("x")
+
+    pretend(monkeypatch, "define_tasks", work)
+    with pytest.raises(KeyError):
+        execute(job, PARAMS)
+    assert tried == [1]
+
+
+def test_what_a_killed_copy_had_begun_to_write_is_deleted(job: dag.Job) -> None:
+    half = TASKS.with_name(".point_robot.json.x1y_.part")
+    other = TASKS.with_name(".cheetah_vel.json.x1y_.part")
+    for path in (half, other):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("[")
+    execute(job, PARAMS)
+    assert not half.exists()
+    assert other.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "3", '{"wall": "x", "cpu": 1}'])
+def test_a_damaged_record_of_time_is_no_obstacle(job: dag.Job, content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, job).with_name("spent.json").write_text(content)
+    pretend(monkeypatch, "define_tasks", lambda run: write_json(run.path(paths.TASKS), []))
+    execute(job, PARAMS)

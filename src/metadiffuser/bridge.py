@@ -10,31 +10,43 @@ has ended, well or badly. A job may then be in one of three states, and each has
 3. DVC calls it stale and no receipt holds (outputs of other parameters, or damaged): Snakemake's record is
    deleted and its outputs are dated back, so that it runs the job again.
 
-Nothing is deleted but records, so a dry run loses nothing. While another Snakemake works here (its lock
-tells) nothing is touched; while another dvc does, the run is refused.
+Nothing is deleted but records, so a dry run loses nothing. While another Snakemake works here nothing is touched;
+while another dvc does, the run is refused.
+
+A run of Snakemake first takes the checkout for itself (``take_checkout``): no other engine then starts a job.
 """
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from metadiffuser import dag, receipts
+from metadiffuser import dag, locks, receipts
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo  # at run time in the functions that need it: a second of imports
 
 SNAKEMAKE = Path(".snakemake")
 OFF = "METADIFFUSER_BRIDGE_OFF"  # set for the Snakemake that the bridge itself starts
 WITHOUT = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l"}
+LOOKING = (  # options that leave everything as it is
+    r"--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|d3dag|report|archive|list-.*|containerize)(=.*)?"
+    r"|-[A-Za-z]*n[A-Za-z]*|-[DS]"
+)
+ROOTS = ("artifacts", "results")
 LONG_AGO = 86400  # seconds since the epoch: older than any source file
 
 
@@ -44,9 +56,34 @@ def wanted(argv: Sequence[str]) -> bool:
 
 
 def at_work() -> bool:
-    """Tell whether a Snakemake holds the lock of this checkout."""
-    locks = SNAKEMAKE / "locks"
-    return locks.is_dir() and any(locks.iterdir())
+    """Tell whether another Snakemake works in this checkout."""
+    return locks.engine_at_work()
+
+
+def take_checkout(argv: Sequence[str]) -> None:
+    """Keep every other engine out of this checkout until this process ends, if this call of Snakemake may run jobs.
+
+    Snakemake's own lock, which stays when Snakemake is killed, is removed where nobody can be holding it. DVC is
+    told in its own words: before each job it looks for processes that read what the job would write.
+
+    Raises:
+        InputError: another engine or one of its jobs is at work here.
+    """
+    if OFF in os.environ or WITHOUT & set(argv) or any(re.fullmatch(LOOKING, word) for word in argv):
+        return
+    locks.hold_checkout("Snakemake")
+    for left in (SNAKEMAKE / "locks").glob("*.lock"):
+        left.unlink(missing_ok=True)
+    with _dvc() as repo:
+        from dvc.repo import lock_repo
+        from dvc.rwlock import rwlock
+
+        paths = [str(Path(repo.root_dir, root)) for root in ROOTS]
+        hardlink = repo.config["core"].get("hardlink_lock", False)
+        reading = rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), paths, [], hardlink)
+        with lock_repo(repo):
+            reading.__enter__()
+        atexit.register(reading.__exit__, None, None, None)
 
 
 def find_programs() -> None:
@@ -65,7 +102,14 @@ def reconcile(params: Params, commands: Mapping[str, str]) -> None:
         InputError: another dvc is at work in this checkout, or a record cannot be written.
     """
     receipts.check_source()
-    jobs = dag.jobs(params)
+    try:
+        _reconcile(dag.jobs(params), commands)
+    except OSError as error:
+        name = error.filename or Path.cwd()
+        raise InputError(f"{name}: {error.strerror or error}; free space or rights there, then run again") from None
+
+
+def _reconcile(jobs: Sequence[dag.Job], commands: Mapping[str, str]) -> None:
     with _alone():
         stale = _commit(jobs)
         clean, spoilt = [], set[str]()
@@ -90,8 +134,9 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _commit(jobs: Sequence[dag.Job]) -> set[str]:
-    """Record for DVC every job whose receipt holds; return the names of those that stay stale."""
+@contextmanager
+def _dvc() -> Iterator[Repo]:
+    """Yield DVC's view of this checkout. Raises ``InputError`` where DVC or the file system refuses."""
     logging.getLogger("dvc").setLevel(logging.ERROR)
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
@@ -100,13 +145,7 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
 
     try:
         with Repo(".") as repo:
-            stale = set(repo.status())
-            for job in jobs:
-                if job.name in stale and receipts.holds(job):
-                    # Without relinking, which would change the times that Snakemake goes by.
-                    repo.commit(job.name, force=True, relink=False)
-                    stale.discard(job.name)
-            return stale
+            yield repo
     except LockError:
         raise InputError("dvc is at work in this checkout; wait for it to end, then run Snakemake again") from None
     except (NotDvcRepoError, SCMError) as error:
@@ -114,6 +153,18 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
     except DvcException as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"dvc cannot compare its record with the files: {reason}; see 'dvc status'") from None
+
+
+def _commit(jobs: Sequence[dag.Job]) -> set[str]:
+    """Record for DVC every job whose receipt holds; return the names of those that stay stale."""
+    with _dvc() as repo:
+        stale = set(repo.status())
+        for job in jobs:
+            if job.name in stale and receipts.holds(job):
+                # Without relinking, which would change the times that Snakemake goes by.
+                repo.commit(job.name, force=True, relink=False)
+                stale.discard(job.name)
+        return stale
 
 
 def _record(output: str) -> Path:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from metadiffuser.errors import InputError
@@ -183,7 +184,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         name = error.filename or Path.cwd()
-        print(f"metadiffuser: {name}: {error.strerror or error}; free space or rights, then run again", file=sys.stderr)
+        remedy = "free space or rights there, then run again; what was finished before is kept"
+        with suppress(OSError):  # standard error may be a file in the same place
+            print(f"metadiffuser: {name}: {error.strerror or error}; {remedy}", file=sys.stderr)
         return 3
     return code
 

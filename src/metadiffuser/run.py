@@ -6,15 +6,17 @@ Stages are handed a ``Run`` and nothing else; it refuses sections that the stage
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import importlib
+import json
+import logging
 import os
 import platform
+import re
 import resource
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -22,12 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
-from metadiffuser import dag, receipts
+from metadiffuser import dag, inputs, receipts
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
+from metadiffuser.locks import job_at_work
 from metadiffuser.receipts import WORK
+
+log = logging.getLogger(__name__)
+
+FINGERPRINT, SPENT = "fingerprint.json", "spent.json"  # in a job's work folder, beside its checkpoints
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -97,25 +106,10 @@ def pick_device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-@contextmanager
-def exclusive(name: str) -> Iterator[None]:
-    """Hold the lock ``name`` below the work folder. Raises ``InputError`` if another process does."""
-    lock = WORK / "locks" / f"{name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{name} is already running in this checkout; wait for it or stop it, then go on"
-            ) from None
-        yield
-
-
 def _work_folder(job: dag.Job, current: str) -> Path:
     """Return the job's work folder, emptied if ``current``, the fingerprint of the job, is a new one."""
     folder = WORK / job.wildcards["preset"] / job.name
-    record = folder / "fingerprint.json"
+    record = folder / FINGERPRINT
     try:
         kept = record.is_file() and read_json(record) == current
     except InputError:
@@ -130,14 +124,22 @@ def execute(job: dag.Job, params: Params) -> None:
     """Run one job to its end: check inputs, run the stage, record its time.
 
     Raises:
-        InputError: a missing or damaged input, or a second copy of the job.
+        InputError: a missing or damaged input, a second copy of the job, or another engine at work.
+        OSError: the file system is full or refuses; ``filename`` tells where.
     """
     receipts.check_source()
-    with exclusive(job.name):
-        for path in job.inputs:
-            if not Path(path).exists():
-                raise InputError(f"{path}: missing; run 'snakemake --cores all all' or the stage that makes it")
+    with job_at_work(job.name, job.outputs):
+        _sweep(job)
+        inputs.check(job, params)
         _run(job, params)
+
+
+def _sweep(job: dag.Job) -> None:
+    """Delete what copies of this job that were killed had begun to write beside its outputs."""
+    for output in map(Path, job.outputs):
+        for pattern in (f".{output.name}.*.part", f".{output.name}.*.old"):
+            for path in output.parent.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _run(job: dag.Job, params: Params) -> None:
@@ -145,17 +147,74 @@ def _run(job: dag.Job, params: Params) -> None:
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), without a second of imports
     made_from = receipts.fingerprint(job)
-    work = _work_folder(job, made_from)
     device = pick_device(params.device) if "device" in job.stage.params else "cpu"
-    spent = _Clock(work / "spent.json")
-    run = Run(job, work, device, {}, params)
-    with spent:
-        importlib.import_module(f"metadiffuser.stages.{job.stage.name}").run(run)
-    if job.stage.timed:
-        record = spent.record(job.name, threads, device) | run.notes
-        write_json(Path(dag.timing_path(job.name, params.preset)), record)
-    receipts.write(job, made_from)
+    try:
+        work = _work_folder(job, made_from)
+        spent = _Clock(work / SPENT)
+        run = Run(job, work, device, {}, params)
+        with spent:
+            _go_on(run)
+        if job.stage.timed:
+            record = spent.record(job.name, threads, device) | run.notes
+            write_json(Path(dag.timing_path(job.name, params.preset)), record)
+        receipts.write(job, made_from)
+    except (OSError, RuntimeError) as error:
+        told = _on_disk(error, job)
+        if told is error:
+            raise
+        raise told from error
     shutil.rmtree(work)
+
+
+def _go_on(run: Run) -> None:
+    """Run the stage from where a copy that was stopped had come to; from the start if what that left is damaged."""
+    stage = importlib.import_module(f"metadiffuser.stages.{run.job.stage.name}").run
+    resumed = [path for path in sorted(run.work.rglob("*.safetensors")) if _readable(path)]
+    try:
+        stage(run)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        if not resumed:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        log.warning("%s: cannot go on from %s (%s); it begins anew", run.job.name, resumed[0], reason)
+        for path in resumed:
+            path.unlink(missing_ok=True)
+        run.notes.clear()
+        stage(run)
+
+
+def _readable(path: Path) -> bool:
+    """Say that the job goes on from a file in its work folder; delete the file if it is damaged."""
+    try:
+        with safe_open(str(path), framework="numpy") as stream:
+            step = json.loads((stream.metadata() or {})["header"]).get("step")
+    except (SafetensorError, OSError, KeyError, ValueError, AttributeError) as error:
+        log.warning("%s: damaged (%s); what it held is done again", path, str(error).splitlines()[0])
+        path.unlink()
+        return False
+    log.warning("goes on from %s%s", path, "" if step is None else f", step {step}")
+    return True
+
+
+def _on_disk(error: OSError | RuntimeError, job: dag.Job) -> OSError | RuntimeError:
+    """Return an error of the file system that says where; any other error as it is.
+
+    Not all libraries say it: h5py, for one, raises a RuntimeError without a number when a file cannot grow.
+    """
+    reason = next((code for code in REFUSALS if os.strerror(code) in str(error)), None)
+    if not isinstance(error, OSError) and reason is None:
+        return error
+    number = reason or getattr(error, "errno", None) or errno.EIO
+    written = [Path(path).parent for path in job.outputs] + [WORK]
+    places = [next(place for place in (path, *path.parents) if place.is_dir()) for path in written]
+    name = getattr(error, "filename", None) or min(places, key=lambda place: shutil.disk_usage(place).free)
+    final = re.sub(r"(^|/)\.([^/]+)\.[^/.]+\.(part|old)(?=/|$)", r"\1\2", str(name))  # the place it is written for
+    text = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    if number == errno.EPIPE:  # a program that was to write has ended; it is not the reader of our standard output
+        number = errno.EIO
+    return OSError(number, os.strerror(number) if number in REFUSALS else text, final)
 
 
 class _Clock:
@@ -165,9 +224,9 @@ class _Clock:
         self._path = path
         self.wall = 0.0
         self.cpu = 0.0
-        if path.exists():
+        with suppress(InputError, KeyError, TypeError, ValueError):  # missing or damaged
             earlier = read_json(path)
-            self.wall, self.cpu = earlier["wall"], earlier["cpu"]
+            self.wall, self.cpu = float(earlier["wall"]), float(earlier["cpu"])
 
     def __enter__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
@@ -176,7 +235,8 @@ class _Clock:
         self.wall += time.monotonic() - self._wall
         self.cpu += time.process_time() - self._cpu
         if self._path.parent.exists():
-            write_json(self._path, {"wall": self.wall, "cpu": self.cpu})
+            with suppress(OSError):  # a disk that is full has been told of already
+                write_json(self._path, {"wall": self.wall, "cpu": self.cpu})
 
     def record(self, name: str, threads: int, device: str) -> dict[str, Any]:
         """Return the job's timing record."""

@@ -2,8 +2,18 @@
 
 import sys
 
-from metadiffuser import bridge
+from metadiffuser import bridge, locks
 
+
+def take_checkout():
+    """Keep other engines out for the whole run; a job on a cluster learns whose job it is."""
+    try:
+        bridge.take_checkout(sys.argv) if workflow.is_main_process else locks.pass_on()
+    except InputError as error:
+        refuse(error)
+
+
+take_checkout()
 BRIDGED = workflow.is_main_process and bridge.wanted(sys.argv)
 
 

@@ -1,0 +1,64 @@
+"""What a job reads must be what was written: a damaged input is named before it spoils what is made of it.
+
+The engines go by times and sizes first, and a flipped bit in a weight changes neither the layout of a file nor,
+perhaps, its time. So each job compares its inputs with the record of the job that wrote them: its receipt or, after
+``dvc pull`` and ``dvc checkout``, ``dvc.lock``. Files without any record are taken as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from metadiffuser import dag, dvclock, receipts
+from metadiffuser.config import Params
+from metadiffuser.errors import InputError
+
+
+def check(job: dag.Job, params: Params) -> None:
+    """Check that every input of a job is there, and as it was recorded.
+
+    Raises:
+        InputError: an input is missing or damaged; the message names the file and the remedy.
+    """
+    for path in job.inputs:
+        if not Path(path).exists():
+            raise InputError(f"{path}: missing; run 'snakemake --cores all all' or the stage that makes it")
+    wanted = set(job.inputs)
+    locked = cache(dvclock.read)  # not read at all where the receipts agree
+    for producer in dag.jobs(params) if wanted else []:
+        for path in sorted(wanted.intersection(producer.outputs)):
+            wrong = _difference(producer, path)
+            if wrong is None:
+                continue
+            recorded = dvclock.hashes(locked().get(producer.name, {}), "outs").get(path)
+            if recorded is None and not _has_receipt(producer):
+                continue
+            if recorded is None or dvclock.path_hash(Path(path))[0] != recorded:
+                raise InputError(f"{wrong or path}: not as {producer.name} wrote it; {_remedy(path)}")
+
+
+def _files(producer: dag.Job) -> Mapping[str, str] | None:
+    """Return {path: hash} of what a job wrote by its receipt, None if it has none that tells."""
+    receipt = receipts.read(producer)
+    return None if receipt is None else receipt.get("files")
+
+
+def _has_receipt(producer: dag.Job) -> bool:
+    return _files(producer) is not None
+
+
+def _difference(producer: dag.Job, output: str) -> str | None:
+    """Return the first file of an output that differs from the receipt ("" without a receipt), None if none does."""
+    files = _files(producer)
+    if files is None:
+        return ""
+    before = {path: value for path, value in files.items() if path == output or path.startswith(f"{output}/")}
+    now = receipts.digests(Path(output))[1]
+    return next((path for path in sorted(before | now) if before.get(path) != now.get(path)), None)
+
+
+def _remedy(output: str) -> str:
+    restore = f"'dvc checkout {output}'" if output.startswith("artifacts/") else f"'git checkout -- {output}'"
+    return f"delete {output}, then {restore} or run the pipeline again"

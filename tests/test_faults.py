@@ -1,0 +1,57 @@
+"""A few kills in the first half of the DAG; ``make faults`` has the full form, in both engines."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+from tests.conftest import Project
+
+UNTIL = "train_context"
+
+
+@pytest.mark.engine
+def test_killed_jobs_and_engines_leave_no_trace(tmp_path: Path) -> None:
+    fresh = faults.scratch(tmp_path / "fresh", ["point_robot"], ["bc"])
+    expected = faults.reference(faults.twin(fresh, tmp_path / "reference"), UNTIL)
+    assert len(expected) == 10
+    project = faults.twin(fresh, tmp_path / "disturbed")
+    harness = faults.Harness(project, "snakemake", expected, 3, random.Random(1), UNTIL)
+    harness.run()
+    assert harness.killed.total() == 3
+
+
+def test_the_harness_sees_what_is_not_whole(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    (tmp_path / "x").write_text("whole")
+    value = faults.digest(tmp_path / "x")
+    assert value is not None
+    harness = faults.Harness(project, "dvc", {"x": value, "not made yet": "?"}, 1, random.Random(0))
+    harness.check_whole()
+    (tmp_path / "x").write_text("who")
+    with pytest.raises(faults.VisibleFaultError, match="x: visible, but not whole"):
+        harness.check_whole()
+
+
+def test_the_harness_sees_a_job_that_starts_from_zero(tmp_path: Path) -> None:
+    harness = faults.Harness(Project(tmp_path), "dvc", {}, 1, random.Random(0))
+    log = tmp_path / "attempts" / "train" / "001.log"
+    log.parent.mkdir(parents=True)
+    for said, fault in (
+        ("", None),
+        ("fit: 1/40, loss 2\n", "started anew"),
+        ("goes on from .work/training.safetensors, step 1\n", "did not go on from training.safetensors, step 12"),
+        ("goes on from .work/training.safetensors, step 12\nfit: 1/40, loss 2\n", "went on with step 1"),
+        ("goes on from .work/training.safetensors, step 12\nfit: 13/40, loss 2\n", None),
+    ):
+        harness.owed = {"train/001.log": {"training.safetensors": 12}}
+        log.write_text(said)
+        if fault is None:
+            harness.check_resumed()
+        else:
+            with pytest.raises(faults.VisibleFaultError, match=fault):
+                harness.check_resumed()
+    assert harness.resumed == 1
