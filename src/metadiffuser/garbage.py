@@ -67,8 +67,8 @@ def _check_folders(found: Iterable[str], cache: Path, remote: str) -> None:
         digest = out["md5"]
         if digest.endswith(".dir") and not (cache / "files" / "md5" / digest[:2] / digest[2:]).is_file():
             raise InputError(
-                f"{out['path']}: a version of it is recorded and not in the cache, so its files in '{remote}' cannot be "
-                f"told from garbage; put its preset and commit in force, and run 'dvc fetch --remote {remote}' first"
+                f"{out['path']}: a version of it is recorded and not in the cache, so its files in '{remote}' cannot "
+                f"be told from garbage; put its preset and commit in force, and run 'dvc fetch --remote {remote}' first"
             )
 
 
