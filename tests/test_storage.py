@@ -204,14 +204,14 @@ def test_presets_side_by_side_and_their_garbage(made: Stubbed, tmp_path: Path) -
     commit(project)
 
     # A run that is thrown away again leaves garbage, one that is tagged does not.
-    project.edit("presets/quick.yaml", "learning_rate: ", "learning_rate: 1.5e-")
+    project.edit("presets/quick.yaml", "ema_decay: 0.99", "ema_decay: 0.98")
     run_preset(project, "quick")
     of_tagged = recorded(smoke.read_text())
     git(project, "checkout", "--quiet", "--detach")
     commit(project)
     git(project, "tag", "tried")
     git(project, "checkout", "--quiet", "-")
-    project.edit("presets/quick.yaml", "learning_rate: ", "learning_rate: 2.5e-")
+    project.edit("presets/quick.yaml", "ema_decay: 0.98", "ema_decay: 0.97")
     run_preset(project, "quick")
     of_garbage = recorded(smoke.read_text()) - of_tagged - of_both
     git(project, "checkout", "--quiet", "dvc.lock", "presets", "params.yaml")
@@ -241,7 +241,7 @@ def test_garbage_in_a_remote(made: Stubbed, tmp_path: Path) -> None:
     project.run("dvc", "remote", "add", "lab", str(tmp_path / "store"))
     commit(project)
     of_shown = recorded((project.root / "dvc.lock").read_text())
-    project.edit("params.yaml", "learning_rate: ", "learning_rate: 1.5e-")
+    project.edit("params.yaml", "ema_decay: 0.99", "ema_decay: 0.98")
     project.snakemake()
     of_garbage = recorded((project.root / "dvc.lock").read_text()) - of_shown
     project.run("dvc", "push", "--remote", "lab")
