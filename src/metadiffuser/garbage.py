@@ -4,6 +4,7 @@
 on its own it would drop the artifacts of all the others, although dvc.lock records them and their results are
 shown. So it is told of every record here: the dvc.lock of the working tree and those at the tips of all branches,
 tags and experiments. Each is handed to it as a small project, in which the record's outputs are stages of their own.
+The projects share the cache, because what a folder holds stands there, in an object of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,17 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
     """Drop every object that no record names from the cache, and from ``remote`` if one is named.
 
     Raises:
-        InputError: there is no record here, git or dvc does not know this place, or dvc refuses.
+        InputError: there is no record here, git or dvc does not know this place, dvc refuses, or files in a remote
+            cannot be told from garbage because the cache does not know of which files a folder consists.
     """
     found = list(dict.fromkeys(records()))
     if not found:
         raise InputError(f"{LOCK}: no record of any outputs here; run in a clone of the project in which a job has run")
+    cache = Path(_output("dvc", sys.executable, "-m", "dvc", "cache", "dir").strip()).resolve()
+    if remote:
+        _check_folders(found, cache, remote)
     with tempfile.TemporaryDirectory(prefix="metadiffuser-") as scratch:
-        projects = [_project(Path(scratch) / str(number), text) for number, text in enumerate(found)]
+        projects = [_project(Path(scratch) / str(number), text, cache) for number, text in enumerate(found)]
         options = [*(["--dry"] if dry else []), *(["--cloud", "--remote", remote] if remote else [])]
         command = (sys.executable, "-m", "dvc", "gc", "--workspace", "--force", *options, "--projects")
         print(_output("dvc gc", *command, *map(str, projects)), end="")
@@ -57,11 +62,22 @@ def outputs(text: str) -> list[dict[str, Any]]:
     return [out for stage in stages.values() for out in stage.get("outs", []) if out["path"].startswith("artifacts/")]
 
 
-def _project(folder: Path, text: str) -> Path:
+def _check_folders(found: Iterable[str], cache: Path, remote: str) -> None:
+    for out in (out for text in found for out in outputs(text)):
+        digest = out["md5"]
+        if digest.endswith(".dir") and not (cache / "files" / "md5" / digest[:2] / digest[2:]).is_file():
+            raise InputError(
+                f"{out['path']}: a version of it is recorded and not in the cache, so its files in '{remote}' cannot "
+                f"be told from garbage; put its preset and commit in force, and run 'dvc fetch --remote {remote}' first"
+            )
+
+
+def _project(folder: Path, text: str, cache: Path) -> Path:
     """Make a project in ``folder`` that has the outputs of a record, one a stage; return ``folder``."""
     kept = outputs(text)
     (folder / ".dvc").mkdir(parents=True)
-    (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n", encoding="utf-8")
+    settings = f"[core]\n    no_scm = true\n    analytics = false\n[cache]\n    dir = {cache}\n"
+    (folder / ".dvc" / "config").write_text(settings, encoding="utf-8")
     stages = {f"keep{i}": {"cmd": "true", "outs": [out["path"]]} for i, out in enumerate(kept)}
     made = {f"keep{i}": {"cmd": "true", "outs": [out]} for i, out in enumerate(kept)}
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
