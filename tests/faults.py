@@ -158,6 +158,7 @@ class Harness:
         killed: how many of each kind.
         resumed: how many jobs have gone on from a checkpoint.
         rounds: how often the DAG has ended.
+        orphans: jobs whose engine has just been killed.
         owed: {log of an attempt: {checkpoint: step}} that this attempt has to go on from.
     """
 
@@ -171,6 +172,7 @@ class Harness:
     resumed: int = 0
     rounds: int = 0
     owed: dict[str, dict[str, int]] = field(default_factory=dict)
+    orphans: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         """Kill as often as wanted, then let the DAG end; raise ``VisibleFaultError`` for what should not be."""
@@ -190,6 +192,8 @@ class Harness:
                     if digest(self.project.root / path) != value:
                         raise VisibleFaultError(f"{path}: not what the undisturbed run made")
                 if self.killed.total() >= self.kills:
+                    if not self.resumed:
+                        raise VisibleFaultError("no job has gone on from a checkpoint")
                     return
                 for name in ("artifacts", "results/smoke", ".work", ".snakemake", "dvc.lock", ".dvc/cache"):
                     old = self.project.root / name
@@ -202,6 +206,8 @@ class Harness:
             if time.monotonic() > deadline:
                 raise VisibleFaultError(f"{self._jobs()[0].cmdline()}: still running a minute after its engine")
             time.sleep(0.1)
+        self._owe(self.orphans)
+        self.orphans = []
 
     def _jobs(self) -> list[psutil.Process]:
         """The jobs that run in the copy."""
@@ -225,7 +231,7 @@ class Harness:
             time.sleep(0.02)
             victims = self._jobs()
             written = seen and any(before.get(name) != step for name, step in self._checkpoints().items())
-            if victims and (written or time.monotonic() > moment + (20 if seen else 0)):
+            if victims and (written or (not seen and time.monotonic() > moment)):
                 break
         else:
             return False
@@ -243,6 +249,7 @@ class Harness:
                 psutil.wait_procs([victim], timeout=10)
                 self._owe([words])
             elif kind == "engine":
+                self.orphans = ["-".join(job.cmdline()[2:]) for job in self._jobs()]
                 process.kill()
             else:
                 doomed = ["-".join(job.cmdline()[2:]) for job in self._jobs()]

@@ -17,7 +17,6 @@ except where it tells that an engine is no longer there.
 
 from __future__ import annotations
 
-import _thread
 import fcntl
 import json
 import os
@@ -43,7 +42,6 @@ VARIABLE = "METADIFFUSER_ENGINE"  # by which Snakemake tells its jobs who starte
 RWLOCK = Path(".dvc/tmp/rwlock")  # in which DVC writes who runs what
 
 POLL = 0.5  # seconds between two looks at the engine
-GRACE = 5.0  # seconds that a job has to stop by itself when its engine has died
 MOMENT = 1.0  # seconds after which a lock that is held is not merely being looked at
 CLOCK_STEP = 60.0  # seconds by which times of creation may differ that were read at different times
 PATIENCE = 60.0  # seconds that a new run waits for the jobs of an engine that has died
@@ -311,17 +309,19 @@ def exclusive(name: str, engine: Engine | None = None) -> Iterator[None]:
 
 @contextmanager
 def _stop_with(engine: Engine) -> Iterator[None]:
-    """Interrupt this process when ``engine`` dies; what does not stop then is ended."""
+    """End this process when ``engine`` dies: at once, as by a kill, which outputs and checkpoints survive whole."""
     over, died = threading.Event(), engine.watch()
 
     def look() -> None:
         while not over.wait(POLL):
             if died():
                 with suppress(OSError):
-                    print(f"metadiffuser: {engine}, which started this job, has died; stopping", file=sys.stderr)
-                _thread.interrupt_main()
-                if not over.wait(GRACE):
-                    os._exit(130)
+                    print(
+                        f"metadiffuser: {engine}, which started this job, has died; stopping",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                os._exit(130)
 
     watcher = threading.Thread(target=look, name="engine", daemon=True)
     watcher.start()
