@@ -211,7 +211,7 @@ def test_presets_side_by_side_and_their_garbage(made: Stubbed, tmp_path: Path) -
     commit(project)
     git(project, "tag", "tried")
     git(project, "checkout", "--quiet", "-")
-    project.edit("presets/quick.yaml", "ema_decay: 0.98", "ema_decay: 0.97")
+    project.edit("presets/quick.yaml", "ema_decay: 0.99", "ema_decay: 0.97")
     run_preset(project, "quick")
     of_garbage = recorded(smoke.read_text()) - of_tagged - of_both
     git(project, "checkout", "--quiet", "dvc.lock", "presets", "params.yaml")
