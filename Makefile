@@ -66,7 +66,7 @@ staleness: $(READY)  ## hold both engines to the same stale jobs for an edit of 
 audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where the index allows
 	.ci/audit
 
-readme: $(READY)  ## copy the quick preset's main table into README.md
+readme: $(READY)  ## copy the main tables of the results into README.md
 	$(BIN)/python docs/update_readme.py
 
 environments: $(READY)  ## write the tables of docs/environments.md from the models

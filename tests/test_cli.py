@@ -115,3 +115,13 @@ def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: 
     timing = json.loads((project / "results" / "smoke" / "timings" / "define_tasks-point_robot.json").read_text())
     assert timing["job"] == "define_tasks@smoke-point_robot"
     assert timing["threads"] == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"'{sys.executable}' -m metadiffuser.cli schema | head -n 1; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=environment, text=True, capture_output=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout.split()[-1] == "0"

@@ -182,6 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         name = error.filename or Path.cwd()
         remedy = "free space or rights there, then run again; what was finished before is kept"
