@@ -40,7 +40,7 @@ def commit(project: Stubbed) -> None:
 
 
 def use(project: Stubbed, preset: str) -> None:
-    shutil.copy(project.root / "presets" / f"{preset}.yaml", project.root / "params.yaml")
+    project.run("python", "-m", "metadiffuser.cli", "use", preset)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
     project.snakemake()
     commit(project)
     return project
+
+
+def outputs_on_disk(project: Stubbed) -> set[str]:
+    found = (path for name in ("artifacts", "results") for path in (project.root / name).rglob("*") if path.is_file())
+    return {str(path.relative_to(project.root)) for path in found if path.name != ".snakemake_timestamp"}
 
 
 def artifacts(project: Stubbed) -> dict[str, bytes]:
@@ -201,6 +206,15 @@ def test_presets_side_by_side_and_their_garbage(made: Stubbed, tmp_path: Path) -
         assert project.ran() == [], f"{preset} has nothing to do after the other preset's run"
         project.run("dvc", "status", "--quiet")
         assert recorded(smoke.read_text()) == of_both
+
+    # dvc deletes what it has once handled and no stage has out: but not another preset's files, by whichever engine.
+    there = outputs_on_disk(project)
+    use(project, "smoke")
+    project.run("dvc", "checkout")
+    project.run("dvc", "repro", "--force", "describe_dataset@smoke-point_robot")
+    use(project, "quick")
+    project.run("dvc", "checkout")
+    assert outputs_on_disk(project) == there
     commit(project)
 
     # A run that is thrown away again leaves garbage, one that is tagged does not.
@@ -214,7 +228,7 @@ def test_presets_side_by_side_and_their_garbage(made: Stubbed, tmp_path: Path) -
     project.edit("presets/quick.yaml", "ema_decay: 0.99", "ema_decay: 0.97")
     run_preset(project, "quick")
     of_garbage = recorded(smoke.read_text()) - of_tagged - of_both
-    git(project, "checkout", "--quiet", "dvc.lock", "presets", "params.yaml")
+    git(project, "checkout", "--quiet", "dvc.lock", "presets", "params.yaml", "results")
     assert of_garbage
     assert of_garbage | of_tagged | of_both <= kept(project)
 

@@ -164,7 +164,27 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
                 # Without relinking, which would change the times that Snakemake goes by.
                 repo.commit(job.name, force=True, relink=False)
                 stale.discard(job.name)
+        _disown(repo)
         return stale
+
+
+def keep_outputs() -> None:
+    """Have DVC leave every output on disk alone that is not of the DAG to come, such as another preset's.
+
+    ``dvc checkout`` and ``dvc pull`` delete the files that DVC remembers having handled and that no stage has out any
+    more: the results of every preset that is not in force, which are in no cache. So it is made to forget them.
+
+    Raises:
+        InputError: DVC refuses.
+    """
+    if Path(".dvc").is_dir():
+        with _dvc() as repo:
+            _disown(repo)
+
+
+def _disown(repo: Repo) -> None:
+    with repo.state.links as links:
+        links.clear()
 
 
 def _record(output: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from metadiffuser import dag, dvclock
+from metadiffuser import bridge, dag, dvclock
 from metadiffuser.artifacts import write_text
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
@@ -64,6 +64,7 @@ def use(preset: str) -> None:
     """
     text, params = read(preset)
     _keep_edits()
+    bridge.keep_outputs()
     write_text(PARAMS, text)
     waiting = stale(params)
     stages = Counter(name.split("@")[0] for name in waiting)
