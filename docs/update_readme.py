@@ -24,9 +24,11 @@ def scores(path: Path) -> str:
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     columns = [name for name in rows[0] if name.endswith(SCORE)]
-    lines = [["Method", *(name.removesuffix(SCORE) for name in columns)], [":--", *("--:" for _ in columns)]]
-    for row in rows:
-        lines.append([row["Method"], *(interval(row, name) for name in columns)])
+    lines = [
+        ["Method", *(name.removesuffix(SCORE) for name in columns)],
+        [":--", *("--:" for _ in columns)],
+        *([row["Method"], *(interval(row, name) for name in columns)] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
