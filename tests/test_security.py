@@ -50,7 +50,7 @@ CALLS |= {"shutil.unpack_archive", "Markup", "markupsafe.Markup"}
 METHODS = {"extractall", "extract", "unsafe_load"}
 SAFE_YAML = {"_Loader", "loader"}  # parameters.py and presets.py: subclasses or instances of a safe loader
 IMPORTED_BY_NAME = {"run.py", "baselines/__init__.py", "envs/gl.py"}  # names from dag.py and config.py alone
-HDF5 = {"data/minari_store.py", "importing/readers.py"}
+HDF5 = {"data/minari_store.py", "importing/readers.py", "verify.py"}  # the last opens files and reads nothing of them
 
 
 def faults(text: str, name: str = "some.py") -> Iterator[str]:
@@ -126,7 +126,7 @@ def test_yaml_loaders_build_plain_values_only() -> None:
 
     assert issubclass(_Loader, yaml.SafeLoader)
     assert not [tag for tag in _Loader.yaml_constructors if tag and "python" in tag]
-    assert "CSafeLoader" in (PACKAGE / "presets.py").read_text(encoding="utf-8")
+    assert "CSafeLoader" in (PACKAGE / "dvclock.py").read_text(encoding="utf-8")
 
 
 # Hostile files.
