@@ -37,7 +37,7 @@ def test_an_experiment_is_run_shown_compared_and_taken_back(tmp_path: Path) -> N
     assert revision["data"]["params"]["params.yaml"]["data"]["diffusion"]["horizon"] == 16
     assert revision["data"]["metrics"]["results/smoke/tables/scores.json"]["data"] == {"Point-Robot": {"score": 8.0}}
 
-    changed = json.loads(project.run("dvc", "metrics", "diff", "--json").stdout)["diff"]
+    changed = json.loads(project.run("dvc", "metrics", "diff", "--json").stdout)
     score = changed["results/smoke/tables/scores.json"]["Point-Robot.score"]
     assert (score["old"], score["new"]) == (4.0, 8.0)
     said = project.run("dvc", "params", "diff").stdout
