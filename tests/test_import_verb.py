@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from metadiffuser import cli, dag, paths, receipts
+from metadiffuser import cli, dag, locks, paths, receipts
 from metadiffuser.artifacts import read_json
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs.tasks import read_tasks
@@ -194,6 +196,10 @@ class TestInPlace:
             held = locks.RUN.open("w")
             request.addfinalizer(held.close)
             fcntl.flock(held, fcntl.LOCK_EX)
+            other = locks.Engine.of("Snakemake", os.getppid())
+            assert other is not None
+            json.dump(asdict(other), held)
+            held.flush()
             named = "Snakemake is at work"
         before = files(Path())
         assert cli.main(words) == 2
