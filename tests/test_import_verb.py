@@ -129,7 +129,7 @@ class TestInPlace:
 
         before = standing()
         text = Path("params.yaml").read_text()
-        for old, new in (("shards: [0, 1]", "shards: [0]"), ("  steps: 3200", "  steps: 1600"), (MIXED, f"{MIXED}0")):
+        for old, new in (("shards: [0, 1]", "shards: [0]"), ("  steps: 3200", "  steps: 2400"), (MIXED, f"{MIXED}0")):
             assert old in text
             text = text.replace(old, new, 1)
         Path("params.yaml").write_text(text)
