@@ -42,7 +42,7 @@ ENGINES = {  # with the last stage that is to run
 }
 LAST = "make_report"
 KINDS = ("job", "engine", "all")
-LONGEST = 900.0  # seconds that one start of an engine may take
+LONGEST = 7200.0  # seconds that one start of an engine may take
 INTERVAL = 0.1  # seconds between two checkpoints, instead of a minute, which no job of this preset lasts
 
 # Takes the place of the `metadiffuser` program: the same, with what it says kept apart for every attempt.
