@@ -273,7 +273,7 @@ def test_results_of_which_there_is_no_record(
     if output.is_file():
         file = output
     else:  # what of a folder is read and not only shown: of a curve its figures, of results their index
-        kept = output.rglob("*.tsv") if "/training/" in template else output.glob("*.json")
+        kept = output.rglob("*.tsv") if "/training/" in template else output.glob(f"{output.name}.json")
         file = sorted(kept)[0]
     content = file.read_bytes()
     empty(file)
