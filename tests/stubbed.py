@@ -136,3 +136,11 @@ def stubbed_copy(target: Path, preset: str) -> Stubbed:
     program.write_text(STUB.replace("PYTHON", sys.executable))
     program.chmod(0o755)
     return project
+
+
+def one_family(target: Path) -> Stubbed:
+    """A stubbed copy with the smoke preset and one family, committed, in which nothing was run."""
+    project = stubbed_copy(target, "smoke")
+    project.edit("params.yaml", "families: [point_robot, cheetah_vel]", "families: [point_robot]")
+    project.run("git", "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qam", "one family")
+    return project

@@ -16,7 +16,7 @@ import pytest
 
 from metadiffuser import dag
 from metadiffuser.parameters import load
-from tests.stubbed import Stubbed, stubbed_copy
+from tests.stubbed import Stubbed, one_family
 
 pytestmark = pytest.mark.engine
 
@@ -31,10 +31,7 @@ ONE_JOB = {"snakemake": ("snakemake", "--cores", "1", CONTEXT), "dvc": ("dvc", "
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
     """A project with one family and nothing run."""
-    project = stubbed_copy(tmp_path_factory.mktemp("fresh") / "project", "smoke")
-    project.edit("params.yaml", "families: [point_robot, cheetah_vel]", "families: [point_robot]")
-    project.run("git", "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qam", "one family")
-    return project
+    return one_family(tmp_path_factory.mktemp("fresh") / "project")
 
 
 @pytest.fixture

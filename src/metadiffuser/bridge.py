@@ -52,12 +52,7 @@ LONG_AGO = 86400  # seconds since the epoch: older than any source file
 
 def wanted(argv: Sequence[str]) -> bool:
     """Tell whether this call of Snakemake builds on the records (and no other one is at work here)."""
-    return OFF not in os.environ and not WITHOUT & set(argv) and not at_work()
-
-
-def at_work() -> bool:
-    """Tell whether another Snakemake works in this checkout."""
-    return locks.engine_at_work()
+    return OFF not in os.environ and not WITHOUT & set(argv) and not locks.engine_at_work()
 
 
 def take_checkout(argv: Sequence[str]) -> None:

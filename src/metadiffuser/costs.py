@@ -6,7 +6,7 @@ A rate is CPU seconds per unit of the work that ``workload`` counts. Those of en
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
@@ -157,14 +157,10 @@ def measure(measured: Sequence[Measured], shapes: Mapping[str, Shape]) -> Costs:
         memory={stage: _line(members) for stage, members in stages.items()},
         disk={stage: _rounded(_mean(values)) for stage, values in sizes.items() if values},
         shapes=shapes,
-        records={m.job.wildcards["preset"]: _count(measured, m.job.wildcards["preset"]) for m in measured},
+        records=Counter(m.job.wildcards["preset"] for m in measured),
         machines=sorted({f"{m.timing['machine']}, {m.timing['cores']} cores" for m in measured}),
         latest=max(str(m.timing["finished"])[:10] for m in measured),
     )
-
-
-def _count(measured: Sequence[Measured], preset: str) -> int:
-    return sum(one.job.wildcards["preset"] == preset for one in measured)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -25,11 +25,14 @@ Locked = Mapping[str, Any]
 
 def read() -> dict[str, Locked]:
     """Return {job name: its entry in dvc.lock}. Raises ``InputError`` if the file is damaged."""
-    if not LOCK.exists():
-        return {}
+    return parse(LOCK.read_bytes()) if LOCK.exists() else {}
+
+
+def parse(record: str | bytes) -> dict[str, Locked]:
+    """Return {job name: its entry} of the contents of a dvc.lock. Raises ``InputError`` if they are damaged."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.load(LOCK.read_text(encoding="utf-8"), Loader=loader) or {}  # noqa: S506 - both loaders are safe
+        tree = yaml.load(record, Loader=loader) or {}  # noqa: S506 - both loaders are safe
         return {name: dict(entry) for name, entry in tree.get("stages", {}).items()}
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError):
         raise InputError(
@@ -62,9 +65,9 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def cached(recorded: str) -> Path:
+def cached(recorded: str, cache: Path = CACHE) -> Path:
     """Return where DVC's cache keeps what has this hash."""
-    return CACHE / recorded[:2] / recorded[2:]
+    return cache / recorded[:2] / recorded[2:]
 
 
 def cached_listing(recorded: str) -> dict[str, str] | None:

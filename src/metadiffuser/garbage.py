@@ -18,9 +18,10 @@ from typing import Any
 
 import yaml
 
+from metadiffuser import dvclock
+from metadiffuser.dvclock import LOCK
 from metadiffuser.errors import InputError
 
-LOCK = "dvc.lock"
 REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
 NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
 
@@ -47,25 +48,24 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
 
 def records() -> Iterator[str]:
     """Return the text of dvc.lock in the working tree, and at the tip of every branch, tag and experiment."""
-    if Path(LOCK).is_file():
-        yield Path(LOCK).read_text(encoding="utf-8")
+    if LOCK.is_file():
+        yield LOCK.read_text(encoding="utf-8")
     for line in _git("for-each-ref", "--format=%(objectname) %(refname)", *REFERENCES).splitlines():
         tip, reference = line.split(" ", 1)
-        if not reference.startswith(NOT_KEPT) and _git("ls-tree", "--name-only", tip, LOCK):
+        if not reference.startswith(NOT_KEPT) and _git("ls-tree", "--name-only", tip, str(LOCK)):
             yield _git("show", f"{tip}:{LOCK}")
 
 
 def outputs(text: str) -> list[dict[str, Any]]:
     """Return the outputs below artifacts/ of all stages of a record, of all presets in it."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages = (yaml.load(text, Loader=loader) or {}).get("stages", {})  # noqa: S506 - both loaders are safe
-    return [out for stage in stages.values() for out in stage.get("outs", []) if out["path"].startswith("artifacts/")]
+    entries = dvclock.parse(text).values()
+    return [out for entry in entries for out in entry.get("outs", []) if out["path"].startswith("artifacts/")]
 
 
 def _check_folders(found: Iterable[str], cache: Path, remote: str) -> None:
     for out in (out for text in found for out in outputs(text)):
         digest = out["md5"]
-        if digest.endswith(".dir") and not (cache / "files" / "md5" / digest[:2] / digest[2:]).is_file():
+        if digest.endswith(dvclock.FOLDER) and not dvclock.cached(digest, cache / "files" / "md5").is_file():
             raise InputError(
                 f"{out['path']}: a version of it is recorded and not in the cache, so its files in '{remote}' cannot "
                 f"be told from garbage; put its preset and commit in force, and run 'dvc fetch --remote {remote}' first"

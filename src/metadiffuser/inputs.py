@@ -28,34 +28,22 @@ def check(job: dag.Job, params: Params) -> None:
     wanted = set(job.inputs)
     locked = cache(dvclock.read)  # not read at all where the receipts agree
     for producer in dag.jobs(params) if wanted else []:
-        for path in sorted(wanted.intersection(producer.outputs)):
-            wrong = _difference(producer, path)
+        read = sorted(wanted.intersection(producer.outputs))
+        told = (receipts.read(producer) or {}).get("files") if read else None
+        for path in read:
+            wrong = path if told is None else _difference(told, path)
             if wrong is None:
                 continue
             recorded = dvclock.hashes(locked().get(producer.name, {}), "outs").get(path)
-            if recorded is None and not _has_receipt(producer):
+            if recorded is None and told is None:
                 continue
             if recorded is None or dvclock.path_hash(Path(path))[0] != recorded:
-                raise InputError(f"{wrong or path}: not as {producer.name} wrote it; {_remedy(path)}")
+                raise InputError(f"{wrong}: not as {producer.name} wrote it; {_remedy(path)}")
 
 
-def _files(producer: dag.Job) -> Mapping[str, str] | None:
-    """Return {path: hash} of what a job wrote by its receipt, None if it has none that tells."""
-    receipt = receipts.read(producer)
-    return None if receipt is None else receipt.get("files")
-
-
-def _has_receipt(producer: dag.Job) -> bool:
-    return _files(producer) is not None
-
-
-def _difference(producer: dag.Job, output: str) -> str | None:
-    """Return the first file of an output that differs from the receipt ("" without a receipt), None if none does."""
-    files = _files(producer)
-    if files is None:
-        return ""
-    before = {path: value for path, value in files.items() if path == output or path.startswith(f"{output}/")}
-    now = receipts.digests(Path(output))[1]
+def _difference(told: Mapping[str, str], output: str) -> str | None:
+    """Return the first file of an output that differs from {path: hash} of its receipt, None if none does."""
+    before, now = receipts.below(output, told), receipts.digests(Path(output))[1]
     return next((path for path in sorted(before | now) if before.get(path) != now.get(path)), None)
 
 

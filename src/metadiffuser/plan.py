@@ -51,17 +51,22 @@ def tails(nodes: Sequence[Node]) -> dict[str, float]:
     return ahead
 
 
-def critical_path(nodes: Sequence[Node]) -> list[Node]:
-    """Return the longest chain of jobs that wait for each other: no number of cores beats it."""
-    ahead, known = tails(nodes), {node.name: node for node in nodes}
-    followers: dict[str, list[Node]] = {node.name: [] for node in nodes}
+def _followers(nodes: Sequence[Node]) -> dict[str, list[Node]]:
+    """Return the jobs that wait for each job."""
+    found: dict[str, list[Node]] = {node.name: [] for node in nodes}
     for node in nodes:
         for name in node.after:
-            followers[name].append(node)
+            found[name].append(node)
+    return found
+
+
+def critical_path(nodes: Sequence[Node]) -> list[Node]:
+    """Return the longest chain of jobs that wait for each other: no number of cores beats it."""
+    ahead, followers = tails(nodes), _followers(nodes)
     starts = [node for node in nodes if not node.after]
     chain: list[Node] = []
     while starts:
-        chain.append(known[max(starts, key=lambda node: ahead[node.name]).name])
+        chain.append(max(starts, key=lambda node: ahead[node.name]))
         starts = followers[chain[-1].name]
     return chain
 
@@ -71,11 +76,8 @@ def schedule(nodes: Sequence[Node], cores: int) -> float:
 
     A job with more threads than there are cores has all of them, and takes longer in proportion.
     """
-    ahead, waits = tails(nodes), {node.name: len(node.after) for node in nodes}
-    followers: dict[str, list[Node]] = {node.name: [] for node in nodes}
-    for node in nodes:
-        for name in node.after:
-            followers[name].append(node)
+    ahead, followers = tails(nodes), _followers(nodes)
+    waits = {node.name: len(node.after) for node in nodes}
     ready = [(-ahead[node.name], index) for index, node in enumerate(nodes) if not node.after]
     place = {node.name: index for index, node in enumerate(nodes)}
     heapq.heapify(ready)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ def digests(*roots: Path) -> tuple[str, dict[str, str]]:
                     own.update(chunk)
             single[path.as_posix()] = own.hexdigest()
     return state.hexdigest(), single
+
+
+def below(output: str, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Return those of {path: hash} that are an output itself or lie below it."""
+    return {path: value for path, value in hashes.items() if path == output or path.startswith(f"{output}/")}
 
 
 def digest(*roots: Path) -> str:

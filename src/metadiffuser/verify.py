@@ -129,14 +129,10 @@ def _by_receipt(
     """Compare {path: hash} of all files of a job."""
     faults = []
     for output in job.outputs:
-        before, now = _below(output, recorded), _below(output, found)
+        before, now = receipts.below(output, recorded), receipts.below(output, found)
         if before != now or not Path(output).exists():
             faults.append(Fault(output, _difference(Path(output), before, now), _remedy(output, locked)))
     return faults
-
-
-def _below(output: str, hashes: Mapping[str, str]) -> dict[str, str]:
-    return {path: value for path, value in hashes.items() if path == output or path.startswith(f"{output}/")}
 
 
 def _by_lock(job: dag.Job, locked: Locked) -> list[Fault]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from metadiffuser import bridge, dag, paths, presets, receipts
+from metadiffuser import dag, locks, paths, presets, receipts
 from metadiffuser.artifacts import write_text
 from metadiffuser.config import Params
 from metadiffuser.envs import get_family
@@ -48,7 +48,7 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
     family = get_family(name)
     if name not in params.families:
         raise InputError(f"--family {name}: not in params.yaml, which has {', '.join(params.families)}")
-    if bridge.at_work():
+    if locks.engine_at_work():
         raise InputError("Snakemake is at work in this checkout; wait for it to end (or 'snakemake --unlock')")
     threads = params.section("dataset", name).threads
     imported = assemble(read_task_list(source, task_list, family), family, tolerances, threads)
