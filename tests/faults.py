@@ -115,11 +115,7 @@ def digest(path: Path) -> str | None:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if not file.is_dir() and file.name != ".snakemake_timestamp":
-                content = file.read_bytes()
-                if path.is_dir() and file.name == "metrics.json":
-                    # Of a learning curve: a job that has gone on from a checkpoint writes its entries in another order.
-                    content = json.dumps(json.loads(content), sort_keys=True).encode()
-                state.update(f"{file.relative_to(path.parent)}\0".encode() + content)
+                state.update(f"{file.relative_to(path.parent)}\0".encode() + file.read_bytes())
     except FileNotFoundError:
         return None
     return state.hexdigest() if path.exists() else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,8 @@ import torch
 
 from metadiffuser.artifacts import read_tensors, write_tensors
 from metadiffuser.errors import InputError
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 60.0  # seconds between two checkpoints
 
@@ -46,7 +50,8 @@ class TrainingState:
     def save(self, path: Path, step: int, records: list[dict[str, float]], **extra: Any) -> None:
         """Write the state after ``step`` steps, with the figures recorded so far."""
         tensors: dict[str, torch.Tensor] = {}
-        header: dict[str, Any] = {"step": step, "records": records, "extra": extra, "numpy": {}}
+        ordered = [list(record.items()) for record in records]  # JSON objects come back in another order
+        header: dict[str, Any] = {"step": step, "records": ordered, "extra": extra, "numpy": {}}
         for name, module in self.modules.items():
             tensors |= {f"module/{name}/{key}": value for key, value in module.state_dict().items()}
         for name, optimiser in self.optimisers.items():
@@ -60,6 +65,7 @@ class TrainingState:
                 header["numpy"][name] = generator.bit_generator.state
         for name, array in self.arrays.items():
             tensors[f"array/{name}"] = torch.from_numpy(array)
+        header["digest"] = _digest(tensors)
         write_tensors(path, tensors, header)
         self._saved = time.monotonic()
 
@@ -69,7 +75,10 @@ class TrainingState:
             return 0, [], {}
         try:
             tensors, header = read_tensors(path)
-        except InputError:
+            if header["digest"] != _digest(tensors):
+                raise InputError(f"{path}: damaged (its contents are not those that were written)")
+        except (InputError, KeyError) as error:
+            log.warning("%s; training begins anew", error)
             path.unlink()
             return 0, [], {}
         for name, module in self.modules.items():
@@ -88,7 +97,16 @@ class TrainingState:
                 generator.bit_generator.state = header["numpy"][name]
         for name, array in self.arrays.items():
             array[...] = tensors[f"array/{name}"].numpy()
-        return int(header["step"]), list(header["records"]), dict(header["extra"])
+        return int(header["step"]), [dict(record) for record in header["records"]], dict(header["extra"])
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return a hash of names and contents, which safetensors does not keep."""
+    state = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        state.update(name.encode())
+        state.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
