@@ -39,6 +39,7 @@ SHARES = {
     ("metadiffuser", "dual", "oracle"): 0.95,
     ("unconditional", "return", "expert"): 0.35,
 }
+TRAINING_SHARE = 0.95  # of every method on training tasks
 STUDY = {("ddpm", 10): 0.9, ("ddpm", 2): 0.5, ("ddim", 2): 0.7}  # shares of the sampler study
 EPISODES = 4
 ROLLED = (1, 4, 8, 16)
@@ -169,6 +170,7 @@ def planner_metrics(family: str, seed: int) -> dict[str, Any]:
             }
         )
     model = {"family": family, "representation": "generalised", "seed": seed, "horizon": 16}
+    model |= {"parameters": 4000, "context_parameters": 500}
     study = [
         {
             "sampler": sampler,
@@ -177,7 +179,14 @@ def planner_metrics(family: str, seed: int) -> dict[str, Any]:
         }
         for (sampler, steps), share in STUDY.items()
     ]
-    return {**model, "cells": cells, "sampler_study": study, "traces": traces(family)}
+    own = training_tasks(family, "metadiffuser", "dual")
+    return {**model, "cells": cells, "training_tasks": own, "sampler_study": study, "traces": traces(family)}
+
+
+def training_tasks(family: str, method: str, guide: str) -> list[dict[str, Any]]:
+    """Return the cell that is played on training tasks."""
+    found = {str(task): returns(family, TRAINING_SHARE, 2) for task in range(2)}
+    return [{"method": method, "guide": guide, "context": "expert", "returns": found}]
 
 
 def task_errors(number: int, seed: int, names: list[str]) -> dict[str, dict[str, float]]:
@@ -199,7 +208,8 @@ def baseline_metrics(family: str, method: str, seed: int) -> dict[str, Any]:
         }
         for context, share in BASELINE_SHARES.items()
     ]
-    return {"family": family, "representation": "generalised", "seed": seed, "parameters": 1000, "cells": cells}
+    model = {"family": family, "representation": "generalised", "seed": seed, "parameters": 1000}
+    return {**model, "cells": cells, "training_tasks": training_tasks(family, method, "none")}
 
 
 def curve(last: float, first: float, *names: str) -> list[dict[str, float]]:

@@ -297,6 +297,13 @@ def test_a_quality_that_is_not_collected_is_refused() -> None:
     check(whole)  # of a method that is not run, nothing is asked
 
 
+def test_baselines_need_a_representation_with_an_encoder() -> None:
+    whole = yaml.safe_load(SMOKE)
+    whole["representations"] = ["true_task", "generalised"]
+    assert "representations: 'true_task' is first, but baselines take the first one's encoder" in refused(whole)
+    check(whole | {"representations": ["generalised", "true_task"]})
+
+
 def test_what_a_family_does_not_draw_is_not_asked_for() -> None:
     whole = yaml.safe_load(SMOKE)
     whole["families"] = ["point_robot"]

@@ -72,6 +72,10 @@ def test_a_baseline_goes_from_data_to_metrics_and_gives_the_same_bytes_again(pro
         assert all(len(returns) == PARAMS.evaluation.episodes for returns in cell["returns"].values())
         assert all(-60 < value < 0 for returns in cell["returns"].values() for value in returns)
     assert len({str(cell["returns"]) for cell in record["cells"]}) > 1, "what is told changes what is done"
+    (trained,) = record["training_tasks"]
+    assert (trained["method"], trained["guide"], trained["context"]) == ("bc", "none", "expert")
+    assert list(trained["returns"]) == [str(index) for index in range(PARAMS.evaluation.study_tasks)]
+    assert all(len(returns) == PARAMS.evaluation.study_episodes for returns in trained["returns"].values())
     hidden = 2 + PARAMS.context.latent_size
     assert record["parameters"] == (hidden + 1) * 32 + 33 * 32 + 33 * 2
     timing = read_json(Path("results/smoke/timings/evaluate_baseline-point_robot-bc-0.json"))

@@ -197,7 +197,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
     evaluate.run(whole)
     first = [(whole.path(name)).read_bytes() for name in (paths.PLANNER_METRICS, paths.ROLLOUTS)]
     count = len(plays)
-    assert count == 3 + len(parameters().evaluation.samplers)
+    assert count == 4 + len(parameters().evaluation.samplers)
 
     parted = prepare(tmp_path / "parted", monkeypatch)
     plays.clear()
@@ -226,6 +226,10 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
             by_task = cell["plan_error_by_task"][ahead]
             assert list(by_task) == ["3", "4"]
             assert error == pytest.approx(np.sqrt(np.mean(np.square(list(by_task.values())))), abs=1e-5)
+    (own,) = metrics["training_tasks"]
+    assert (own["method"], own["guide"], own["context"]) == ("metadiffuser", "dual", "expert")
+    assert set(own["returns"]) == {"0", "1"}
+    assert metrics["parameters"] > 0 < metrics["context_parameters"]
     study = metrics["sampler_study"]
     assert [(entry["sampler"], entry["steps"]) for entry in study] == [(s.sampler, s.steps) for s in section.samplers]
     assert all(set(entry["returns"]) == {"0", "1"} for entry in study), "the study may see training tasks only"

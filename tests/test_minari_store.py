@@ -108,8 +108,28 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
         read_dataset(tmp_path, "point_robot", 0, "expert")
     path.write_bytes(whole)
     metadata = path.parent / "metadata.json"
-    metadata.write_text("{")
-    with pytest.raises(InputError, match=r"metadata\.json.*damaged"):
+    record = metadata.read_text()
+    metadata.write_text(record.replace('"total_episodes": 4', '"total_episodes": 4000000000'))
+    with pytest.raises(InputError, match=r"damaged \(4 episodes, and metadata\.json tells of 4000000000\)"):
+        read_dataset(tmp_path, "point_robot", 0, "expert")
+    for broken in ("{", "[" * 100_000):
+        metadata.write_text(broken)
+        with pytest.raises(InputError, match=r"metadata\.json.*damaged"):
+            read_dataset(tmp_path, "point_robot", 0, "expert")
+
+
+@pytest.mark.parametrize("name", ["episode_2", "episode_2/rewards"])
+def test_links_to_other_files_are_not_followed(tmp_path: Path, name: str) -> None:
+    write_dataset(tmp_path, FAMILY, TASKS[0], "expert", some_episodes(8), PROVENANCE)
+    path = data_folder(tmp_path, "point_robot", 0, "expert") / "main_data.hdf5"
+    other = tmp_path / "other.hdf5"
+    other.write_bytes(path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink(str(other), name)
+    with pytest.raises(
+        InputError, match=r"000-expert-v0.*damaged \(\w+ of episode 2 is a link; expected it in the file"
+    ):
         read_dataset(tmp_path, "point_robot", 0, "expert")
 
 

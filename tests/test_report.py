@@ -121,15 +121,17 @@ def test_table_5_has_the_cost_of_every_method(text: str) -> None:
     names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
     records = report.read_timings([Path(name) for name in names])
     told = [{"family": "point_robot", "method": "focal", "parameters": count} for count in (1000, 3000)]
+    told += [{"family": "cheetah_vel", "method": name, "parameters": 1000} for name in ("metadiffuser", "context")]
     found = {row[:2]: row[2:] for row in cost.costs(records, told, "generalised").itertuples(index=False, name=None)}
     assert len(found) == 2 * (1 + len(PARAMS.baselines))
     assert found["point_robot", "metadiffuser"][:2] == (18.0, 12.5), "context and diffusion model"
     assert found["cheetah_vel", "bc"][:2] == (18.0, 0.25), "acts on the context model's z"
     assert found["point_robot", "focal"] == (9.0, 0.25, 2000.0)
+    assert found["cheetah_vel", "metadiffuser"][2] == 2000.0, "denoiser and context model"
     assert cost.costs(records, [], "focal").query("method == 'metadiffuser'").empty
     assert cost.cost_table([], [], "generalised").rows == ()
     section = text[text.index('id="table5_cost"') :]
-    for cell in ("18", "12.50", "0.25", "1000"):
+    for cell in ("18", "12.50", "0.25", "1000", "1500", "4500"):
         assert f"<td>{cell}</td>" in section
 
 

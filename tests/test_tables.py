@@ -39,6 +39,7 @@ NAMES = (
     "table4_guide",
     "table4_significance",
     "comparisons",
+    "training_tasks",
     "behaviour",
     "context",
     "diagnostics",
@@ -64,6 +65,11 @@ def rows_of(name: str) -> dict[str, dict[str, str]]:
     """Return a table's CSV as {first column: row}."""
     with (tables_folder() / f"{name}.csv").open(encoding="utf-8") as stream:
         return {row[next(iter(row))]: row for row in csv.DictReader(stream)}
+
+
+def style_order(methods: list[str]) -> list[str]:
+    """Return the titles of methods in the order of every table."""
+    return [style.method_name(name) for name in style.ordered(methods, style.METHOD_NAMES)]
 
 
 def warm_starts() -> dict[tuple[str, str], dict[str, str]]:
@@ -105,6 +111,16 @@ class TestValues:
         assert float(values[f"{title} IQM"]) == pytest.approx(100 * share)
         assert float(values[f"{title} return low"]) < float(values[f"{title} return"])
         assert float(values[f"{title} return high"]) - float(values[f"{title} return"]) < 1.0
+
+    @pytest.mark.parametrize("family", list(fabricated.ANCHORS))
+    def test_training_tasks_have_a_row_a_method(self, family: str) -> None:
+        rows, title = rows_of("training_tasks"), style.family_title(family)
+        assert list(rows) == style_order(["metadiffuser", *BASELINES])
+        low, high = fabricated.ANCHORS[family]
+        for row in rows.values():
+            assert float(row[f"{title} score"]) == pytest.approx(95)
+            assert float(row[f"{title} return"]) == pytest.approx(low + 0.95 * (high - low))
+            assert float(row["All families score"]) == pytest.approx(95)
 
     def test_table_1_has_one_row_a_method(self) -> None:
         assert len(rows_of("table1_few_shot")) == 6 + len(BASELINES)

@@ -11,6 +11,7 @@ from metadiffuser.config import Params
 
 READ = ("expert", "medium", "random")  # qualities that every evaluation takes its warm-start data from
 SHOWN = ("dual", "none")  # guides that render_rollouts sets side by side
+SHOWN_TASK = "true_task"  # the representation without an encoder
 CONTRASTING = {"focal", "corro"}  # tell tasks apart, as representation and as baseline
 
 Name = Callable[[str, str], str]
@@ -25,6 +26,11 @@ def complaints(params: Params) -> Iterator[str]:
         yield from _behaviour(params, family, name)
         yield from _qualities(params, family, name)
         yield from _planner(params, family, name)
+    if params.representations[0] == SHOWN_TASK:
+        yield (
+            f"representations: '{SHOWN_TASK}' is first, but baselines take the first one's encoder, and this has none; "
+            "put another first"
+        )
 
 
 def _name(params: Params, family: str, section: str, key: str) -> str:

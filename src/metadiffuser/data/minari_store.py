@@ -21,6 +21,7 @@ from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.data.episodes import Episodes
+from metadiffuser.data.hdf5 import leads_elsewhere
 from metadiffuser.envs import Family, Task
 from metadiffuser.errors import InputError
 
@@ -53,6 +54,11 @@ def data_folder(root: Path, family: str, task: int, quality: str) -> Path:
     return root / dataset_id(family, task, quality) / "data"
 
 
+def describe(family: Family, task: Task, quality: str) -> str:
+    """Return a dataset in a few words, for its metadata."""
+    return f"{family.title}, task {task.index} ({task.split}), {quality} behaviour"
+
+
 def write_dataset(
     root: Path, family: Family, task: Task, quality: str, episodes: Episodes, provenance: Provenance
 ) -> None:
@@ -71,7 +77,7 @@ def write_dataset(
     metadata = {
         "dataset_id": dataset_id(family.name, task.index, quality),
         "minari_version": minari.__version__,
-        "description": f"{family.title}, task {task.index} ({task.split}), {quality} behaviour",
+        "description": describe(family, task, quality),
         "algorithm_name": str(provenance.policy.get("algorithm", "unknown")),
         "requirements": [],
         "ref_min_score": provenance.random_return,
@@ -114,6 +120,8 @@ def read_dataset(root: Path, family: str, task: int, quality: str) -> Episodes:
     try:
         count = int(read_json(folder / METADATA_FILE_NAME)["total_episodes"])
         with h5py.File(path, "r") as file:
+            if count != len(file):
+                raise ValueError(f"{len(file)} episodes, and {METADATA_FILE_NAME} tells of {count}")
             arrays = [_read_stack(file, name, count) for name in ("observations", "actions", "rewards")]
         return Episodes(*arrays)
     except InputError:
@@ -132,7 +140,11 @@ def _read_stack(file: h5py.File, name: str, count: int) -> np.ndarray[Any, np.dt
     shape = file[f"episode_0/{name}"].shape
     stack = np.empty((count, *shape), np.float32)
     for number in range(count):
-        stored = h5py.h5d.open(file.id, f"episode_{number}/{name}".encode())
+        episode = f"episode_{number}"
+        wrong = leads_elsewhere(file.id, episode) or leads_elsewhere(file.id, f"{episode}/{name}")
+        if wrong:
+            raise ValueError(f"{name} of episode {number} {wrong}; expected it in the file itself")
+        stored = h5py.h5d.open(file.id, f"{episode}/{name}".encode())
         if stored.shape != shape:
             raise ValueError(f"{name} of episode {number} has shape {stored.shape}, that of episode 0 {shape}")
         stored.read(h5py.h5s.ALL, h5py.h5s.ALL, stack[number])

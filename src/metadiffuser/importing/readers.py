@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from metadiffuser.data.hdf5 import leads_elsewhere
 from metadiffuser.errors import InputError
 
 Anything = NDArray[Any]
@@ -177,14 +178,12 @@ def read_minari(folder: Path) -> Steps:
 
 def _own(path: Path, parent: Any, name: str, kind: Any) -> Any:
     """Return a member that lies in the file itself: links and storage elsewhere are not followed."""
-    link = parent.get(name, getlink=True)
-    if link is None:
+    if parent.get(name, getlink=True) is None:
         raise InputError(f"{path}: has no {parent.name.strip('/')}/{name}; expected Minari's layout".replace(" /", " "))
-    if not isinstance(link, h5py.HardLink):
-        raise InputError(f"{path}: {name} is a link; expected the data to lie in the file itself")
+    wrong = leads_elsewhere(parent.id, name)
+    if wrong:
+        raise InputError(f"{path}: {name} {wrong}; expected the data to lie in the file itself")
     member: Any = parent[name]
     if not isinstance(member, kind):
         raise InputError(f"{path}: {name} is not {'an array' if kind is h5py.Dataset else 'a group'}, as Minari has it")
-    if kind is h5py.Dataset and (member.external or member.is_virtual):
-        raise InputError(f"{path}: {name} keeps its data in another file; expected it in the file itself")
     return member

@@ -39,7 +39,8 @@ def costs(records: Sequence[Mapping[str, Any]], parameters: Sequence[Mapping[str
             parts = [method, *(["context"] if method in USES_CONTEXT else [])]
             seconds = trained[trained["method"].isin(parts)]["seconds"].sum(min_count=len(parts))
             played = members[(members["method"] == method) & members["stage"].isin(PLAY)]["milliseconds"]
-            rows.append((family, method, seconds, played.mean(), counts.get((family, method), float("nan"))))
+            size = sum(counts.get((family, part), float("nan")) for part in parts)
+            rows.append((family, method, seconds, played.mean(), size))
     return pd.DataFrame(rows, columns=["family", "method", "seconds", "milliseconds", "parameters"])
 
 
@@ -73,11 +74,10 @@ def cost_table(records: Sequence[Mapping[str, Any]], parameters: Sequence[Mappin
         rows.append((style.method_name(method), *cells))
     sharing = ", ".join(style.method_name(name) for name in USES_CONTEXT)
     caption = (
-        "Table 5. What methods cost, mean over training seeds. Training: CPU seconds, with those of the context model "
-        f"for the methods that act on its z ({sharing}). Decision: wall milliseconds of one action, the episodes of "
-        "the evaluation being played in large batches: a single episode takes longer per decision. Parameters: of "
-        "the method's own networks. The unconditional planner is MetaDiffuser's network. Times depend on the machine "
-        "and on what else ran there."
+        "Table 5. What methods cost, mean over training seeds. Training: CPU seconds. Decision: wall milliseconds of "
+        "one action, the episodes of the evaluation being played in large batches: a single episode takes longer per "
+        f"decision. Training and parameters count the context model in for the methods that act on its z ({sharing}). "
+        "The unconditional planner is MetaDiffuser's network. Times depend on the machine and on what else ran there."
     )
     columns = [Column("Method", words=True)]
     for family in families:

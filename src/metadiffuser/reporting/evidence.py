@@ -31,6 +31,7 @@ class Evidence:
     Attributes:
         representations: episodes of the evaluation, of every representation.
         scores: episodes of the evaluation, of the first representation, as are plan errors and promises.
+        training: episodes on training tasks, of the first representation.
         behaviour: episodes of the dataset.
         optimum: exact optima, where known.
         plan_errors: planned against executed states.
@@ -39,7 +40,7 @@ class Evidence:
         diagnostics: probes and one-step model errors of every context encoder.
         probes: probes of every context encoder by the context's quality.
         identifiable: probes of the parameters that show in the data, of every context encoder.
-        parameters: how many parameters methods have.
+        parameters: how many parameters methods and the context model have.
         rollout_errors: errors of every encoder's models over one and more steps.
         published: the reference file.
         imported: {family: how its episodes got their labels} for families whose data were imported.
@@ -47,6 +48,7 @@ class Evidence:
 
     representations: pd.DataFrame
     scores: pd.DataFrame
+    training: pd.DataFrame
     behaviour: pd.DataFrame
     optimum: pd.DataFrame
     plan_errors: pd.DataFrame
@@ -81,6 +83,7 @@ def gather(
     return Evidence(
         representations=episodes,
         scores=own(episodes),
+        training=own(scores.read_training_tasks([*planner, *baselines], dataset)),
         behaviour=scores.read_behaviour(dataset),
         optimum=scores.read_optimum(dataset),
         plan_errors=own(scores.read_plan_errors(planner)),

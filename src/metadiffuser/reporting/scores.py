@@ -8,10 +8,11 @@
 | ``read_plan_errors`` | cell and steps ahead | family, representation, seed, *cell*, ahead, error |
 | ``read_task_errors`` | cell, steps ahead and task | family, representation, seed, *cell*, ahead, task, error |
 | ``read_promises`` | cell with predicted returns | family, representation, seed, *cell*, horizon, predicted, received |
+| ``read_training_tasks`` | episode on a training task | those of ``read_scores`` |
 | ``read_sampler_study`` | episode of the sampler study | those of ``read_scores`` with sampler and steps for *cell* |
 | ``read_probes`` | encoder and context quality | family, representation, seed, quality, train_r2, test_r2 |
 | ``read_identifiable`` | encoder | family, representation, seed, parameters, train_r2, test_r2 |
-| ``read_parameters`` | method that says it | family, representation, seed, method, parameters |
+| ``read_parameters`` | method, and context model | family, representation, seed, method, parameters |
 | ``read_rollout_errors`` | encoder, split and steps | family, representation, seed, split, ahead, reward, state |
 | ``read_diagnostics`` | trained context encoder | family, representation, seed, probe R2 and model errors |
 | ``read_embeddings`` | context embedded | family, representation, seed, task, split, quality, parameters, x, y |
@@ -113,6 +114,11 @@ def _read_returns(
 def read_scores(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
     """Read PLANNER_METRICS, normalised by the anchors of DATASET_METRICS. Raises ``InputError``."""
     return pd.DataFrame(_read_returns(planner, dataset, "cells", CELL), columns=list(SCORES))
+
+
+def read_training_tasks(metrics: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read what methods earned on training tasks, normalised, from the same files. Raises ``InputError``."""
+    return pd.DataFrame(_read_returns(metrics, dataset, "training_tasks", CELL), columns=list(SCORES))
 
 
 def read_sampler_study(planner: Sequence[Path], dataset: Sequence[Path]) -> pd.DataFrame:
@@ -254,13 +260,17 @@ def read_embeddings(context: Sequence[Path]) -> pd.DataFrame:
 
 
 def read_parameters(metrics: Sequence[Path]) -> pd.DataFrame:
-    """Read the number of parameters from PLANNER_METRICS or BASELINE_METRICS that state it. Raises ``InputError``."""
+    """Read the number of parameters from PLANNER_METRICS and BASELINE_METRICS; the context model is a method here.
+
+    Raises ``InputError``.
+    """
     rows = []
     for path in metrics:
         with _record(path) as content:
-            if "parameters" in content:
-                method = str(content["cells"][0]["method"])
-                rows.append((*(content[name] for name in MODEL), method, int(content["parameters"])))
+            named = [content[name] for name in MODEL]
+            rows.append((*named, str(content["training_tasks"][0]["method"]), int(content["parameters"])))
+            if "context_parameters" in content:
+                rows.append((*named, "context", int(content["context_parameters"])))
     return pd.DataFrame(rows, columns=[*MODEL, "method", "parameters"])
 
 

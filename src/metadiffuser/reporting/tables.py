@@ -46,6 +46,7 @@ from metadiffuser.reporting.summary import (
     reference_cell,
     summarise,
 )
+from metadiffuser.reporting.training_tasks import training_tasks
 
 INDEX = "tables.json"
 SCORES = "scores.json"
@@ -153,6 +154,7 @@ def all_tables(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> list[Ta
         guide_ablation(evidence, bootstrap, digits),
         guide_significance(evidence, bootstrap, digits),
         comparisons(evidence, bootstrap, digits),
+        training_tasks(evidence, bootstrap, digits),
         behaviour_policies(evidence, bootstrap, digits),
         context_diagnostics(evidence),
         diagnostics(evidence, bootstrap, digits),

@@ -30,7 +30,7 @@ TRACED = 0.1  # share of an episode after which the plan is made that the figure
 def run(run: Run) -> None:
     """Evaluate one trained planner; write per-episode returns and the rollouts that are shown."""
     family = get_family(run.wildcard("family"))
-    section, planning = run.section("evaluation"), run.section("planning")
+    section = run.section("evaluation")
     context, _ = ContextModel.load(run.path(paths.CONTEXT), run.device)
     diffusion, _ = DiffusionModel.load(run.path(paths.DIFFUSION), run.device)
     tasks = read_tasks(run.path(paths.TASKS))
@@ -39,7 +39,7 @@ def run(run: Run) -> None:
     planned = [cell for cell in cells if cell.method != "random"]
     results, films, filmed = [], [], []
     played: list[Outcome] = []
-    planner = Planner(diffusion, context, planning)
+    planner = Planner(diffusion, context, run.section("planning"))
     for number, block in enumerate(blocks(planned, match.size)):
         shown = [cell for cell in block if _is_shown(cell, section)]
         starts = (block.index(cell) * match.size for cell in shown)
@@ -65,8 +65,10 @@ def run(run: Run) -> None:
         "representation": run.wildcard("representation"),
         "seed": int(run.wildcard("seed")),
         "horizon": diffusion.config.horizon,
+        "parameters": _size(diffusion),
+        "context_parameters": _size(context),
         "cells": results,
-        "sampler_study": _sampler_study(run, family, tasks, (diffusion, context), section, planning),
+        **_on_training_tasks(run, family, tasks, (diffusion, context)),
         "traces": _traces(family, film, filmed),
     }
     write_json(run.path(paths.PLANNER_METRICS), record)
@@ -89,26 +91,45 @@ def _match(run: Run, family: Family, tasks: list[Task], episodes: int, qualities
     )
 
 
-def _sampler_study(
-    run: Run,
-    family: Family,
-    tasks: list[Task],
-    models: tuple[DiffusionModel, ContextModel],
-    section: Evaluation,
-    planning: Planning,
-) -> list[dict[str, Any]]:
-    """Play the first guide and an expert context with every sampler; return what each setting earned.
+def _size(model: torch.nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(weights.numel() for weights in model.parameters())
 
-    The tasks are training tasks: a default may be chosen from the study, and unseen tasks must not choose it.
+
+def _on_training_tasks(
+    run: Run, family: Family, tasks: list[Task], models: tuple[DiffusionModel, ContextModel]
+) -> dict[str, Any]:
+    """Play training tasks with the first guide and an expert context; return what the planner and the samplers earned.
+
+    That is how far training came, whatever unseen tasks add to it; and a default may be chosen from the study of
+    samplers, which unseen tasks must not choose.
     """
+    section, planning = run.section("evaluation"), run.section("planning")
     studied = split(tasks, "train")[: section.study_tasks]
     match = _match(run, family, studied, section.study_episodes, ("expert",), "study")
     cell = Cell("metadiffuser", section.guides[0], "expert")
+    planner, label = Planner(*models, planning), f"{family.name}, training tasks"
+    own = kept(run.work / "training_tasks.safetensors", partial(play_cells, planner, [cell], match, label))
+    return {
+        "training_tasks": [_result(cell, own, match)],
+        "sampler_study": _sampler_study(run, models, match, cell, section, planning),
+    }
+
+
+def _sampler_study(
+    run: Run,
+    models: tuple[DiffusionModel, ContextModel],
+    match: Match,
+    cell: Cell,
+    section: Evaluation,
+    planning: Planning,
+) -> list[dict[str, Any]]:
+    """Play a cell with every sampler; return what each setting earned."""
     study = []
     for number, setting in enumerate(section.samplers):
         steps = min(setting.steps, models[0].config.denoising_steps)
         chosen = planning.model_copy(update={"sampler": setting.sampler, "sampling_steps": steps})
-        planner, label = Planner(*models, chosen), f"{family.name}, {setting.sampler} {steps}"
+        planner, label = Planner(*models, chosen), f"{match.family.name}, {setting.sampler} {steps}"
         outcome = kept(run.work / f"study{number}.safetensors", partial(play_cells, planner, [cell], match, label))
         study.append({"sampler": setting.sampler, "steps": steps, "returns": _returns(outcome, match)})
         note = f"milliseconds_per_decision_{setting.sampler}_{steps}"

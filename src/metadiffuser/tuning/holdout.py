@@ -19,6 +19,7 @@ from metadiffuser.data.minari_store import (
     NAMESPACE,
     Provenance,
     data_folder,
+    describe,
     read_dataset,
     write_dataset,
 )
@@ -108,7 +109,7 @@ def _link(root: Path, origin: Path, family: Family, task: Task, quality: str) ->
     folder = data_folder(root, family.name, task.index, quality)
     folder.mkdir(parents=True)
     metadata = read_json(origin / METADATA_FILE_NAME)
-    described = f"{family.title}, task {task.index} ({task.split}), {quality} behaviour"
+    described = describe(family, task, quality)
     write_json(folder / METADATA_FILE_NAME, metadata | {"task": task.to_json(), "description": described})
     (folder / DATA_FILE).symlink_to((origin / DATA_FILE).resolve())
 
