@@ -235,6 +235,15 @@ def test_a_dvc_at_work_is_waited_for(project: Stubbed) -> None:
     assert project.ran() == []
 
 
+def test_a_record_cut_short_is_named_with_the_remedy(project: Stubbed) -> None:
+    record = project.root / "dvc.lock"
+    record.write_bytes(record.read_bytes()[:-20] + b"\n  : [")
+    said = project.snakemake(check=False)
+    assert "metadiffuser: dvc.lock: damaged or in the middle of a merge; 'git checkout -- dvc.lock' restores" in said
+    assert "Traceback" not in said
+    assert project.ran() == []
+
+
 def test_calls_that_do_not_build_leave_the_records_alone(project: Stubbed) -> None:
     (project.root / "dvc.lock").unlink()
     project.run("snakemake", "--lint")

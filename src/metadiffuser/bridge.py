@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metadiffuser import dag, locks, receipts
+from metadiffuser import dag, dvclock, locks, receipts
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
 
@@ -146,6 +146,7 @@ def _dvc() -> Iterator[Repo]:
     except (NotDvcRepoError, SCMError) as error:
         raise InputError(f"no DVC record can be kept here ({error}); run in a git clone of the project") from None
     except DvcException as error:
+        dvclock.read()  # names a half-written record, and the remedy
         reason = str(error).splitlines()[0]
         raise InputError(f"dvc cannot compare its record with the files: {reason}; see 'dvc status'") from None
 

@@ -34,8 +34,8 @@ rule train_baseline:
         "../envs/metadiffuser.yaml"
     threads: threads_of("baseline.{method}")
     resources:
-        runtime=480,
-        mem_mb=4000,
+        runtime=2880,
+        mem_mb=10000,
         gpu=0,
     params:
         told=told("seed", "baseline.{method}", "overrides.{family}.baseline.{method}"),

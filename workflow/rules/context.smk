@@ -27,7 +27,7 @@ rule train_context:
     threads: threads_of("context")
     resources:
         runtime=480,
-        mem_mb=4000,
+        mem_mb=10000,
         gpu=GPUS,
     params:
         told=told("seed", "device", "context", "overrides.{family}.context"),

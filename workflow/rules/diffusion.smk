@@ -27,8 +27,8 @@ rule train_diffusion:
         "../envs/metadiffuser.yaml"
     threads: threads_of("diffusion")
     resources:
-        runtime=1440,
-        mem_mb=4000,
+        runtime=2880,
+        mem_mb=10000,
         gpu=GPUS,
     params:
         told=told("seed", "device", "diffusion", "overrides.{family}.diffusion"),
