@@ -74,14 +74,14 @@ def test_the_last_training_tasks_are_held_out_and_unseen_ones_have_no_part() -> 
 def test_two_training_tasks_are_held_out_by_episodes(tmp_path: Path) -> None:
     tasks = draw_tasks(FAMILY, 2, 2, np.random.default_rng(0))
     generator = np.random.default_rng(0)
-    everything = {task.index: random_walks(generator, np.zeros(2, np.float32), 10) for task in tasks}
+    everything = {task.index: random_walks(generator, np.zeros(2, np.float32), 9) for task in tasks}
     for task in tasks:
         write_dataset(tmp_path / "all", FAMILY, task, "expert", everything[task.index], Provenance({}, -9.0, -1.0))
     write_split({}, tmp_path / "all", FAMILY, hold_out(tasks, 5), tmp_path / "tasks.json", tmp_path / "some")
     written = read_tasks(tmp_path / "tasks.json")
     assert [(task.index, task.split) for task in written] == [(0, "train"), (1, "train"), (2, "test"), (3, "test")]
     assert [task.parameters for task in written[2:]] == [task.parameters for task in tasks[:2]]
-    for index, origin, rows in ((0, 0, slice(0, 8)), (1, 1, slice(0, 8)), (2, 0, slice(8, 10)), (3, 1, slice(8, 10))):
+    for index, origin, rows in ((0, 0, slice(0, 4)), (1, 1, slice(0, 4)), (2, 0, slice(4, 8)), (3, 1, slice(4, 8))):
         part = read_dataset(tmp_path / "some", "point_robot", index, "expert")
         assert np.array_equal(part.rewards, everything[origin].rewards[rows])
         assert anchors(tmp_path / "some", "point_robot", index) == (-9.0, -1.0)

@@ -28,7 +28,6 @@ from metadiffuser.envs.tasks import split
 from metadiffuser.errors import InputError
 
 MOST = 1 / 3  # of the training tasks: the rest has to be enough to learn from
-SHARE = 5  # of a task's episodes one in so many is held out, where no task can be
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,19 @@ class Source:
     Attributes:
         task: as it is in the split.
         index: of the training task whose data it has.
-        episodes: the (first, last) of the episodes that it has, as shares; None for all of them.
+        half: of that task's episodes that it has, 0 or 1; None for all of them.
     """
 
     task: Task
     index: int
-    episodes: tuple[float, float] | None = None
+    half: int | None = None
 
 
 def hold_out(tasks: Sequence[Task], count: int) -> list[Source]:
     """Return a split of the training tasks: the last ``count``, at most a third, take the unseen tasks' place.
 
     With fewer than three training tasks none can be spared (Cheetah-Dir has two, and they are its unseen ones as
-    well). Then all are trained on and judged on, by episodes of their own: the first four fifths, and the rest.
+    well). Then all are trained on and judged on, each by one half of its episodes: every task must have equally many.
     """
     train = split(list(tasks), "train")
     spared = min(count, int(len(train) * MOST))
@@ -59,11 +58,10 @@ def hold_out(tasks: Sequence[Task], count: int) -> list[Source]:
         return [
             Source(replace(task, split="train" if i < kept else "test"), task.index) for i, task in enumerate(train)
         ]
-    border = 1 - 1 / SHARE
-    first = [Source(task, task.index, (0.0, border)) for task in train]
+    first = [Source(task, task.index, 0) for task in train]
     last = max(task.index for task in train) + 1
     copies = [replace(task, index=last + i, split="test") for i, task in enumerate(train)]
-    return [*first, *(Source(copy, task.index, (border, 1.0)) for copy, task in zip(copies, train, strict=True))]
+    return [*first, *(Source(copy, task.index, 1) for copy, task in zip(copies, train, strict=True))]
 
 
 def qualities(root: Path, family: str, task: int) -> list[str]:
@@ -95,13 +93,15 @@ def write_split(
         for source in sources:
             for quality in qualities(data, family.name, source.index):
                 origin = data_folder(data, family.name, source.index, quality)
-                if source.episodes is None:
+                if source.half is None:
                     _link(root, origin, family, source.task, quality)
                 else:
                     metadata = read_json(origin / METADATA_FILE_NAME)
                     provenance = Provenance(metadata["policy"], metadata["ref_min_score"], metadata["ref_max_score"])
                     everything = read_dataset(data, family.name, source.index, quality)
-                    write_dataset(root, family, source.task, quality, _part(everything, source, origin), provenance)
+                    write_dataset(
+                        root, family, source.task, quality, _half(everything, source.half, origin), provenance
+                    )
     write_json(tasks_path, {**record, "tasks": [source.task.to_json() for source in sources]})
 
 
@@ -114,13 +114,13 @@ def _link(root: Path, origin: Path, family: Family, task: Task, quality: str) ->
     (folder / DATA_FILE).symlink_to((origin / DATA_FILE).resolve())
 
 
-def _part(episodes: Episodes, source: Source, origin: Path) -> Episodes:
-    first, last = (round(len(episodes) * share) for share in source.episodes or (0.0, 1.0))
-    if first == last:
+def _half(episodes: Episodes, half: int, origin: Path) -> Episodes:
+    size = len(episodes) // 2
+    if size == 0:
         raise InputError(
             f"{origin}: {len(episodes)} episodes are too few to hold some out; set dataset.episodes higher"
         )
-    rows = slice(first, last)
+    rows = slice(half * size, (half + 1) * size)
     return Episodes(episodes.observations[rows], episodes.actions[rows], episodes.rewards[rows])
 
 
