@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,3 +123,35 @@ def test_quick_is_the_preset_in_force() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_is_valid_and_bears_its_name(path: Path) -> None:
     assert load(path).preset == path.stem
+
+
+TRAINED = ("context", "diffusion", "baseline.bc")
+STUDIES = {
+    "representations": {"families", "representations", "baselines", "evaluation"},
+    "mixed": {
+        "families",
+        "baselines",
+        "evaluation",
+        "context.qualities",
+        "diffusion.qualities",
+        "baseline.bc.qualities",
+    },
+}
+
+
+def leaves(tree: Any, *path: str) -> dict[str, Any]:
+    """Return {dotted key: value}."""
+    if not isinstance(tree, dict):
+        return {".".join(path): tree}
+    return {name: leaf for key, value in tree.items() for name, leaf in leaves(value, *path, key).items()}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_departs_from_laptop_in_what_it_studies_alone(study: str) -> None:
+    own, laptop = (leaves(load(ROOT / "presets" / f"{name}.yaml").model_dump()) for name in (study, "laptop"))
+    assert own.keys() == laptop.keys()
+    changed = {name for name in own if own[name] != laptop[name]} - {"preset"}
+    assert {name if name in STUDIES[study] else name.split(".")[0] for name in changed} == STUDIES[study]
+    assert {name for name in changed if name.startswith("evaluation")} <= {
+        f"evaluation.{key}" for key in ("contexts", "guides", "samplers")
+    }
