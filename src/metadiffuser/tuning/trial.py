@@ -61,7 +61,7 @@ class Scratch:
 
     @classmethod
     def prepare(cls, params: Params, family: str, count: int) -> Scratch:
-        """Return the scratch folder with ``count`` training tasks held out, made anew if the data have changed.
+        """Return the scratch folder with ``count`` training tasks held out, made anew if data or split have changed.
 
         Raises:
             InputError: the family's tasks or datasets are missing or damaged.
@@ -73,10 +73,11 @@ class Scratch:
                 raise InputError(f"{path}: missing; run 'snakemake --cores all {data}'")
         scratch = cls((receipts.WORK / "tuning" / params.preset / f"{family}-{count}").resolve())
         with waiting(scratch.root / "data.lock"):
-            marker, current = scratch.root / "data.json", receipts.digest(tasks, data)
+            marker, sources = scratch.root / "data.json", hold_out(read_tasks(tasks), count)
+            parts = [[source.task.to_json(), source.index, source.half] for source in sources]
+            current = {"data": receipts.digest(tasks, data), "split": parts}
             if not marker.is_file() or read_json(marker) != current:
                 marker.unlink(missing_ok=True)
-                sources = hold_out(read_tasks(tasks), count)
                 place = {"preset": DATA, "family": family}
                 target = [scratch.root / template.format(**place) for template in (paths.TASKS, paths.DATASET)]
                 write_split(read_json(tasks), data, get_family(family), sources, *target)
