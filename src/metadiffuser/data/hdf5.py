@@ -1,21 +1,16 @@
-"""What HDF5 allows and these datasets do not: members that lead out of their file."""
+"""What HDF5 allows and these datasets do not: data in other files, which would make any file of the machine theirs."""
 
 from __future__ import annotations
 
 import h5py
 
 
-def leads_elsewhere(parent: h5py.h5g.GroupID, name: str) -> str | None:
-    """Return in which way a member of a group is not in the file itself, None if it is.
+def is_link(parent: h5py.h5g.GroupID, path: str) -> bool:
+    """Tell whether the last part of a path below a group is a soft or external link."""
+    return bool(parent.links.get_info(path.encode()).type != h5py.h5l.TYPE_HARD)
 
-    Links, external storage and virtual arrays would make other files of the machine part of the data.
-    """
-    path = name.encode()
-    if parent.links.get_info(path).type != h5py.h5l.TYPE_HARD:
-        return "is a link"
-    member = h5py.h5o.open(parent, path)
-    if isinstance(member, h5py.h5d.DatasetID):
-        plan = member.get_create_plist()
-        if plan.get_external_count() or plan.get_layout() == h5py.h5d.VIRTUAL:
-            return "keeps its data in another file"
-    return None
+
+def is_stored_elsewhere(array: h5py.h5d.DatasetID) -> bool:
+    """Tell whether an array's contents are external storage or views of other arrays."""
+    plan = array.get_create_plist()
+    return bool(plan.get_external_count() or plan.get_layout() == h5py.h5d.VIRTUAL)

@@ -21,7 +21,7 @@ from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.data.episodes import Episodes
-from metadiffuser.data.hdf5 import leads_elsewhere
+from metadiffuser.data.hdf5 import is_link, is_stored_elsewhere
 from metadiffuser.envs import Family, Task
 from metadiffuser.errors import InputError
 
@@ -122,6 +122,9 @@ def read_dataset(root: Path, family: str, task: int, quality: str) -> Episodes:
         with h5py.File(path, "r") as file:
             if count != len(file):
                 raise ValueError(f"{len(file)} episodes, and {METADATA_FILE_NAME} tells of {count}")
+            for episode in file:
+                if is_link(file.id, episode):
+                    raise ValueError(f"{episode} is a link; expected it in the file itself")
             arrays = [_read_stack(file, name, count) for name in ("observations", "actions", "rewards")]
         return Episodes(*arrays)
     except InputError:
@@ -140,11 +143,10 @@ def _read_stack(file: h5py.File, name: str, count: int) -> np.ndarray[Any, np.dt
     shape = file[f"episode_0/{name}"].shape
     stack = np.empty((count, *shape), np.float32)
     for number in range(count):
-        episode = f"episode_{number}"
-        wrong = leads_elsewhere(file.id, episode) or leads_elsewhere(file.id, f"{episode}/{name}")
-        if wrong:
-            raise ValueError(f"{name} of episode {number} {wrong}; expected it in the file itself")
-        stored = h5py.h5d.open(file.id, f"{episode}/{name}".encode())
+        path = f"episode_{number}/{name}"
+        stored = h5py.h5d.open(file.id, path.encode())
+        if is_link(file.id, path) or is_stored_elsewhere(stored):
+            raise ValueError(f"{path} leads elsewhere; expected it in the file itself")
         if stored.shape != shape:
             raise ValueError(f"{name} of episode {number} has shape {stored.shape}, that of episode 0 {shape}")
         stored.read(h5py.h5s.ALL, h5py.h5s.ALL, stack[number])

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from metadiffuser.data.hdf5 import leads_elsewhere
+from metadiffuser.data.hdf5 import is_link, is_stored_elsewhere
 from metadiffuser.errors import InputError
 
 Anything = NDArray[Any]
@@ -180,10 +180,11 @@ def _own(path: Path, parent: Any, name: str, kind: Any) -> Any:
     """Return a member that lies in the file itself: links and storage elsewhere are not followed."""
     if parent.get(name, getlink=True) is None:
         raise InputError(f"{path}: has no {parent.name.strip('/')}/{name}; expected Minari's layout".replace(" /", " "))
-    wrong = leads_elsewhere(parent.id, name)
-    if wrong:
-        raise InputError(f"{path}: {name} {wrong}; expected the data to lie in the file itself")
+    if is_link(parent.id, name):
+        raise InputError(f"{path}: {name} is a link; expected the data to lie in the file itself")
     member: Any = parent[name]
     if not isinstance(member, kind):
         raise InputError(f"{path}: {name} is not {'an array' if kind is h5py.Dataset else 'a group'}, as Minari has it")
+    if isinstance(member, h5py.Dataset) and is_stored_elsewhere(member.id):
+        raise InputError(f"{path}: {name} keeps its data in another file; expected it in the file itself")
     return member
