@@ -66,8 +66,8 @@ staleness: $(READY)  ## hold both engines to the same stale jobs for an edit of 
 audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where the index allows
 	.ci/audit
 
-readme: $(READY)  ## copy the main tables of the results into README.md
-	$(BIN)/python docs/update_readme.py
+readme: $(READY)  ## copy the main tables of the results into README.md and docs/methods
+	$(BIN)/python docs/copy_results.py
 
 environments: $(READY)  ## write the tables of docs/environments.md from the models
 	$(BIN)/python docs/write_environments.py

@@ -190,7 +190,7 @@ def test_readme_lists_every_preset() -> None:
 
 def test_readme_shows_the_table_of_the_quick_preset() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs/update_readme.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "docs/copy_results.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -1,0 +1,109 @@
+"""Copy what the results' tables say into README.md and docs/methods, between markers; ``--check`` only compares.
+
+README.md has the quick preset's table 1 as it is, and of the laptop preset's, which has six families, the scores alone.
+The page of a method has what that method came to in the laptop preset.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metadiffuser.reporting import style
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = Path("results/quick/tables")
+LAPTOP = Path("results/laptop/tables")
+SCORE, RETURN = " score", " return"
+Row = dict[str, str]
+
+
+def rows(path: Path) -> list[Row]:
+    """Return the rows of a table's CSV."""
+    with (ROOT / path).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, words in its first column and numbers in the others."""
+    lines = [head, [":--", *("--:" for _ in head[1:])], *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def interval(row: Row, name: str) -> str:
+    """Return a value with its bounds."""
+    values = [row[key] for key in (name, f"{name} low", f"{name} high")]
+    if not all(values):
+        return "–"
+    mean, low, high = (f"{float(value):.1f}" for value in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def scores(path: Path) -> str:
+    """Return the scores of a table: a row for each method, a column for each family."""
+    found = rows(path)
+    columns = [name for name in found[0] if name.endswith(SCORE)]
+    body = [[row["Method"], *(interval(row, name) for name in columns)] for row in found]
+    return markdown(["Method", *(name.removesuffix(SCORE) for name in columns)], body)
+
+
+def method(name: str) -> str:
+    """Return what a method came to, family by family: on unseen tasks by its warm-start data, and on training tasks."""
+    title = style.method_name(name)
+    told = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
+    trained = [row for row in rows(LAPTOP / "training_tasks.csv") if row["Method"] == title]
+    families = [key.removesuffix(RETURN) for key in [*told, *trained][0] if key.endswith(RETURN)]
+    body = [[f"return, told by {told[0]['Warm-start']}", *(interval(told[0], f + RETURN) for f in families)]]
+    body += [[f"score, told by {row['Warm-start']}", *(interval(row, f + SCORE) for f in families)] for row in told]
+    body += [["score on training tasks", *(interval(row, f + SCORE) for f in families)] for row in trained]
+    return markdown(["", *families], body)
+
+
+def wanted() -> dict[Path, dict[str, str]]:
+    """Return {page: {block: what belongs into it}}."""
+    readme = {
+        "results": (ROOT / QUICK / "table1_few_shot.md").read_text(encoding="utf-8").strip(),
+        "laptop": scores(LAPTOP / "table1_few_shot.csv"),
+    }
+    pages = sorted((ROOT / "docs" / "methods").glob("*.md"))
+    return {ROOT / "README.md": readme} | {page: {"ours": method(page.stem)} for page in pages}
+
+
+def filled(page: str, name: str, content: str) -> str:
+    """Return ``page`` with ``content`` between the markers of block ``name``."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    before, rest = page.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{content}\n\n{end}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with ``--check`` return 1 if one lags behind a table."""
+    try:
+        pages = wanted()
+    except FileNotFoundError as error:
+        sys.stderr.write(
+            f"{error.filename}: missing; run the pipeline with that preset, or 'git checkout -- results'\n"
+        )
+        return 1
+    behind = []
+    for path, blocks in pages.items():
+        page = path.read_text(encoding="utf-8")
+        new = page
+        for name, content in blocks.items():
+            new = filled(new, name, content)
+        if new != page:
+            behind.append(path)
+            if arguments != ["--check"]:
+                path.write_text(new, encoding="utf-8")
+    if arguments != ["--check"]:
+        return 0
+    for path in behind:
+        sys.stderr.write(f"{path.relative_to(ROOT)} differs from the results' tables; run 'make readme'\n")
+    return int(bool(behind))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
