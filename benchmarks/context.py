@@ -62,7 +62,7 @@ class Pooled(ContextEncoder):
             tokens = tokens + self.attention(shown, shown, shown, key_padding_mask=~mask, need_weights=False)[0]
         tokens = tokens + self.feedforward(self.between(tokens))
         gates = functional.softmax(self.gate(tokens).masked_fill(~mask[..., None], float("-inf")), dim=1)
-        return self.head(torch.einsum("bkg,bkf->bgf", gates, tokens).flatten(1))  # type: ignore[no-any-return]
+        return self.head(torch.einsum("bkg,bkf->bgf", gates, tokens).flatten(1))
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -56,7 +56,7 @@ def denoiser(name: str, params: Params, batch: int, repeats: int) -> None:
 
     def forward() -> Tensor:
         with torch.inference_mode():
-            return model.network(clean, condition)  # type: ignore[no-any-return]
+            return model.network(clean, condition)
 
     def train() -> None:
         optimiser.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,9 +50,9 @@ def make_planner(preset: str, family: Family) -> Planner:
 
 def make_request(planner: Planner, size: int, guided: bool) -> Request:
     """Return a request of ``size`` rows that all know their task."""
+    scale = planner.config.return_scale, planner.config.dynamics_scale
     states = torch.randn(size, planner.diffusion.observation_size)
     latents = torch.randn(size, planner.context.latent_size)
-    scale = planner.config.return_scale, planner.config.dynamics_scale
     scales = [torch.full((size,), value * guided) for value in scale]
     return Request(states, latents, torch.ones(size, dtype=torch.bool), *scales)
 
@@ -94,10 +95,10 @@ def decisions(planner: Planner, slices: int) -> None:
     for guided in (False, True):
         calls: dict[str, Callable[[], object]] = {}
         single, start = make_request(planner, 1, guided), planner.draw_noise(1, generator)
-        calls["plain"] = lambda single=single, start=start: plain_plan(planner, single, start[:, 0])
+        calls["plain"] = partial(plain_plan, planner, single, start[:, 0])
         for size in BATCHES:
             request, noise = make_request(planner, size, guided), planner.draw_noise(size, generator)
-            calls[str(size)] = lambda request=request, noise=noise: planner.plan(request, noise)
+            calls[str(size)] = partial(planner.plan, request, noise)
         times = alternate(calls, slices)
         print(f"{'dual guide' if guided else 'no guide'}, decisions a second (times those of the plain loop)")
         print(f"  one episode at a time, plain loop: {1 / statistics.median(times['plain']):.1f}")
@@ -151,12 +152,13 @@ def evaluation(planner: Planner, family: Family, threads: int, slices: int) -> N
     tasks = draw_tasks(family, EPISODES, 1, np.random.default_rng(0))[:EPISODES]
     group = Group(family, tasks, 1, lambda: np.random.default_rng(0), threads)
     length, width = planner.context.config.context_length, 2 * family.observation_size + family.action_size + 1
-    scale = planner.config.return_scale, planner.config.dynamics_scale
     told = Instructions(
         torch.randn(EPISODES, length, width),
         torch.ones(EPISODES, length, dtype=torch.bool),
         torch.zeros(EPISODES, dtype=torch.bool),
-        *(torch.full((EPISODES,), value) for value in scale),
+        torch.full((EPISODES,), planner.config.return_scale),
+        torch.full((EPISODES,), planner.config.dynamics_scale),
+        torch.zeros(EPISODES, 0),
     )
     agent = PlanningAgent(planner, told, torch.Generator().manual_seed(0))
 

@@ -18,6 +18,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
+from typing import cast
 
 import torch
 from measure import alternate, operations
@@ -104,15 +105,18 @@ class TextbookUNet(nn.Module):
         """Return the prediction (B, H, S + A)."""
         condition = torch.cat([self.step(steps), self.task(latents) * known[:, None]], dim=-1)
         hidden, skips = x.transpose(1, 2), []
-        for level, (first, second) in enumerate(self.down):  # type: ignore[misc]
-            hidden = second(first(hidden, condition), condition)
+        for level, pair in enumerate(self.down):
+            for block in cast(nn.ModuleList, pair):
+                hidden = block(hidden, condition)
             skips.append(hidden)
             if level < len(self.shrink):
                 hidden = self.shrink[level](hidden)
         for block in self.middle:
             hidden = block(hidden, condition)
-        for (first, second), grow in zip(self.up, self.grow, strict=True):  # type: ignore[misc]
-            hidden = second(first(torch.cat([hidden, skips.pop()], dim=1), condition), condition)
+        for pair, grow in zip(self.up, self.grow, strict=True):
+            hidden = torch.cat([hidden, skips.pop()], dim=1)
+            for block in cast(nn.ModuleList, pair):
+                hidden = block(hidden, condition)
             hidden = grow(hidden)
         return self.leave(hidden).transpose(1, 2)
 
@@ -123,7 +127,7 @@ def synthetic(family: Family) -> TaskData:
     actions = torch.rand(TASKS, EPISODES, STEPS, family.action_size) * 2 - 1
     rewards = torch.randn(TASKS, EPISODES, STEPS)
     rows = torch.cat([states[:, :, :-1], actions, rewards[..., None], states[:, :, 1:]], dim=-1)
-    return TaskData(states, actions, rewards, rows)
+    return TaskData(states, actions, rewards, rows, torch.zeros(TASKS, 0))
 
 
 def denoiser(

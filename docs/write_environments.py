@@ -6,7 +6,6 @@ what changes in the observation, so that the tables hold whatever the code does.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,10 +131,10 @@ def filled(page: str) -> str:
     """Return ``page`` with the tables of every family between its markers."""
     for name, family in FAMILIES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        text = f"{begin}\n\n{generated(family)}\n\n{end}"
-        page, found = re.subn(f"{begin}.*?{end}", lambda _, text=text: text, page, flags=re.S)
-        if found != 1:
+        if (page.count(begin), page.count(end)) != (1, 1):
             raise SystemExit(f"{PAGE.name}: expected the markers {begin} and {end} once")
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n\n{generated(family)}\n\n{end}{rest.split(end)[1]}"
     return page
 
 
