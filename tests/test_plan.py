@@ -302,7 +302,7 @@ def test_without_a_preset_it_is_that_of_params(project: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("spoil", "words", "said"),
     [
-        (lambda: None, ("--preset", "huge"), "preset 'huge' is unknown; expected one of laptop, paper"),
+        (lambda: None, ("--preset", "huge"), "preset 'huge' is unknown; expected one of laptop, mixed, paper"),
         (lambda: COSTS.unlink(), (), "workflow/costs.json: missing"),
         (lambda: COSTS.write_text('{"seconds": {}}'), (), "workflow/costs.json: not as 'metadiffuser plan --measure'"),
         (lambda: COSTS.write_text("[]"), (), "workflow/costs.json: not as 'metadiffuser plan --measure'"),

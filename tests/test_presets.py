@@ -73,7 +73,10 @@ def test_edits_are_kept(project: Path) -> None:
 
 def test_an_unknown_preset_names_the_choices(project: Path) -> None:
     before = (project / "params.yaml").read_bytes()
-    with pytest.raises(InputError, match=r"preset 'smok' is unknown; expected one of laptop, paper, quick, smoke"):
+    with pytest.raises(
+        InputError,
+        match=r"preset 'smok' is unknown; expected one of laptop, mixed, paper, quick, representations, smoke",
+    ):
         presets.use("smok")
     assert (project / "params.yaml").read_bytes() == before
 
