@@ -93,4 +93,4 @@ def test_the_laptop_tables_are_those_of_its_episodes(family: str) -> None:
 def test_in_goal_families_the_laptop_planner_comes_near_the_expert(family: str, target: float) -> None:
     scores = column("table1_few_shot", family)
     assert scores["MetaDiffuser (dual guide)"] > target
-    assert scores["MetaDiffuser, another task's context"] < target - 50
+    assert scores["MetaDiffuser, another task's context"] < scores["MetaDiffuser (dual guide)"] - 50
