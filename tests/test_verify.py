@@ -236,8 +236,12 @@ def test_files_of_nobody_are_told_and_are_no_fault(project: Path, capsys: pytest
     left = Path("artifacts/smoke/tasks/.point_robot.json.abc.part")
     left.parent.mkdir(parents=True)
     left.touch()
+    tuned = Path("results/smoke/tuning.csv")
+    tuned.parent.mkdir(parents=True, exist_ok=True)
+    tuned.touch()
     code, lines = verify(capsys)
     assert code == 0
+    assert not any(line.startswith(f"{tuned}:") for line in lines), "'metadiffuser tune' wrote it"
     assert f"{left}: no job of params.yaml writes it; delete it if it is not yours" in lines
 
 

@@ -259,8 +259,9 @@ def _imports(params: Params) -> dict[str, Verdict]:
 
 
 def strays(params: Params, jobs: Iterable[dag.Job]) -> list[str]:
-    """Return the files below the preset's folders that no job of the DAG writes."""
+    """Return the files below the preset's folders that no job of the DAG writes, and no other verb either."""
     owned = {path for job in jobs for path in job.outputs}
+    owned |= {template.format(preset=params.preset) for template in (paths.TUNING, paths.TUNING_PAGE)}
     found = []
     for root in ROOTS:
         for path in receipts.files(Path(root.format(preset=params.preset))):
