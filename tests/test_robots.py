@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -143,6 +144,28 @@ def test_the_step_lasts_as_long_as_declared(name: str) -> None:
     assert FAMILIES[name].dt == pytest.approx(model.opt.timestep * SKIPS[name])
     assert FAMILIES[name].dt == (0.016 if name in PARAMS else 0.05)
     assert FAMILIES[name].episode_length == 200
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_robots_do_not_look_for_islands_and_states_are_the_same_with_them(name: str) -> None:
+    family, (task,) = FAMILIES[name], tasks_of(name, 1)
+    ours, plain = (copy.copy(family.model(task)) for _ in range(2))
+    assert ours.opt.disableflags == mujoco.mjtDisableBit.mjDSBL_ISLAND
+    plain.opt.disableflags = 0
+    controls = np.random.default_rng(5).uniform(-1.0, 1.0, (200, 1, ours.nu))
+    states, most = [], 0
+    for model in (ours, plain):
+        physics = BatchedPhysics([model], SKIPS[name], 1)
+        physics.reset(physics.initial_positions[None], np.zeros((1, model.nv)))
+        data = mujoco.MjData(model)
+        for control in controls:
+            physics.step(control)
+            states.append(np.concatenate([physics.positions[0], physics.velocities[0]]))
+            data.qpos[:] = physics.positions[0]
+            mujoco.mj_forward(model, data)
+            most = max(most, data.nefc)
+    assert most > 3  # there were constraints to look at
+    assert np.array_equal(states[:200], states[200:])
 
 
 def test_controls_of_another_shape_are_refused() -> None:

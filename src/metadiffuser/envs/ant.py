@@ -27,7 +27,7 @@ import numpy as np
 
 from metadiffuser.envs.ant_symmetry import SYMMETRIES
 from metadiffuser.envs.base import Array, Family, Task
-from metadiffuser.envs.robots import EPISODE_LENGTH, RobotSimulator, asset, dead_reckoning
+from metadiffuser.envs.robots import EPISODE_LENGTH, RobotSimulator, asset, dead_reckoning, without_islands
 
 FRAME_SKIP = 5
 DT = 0.05  # seconds
@@ -41,7 +41,7 @@ RESET_NOISE = 0.1  # m, rad or 1, and standard deviation of velocities, as in gy
 @cache
 def robot() -> mujoco.MjModel:
     """Return gymnasium's ant (timestep 0.01 s)."""
-    return mujoco.MjModel.from_xml_path(asset("ant.xml"))
+    return without_islands(mujoco.MjModel.from_xml_path(asset("ant.xml")))
 
 
 @cache
@@ -63,7 +63,7 @@ def contact_sensors() -> mujoco.MjModel:
     for body in bodies:
         sensor = spec.add_sensor(name=body.name, type=kind.mjSENS_CONTACT, objname=body.name, **common)
         sensor.intprm = [wanted, net_force, slots]
-    return spec.compile()
+    return without_islands(spec.compile())
 
 
 def contact_forces(readings: Array) -> Array:

@@ -26,7 +26,7 @@ import mujoco
 import numpy as np
 
 from metadiffuser.envs.base import Array, Family, Task
-from metadiffuser.envs.robots import EPISODE_LENGTH, RobotSimulator, asset
+from metadiffuser.envs.robots import EPISODE_LENGTH, RobotSimulator, asset, without_islands
 
 FRAME_SKIP = 5
 CONTROL_COST = 0.05
@@ -49,7 +49,7 @@ def robot() -> mujoco.MjModel:
     model = spec.compile()
     mujoco.mj_setTotalmass(model, mass)
     mujoco.mj_setConst(model, mujoco.MjData(model))
-    return model
+    return without_islands(model)
 
 
 def place(positions: Array) -> Array:

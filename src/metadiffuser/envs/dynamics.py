@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metadiffuser.envs.base import Array, Task
-from metadiffuser.envs.robots import RobotSimulator, asset, dead_reckoning
+from metadiffuser.envs.robots import RobotSimulator, asset, dead_reckoning, without_islands
 from metadiffuser.errors import InputError
 
 BASES = {"body_inertia": 1.5, "body_mass": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
@@ -35,7 +35,7 @@ def load(name: str) -> mujoco.MjModel:
     """Return gymnasium's robot of a file, with the original timestep."""
     model = mujoco.MjModel.from_xml_path(asset(name))
     model.opt.timestep = TIMESTEP
-    return model
+    return without_islands(model)
 
 
 def sample_exponents(

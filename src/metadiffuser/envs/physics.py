@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import mujoco
@@ -9,6 +10,8 @@ import numpy as np
 from mujoco import rollout
 
 from metadiffuser.envs.base import Array
+
+TURNS = 2  # chunks of copies that a thread takes: more even the load out, and each costs a handing-over
 
 
 class BatchedPhysics:
@@ -40,6 +43,7 @@ class BatchedPhysics:
         self._state = np.zeros((len(models), mujoco.mj_stateSize(first, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
         self._data = [mujoco.MjData(first) for _ in range(threads)]
         self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._chunk = math.ceil(len(models) / (TURNS * threads))
         self._sensors = [] if sensors is None else [sensors] * len(models)
         self._sensed = [mujoco.MjData(sensors) for _ in range(threads)] if sensors is not None else []
 
@@ -87,6 +91,14 @@ class BatchedPhysics:
         readings = np.empty((size, steps, models[0].nsensordata))
         held = np.repeat(np.asarray(controls, float)[:, None, :], steps, axis=1)
         self._rollout.rollout(
-            models, data, self._state, held, skip_checks=True, nstep=steps, state=states, sensordata=readings
+            models,
+            data,
+            self._state,
+            held,
+            skip_checks=True,
+            nstep=steps,
+            state=states,
+            sensordata=readings,
+            chunk_size=self._chunk,
         )
         return states, readings
