@@ -14,10 +14,10 @@ Where EnvPool is installed (``pip install -e '.[benchmarks]'``), the last table 
 Its hopper and walker have half our timestep, and its wheels hold a MuJoCo of their own. The two take turns in slices of
 20 steps, so that other work on the machine meets both, and the rates are those of the whole time.
 
-Measured on 2 cores of an AMD EPYC, with MuJoCo 4.0.0 and EnvPool 1.2.5: 1.10 times EnvPool for half-cheetah, 1.08 for ant,
-1.01 for walker and 0.98 to 1.01 in three runs for hopper. What hopper and walker pay for is that every control step starts
-the constraint solver from zero, where EnvPool's goes on from the last step, so that a stored state and the actions give
-the same future again; not looking for islands of constraints, which a single robot cannot have, makes up for it.
+Measured on 2 cores of an AMD EPYC, with MuJoCo 4.0.0 and EnvPool 1.2.5: 1.10 times EnvPool for half-cheetah, 1.08 for
+ant, 1.01 for walker, and 0.98 to 1.01 in three runs for hopper. What hopper and walker pay for is that every control
+step starts the constraint solver from zero, where EnvPool's goes on from the last step, so that a stored state and the
+actions give the same future again; that no robot looks for islands of constraints makes up for it.
 """
 
 from __future__ import annotations

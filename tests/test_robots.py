@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import copy as duplicate
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def test_the_step_lasts_as_long_as_declared(name: str) -> None:
 @pytest.mark.parametrize("name", ROBOTS)
 def test_robots_do_not_look_for_islands_and_states_are_the_same_with_them(name: str) -> None:
     family, (task,) = FAMILIES[name], tasks_of(name, 1)
-    ours, plain = (copy.copy(family.model(task)) for _ in range(2))
+    ours, plain = (duplicate(family.model(task)) for _ in range(2))
     assert ours.opt.disableflags == mujoco.mjtDisableBit.mjDSBL_ISLAND
     plain.opt.disableflags = 0
     controls = np.random.default_rng(5).uniform(-1.0, 1.0, (200, 1, ours.nu))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,15 +48,19 @@ def film(path: Path, height: int, width: int, rate: float) -> Iterator[Callable[
                 raise ValueError(f"expected a frame ({height}, {width}, 3), got {frame.shape}")
             sink.write(frame.tobytes())
 
+        cut = None
         try:
             yield append
+        except BrokenPipeError as error:  # the encoder has ended before the film has, and says why
+            cut = error
         except BaseException:
             encoder.kill()
             raise
         finally:
             _, complaint = encoder.communicate()
-        if encoder.returncode != 0:
-            raise OSError(f"{path}: the encoder failed: {complaint.decode(errors='replace').strip()}")
+        if encoder.returncode != 0 or cut:
+            reason = complaint.decode(errors="replace").strip()
+            raise OSError(errno.EIO, f"the encoder failed: {reason}", str(path)) from cut
 
 
 def write_strip(path: Path, frames: Sequence[Image]) -> None:
