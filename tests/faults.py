@@ -6,8 +6,9 @@ moments are drawn at random, half fall shortly after a job has written a checkpo
 a job stands at a moment depends on the machine.
 
 After each kill, each output under its final name must be, byte for byte, that of a run that nobody disturbed; a job
-that left a checkpoint must go on from that very step; and in the end everything must be there. Timing records and
-the report hold times, and are compared by nothing but being there.
+that left a checkpoint must go on from that very step; and in the end everything must be there. Meanwhile a watcher
+looks at every file as it appears: none may be visible under its final name before it is whole. Timing records and the
+report hold times, and must be complete rather than equal.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +47,7 @@ ENGINES = {  # with the last stage that is to run
 LAST = "make_report"
 KINDS = ("job", "engine", "all")
 LONGEST = 7200.0  # seconds that one start of an engine may take
+GLANCE = 0.02  # seconds between two looks of the watcher
 INTERVAL = 0.1  # seconds between two checkpoints, instead of a minute, which no job of this preset lasts
 
 # Takes the place of the `metadiffuser` program: the same, with what it says kept apart for every attempt.
@@ -62,6 +67,9 @@ os.dup2(said, 2)
 from metadiffuser.cli import main
 sys.exit(main())
 """
+
+
+Files = dict[str, str]  # {path below the project: hash}
 
 
 class VisibleFaultError(AssertionError):
@@ -101,36 +109,53 @@ def jobs_until(project: Project, until: str) -> list[dag.Job]:
     return [job for job in jobs if job.name in needed]
 
 
-def lasting(project: Project, until: str) -> list[str]:
-    """The outputs that do not depend on when they are made."""
+def outputs(project: Project, until: str) -> tuple[list[str], list[str]]:
+    """The outputs that do not depend on when they are made, and those that do."""
     volatile = re.compile("|".join(re.sub(r"{\w+}", "[^/]+", re.escape(name).replace(r"\{", "{").replace(r"\}", "}"))
                                    for name in paths.VOLATILE))  # fmt: skip
-    return [path for job in jobs_until(project, until) for path in job.outputs if not volatile.fullmatch(path)]
+    every = [path for job in jobs_until(project, until) for path in job.outputs]
+    return [path for path in every if not volatile.fullmatch(path)], [
+        path for path in every if volatile.fullmatch(path)
+    ]
 
 
-def digest(path: Path) -> str | None:
-    """A hash of a file or folder; None if it is not there, or vanishes meanwhile, as engines delete what is stale."""
-    state = hashlib.blake2b(digest_size=16)
+def contents(root: Path, output: str) -> Files:
+    """The files of an output; none if it is not there, or vanishes meanwhile, as engines delete what is stale."""
+    path = root / output
     try:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in files:
-            if not file.is_dir() and file.name != ".snakemake_timestamp":
-                state.update(f"{file.relative_to(path.parent)}\0".encode() + file.read_bytes())
+        return {
+            str(file.relative_to(root)): digest(file.read_bytes())
+            for file in files
+            if not file.is_dir() and file.name != ".snakemake_timestamp"
+        }
     except FileNotFoundError:
-        return None
-    return state.hexdigest() if path.exists() else None
+        return {}
 
 
-def reference(project: Project, until: str = LAST) -> dict[str, str]:
-    """Run the DAG undisturbed; return {output: hash}."""
+def digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def complete(name: str, content: bytes) -> bool:
+    """Tell whether a file that holds times has come to its end."""
+    if name.endswith(".html"):
+        return content.rstrip().endswith(b"</html>")
+    with suppress(ValueError):
+        return bool(json.loads(content))
+    return False
+
+
+def reference(project: Project, until: str = LAST) -> dict[str, Files]:
+    """Run the DAG undisturbed; return {output: its files}."""
     start(project, "snakemake", until).wait(timeout=LONGEST)
-    made = {path: digest(project.root / path) for path in lasting(project, until)}
-    missing = [path for path, value in made.items() if value is None]
+    made = {path: contents(project.root, path) for path in outputs(project, until)[0]}
+    missing = [path for path, files in made.items() if not files]
     if missing:
         raise VisibleFaultError(
             f"the undisturbed run has not made {missing[0]}:\n{(project.root / 'engine.log').read_text()}"
         )
-    return {path: value for path, value in made.items() if value is not None}
+    return made
 
 
 def start(project: Project, engine: str, until: str) -> subprocess.Popen[bytes]:
@@ -151,7 +176,7 @@ class Harness:
     Attributes:
         project: the scratch copy.
         engine: ``snakemake`` or ``dvc``.
-        expected: {output: hash} of the undisturbed run.
+        expected: {output: its files} of the undisturbed run.
         kills: wanted; where the DAG ends before, it is begun anew.
         draw: source of the moments, the kinds and the victims.
         until: the last stage that is to run.
@@ -159,13 +184,14 @@ class Harness:
         killed: how many of each kind.
         resumed: how many jobs have gone on from a checkpoint.
         rounds: how often the DAG has ended.
+        seen: how many files the watcher has seen appear, each of them whole.
         orphans: jobs whose engine has just been killed.
         owed: {log of an attempt: {checkpoint: step}} that this attempt has to go on from.
     """
 
     project: Project
     engine: str
-    expected: dict[str, str]
+    expected: dict[str, Files]
     kills: int
     draw: random.Random
     until: str = LAST
@@ -173,25 +199,27 @@ class Harness:
     killed: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
     rounds: int = 0
+    seen: int = 0
     owed: dict[str, dict[str, int]] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         """Kill as often as wanted, then let the DAG end; raise ``VisibleFaultError`` for what should not be."""
         while True:
-            process = start(self.project, self.engine, self.until)
-            try:
-                while self._wants_more() and self._attack(process):
-                    pass
-                code = process.wait(timeout=LONGEST)
-            finally:
-                self._end()
+            with self.watched():
+                process = start(self.project, self.engine, self.until)
+                try:
+                    while self._wants_more() and self._attack(process):
+                        pass
+                    code = process.wait(timeout=LONGEST)
+                finally:
+                    self._end()
             self.check_whole()
             self.check_resumed()
             if code == 0:
                 self.rounds += 1
-                for path, value in self.expected.items():
-                    if digest(self.project.root / path) != value:
+                for path, files in self.expected.items():
+                    if contents(self.project.root, path) != files:
                         raise VisibleFaultError(f"{path}: not what the undisturbed run made")
                 if not self._wants_more():
                     if not self.resumed:
@@ -311,12 +339,44 @@ class Harness:
 
     def check_whole(self) -> None:
         """Compare every output that is visible under its final name with the undisturbed run's."""
-        for path, value in self.expected.items():
-            found = digest(self.project.root / path)
-            if found not in (None, value):
+        for path, files in self.expected.items():
+            if contents(self.project.root, path) not in ({}, files):
                 time.sleep(0.5)  # an engine that deletes a stale folder is not a job that has half written it
-                if digest(self.project.root / path) not in (None, value):
+                if contents(self.project.root, path) not in ({}, files):
                     raise VisibleFaultError(f"{path}: visible, but not whole")
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look on from a thread; raise ``VisibleFaultError`` in the end if a file was visible that was not whole."""
+        over = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            watcher = pool.submit(self._watch, over)
+            try:
+                yield
+            finally:
+                over.set()
+            watcher.result()
+
+    def _watch(self, over: threading.Event) -> None:
+        whole: dict[str, str | None] = dict.fromkeys(outputs(self.project, self.until)[1])
+        for files in self.expected.values():
+            whole |= files
+        known: dict[str, tuple[int, int, int]] = {}
+        while not over.wait(GLANCE):
+            for name, value in whole.items():
+                path = self.project.root / name
+                try:
+                    status = path.stat()
+                    state = (status.st_ino, status.st_size, status.st_mtime_ns)
+                    if known.get(name) == state:
+                        continue
+                    content = path.read_bytes()
+                except FileNotFoundError:
+                    continue
+                if not (complete(name, content) if value is None else digest(content) == value):
+                    raise VisibleFaultError(f"{name}: was visible before it was whole")
+                known[name] = state
+                self.seen += 1
 
 
 def main() -> None:
@@ -341,7 +401,8 @@ def main() -> None:
             kinds = ", ".join(f"{harness.killed[kind]} of {kind}" for kind in KINDS)
             print(
                 f"{engine}: {harness.killed.total()} kills ({kinds}), {harness.resumed} jobs went on from a "
-                f"checkpoint, DAG ended {harness.rounds} times with the bytes of the undisturbed run, "
+                f"checkpoint, {harness.seen} files appeared whole, DAG ended {harness.rounds} times with the bytes of "
+                f"the undisturbed run, "
                 f"{time.monotonic() - began:.0f} s",
                 flush=True,
             )

@@ -92,5 +92,5 @@ def test_the_smoke_dag_on_a_slurm_of_one_node(project: Project) -> None:
     assert len(re.findall(r"^Error in rule train_behaviour", said, re.MULTILINE)) == 1
 
     assert (project.root / "results" / "smoke" / "report.html").exists()
-    assert "Nothing to be done" in project.run("snakemake", "--dry-run", "all").stderr
+    assert "Nothing to be done" in project.run("snakemake", "--dry-run", "all").stdout
     project.run("dvc", "status", "--quiet")

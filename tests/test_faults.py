@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from metadiffuser.artifacts import write_json, write_text
 from tests import faults
-from tests.conftest import Project
+from tests.conftest import ROOT, Project
 
 UNTIL = "train_behaviour"
 
@@ -28,13 +31,36 @@ def test_killed_jobs_and_engines_leave_no_trace(tmp_path: Path) -> None:
 def test_the_harness_sees_what_is_not_whole(tmp_path: Path) -> None:
     project = Project(tmp_path)
     (tmp_path / "x").write_text("whole")
-    value = faults.digest(tmp_path / "x")
-    assert value is not None
-    harness = faults.Harness(project, "dvc", {"x": value, "not made yet": "?"}, 1, random.Random(0))
+    whole = faults.contents(tmp_path, "x")
+    assert set(whole) == {"x"}
+    harness = faults.Harness(project, "dvc", {"x": whole, "not made yet": {"y": "?"}}, 1, random.Random(0))
     harness.check_whole()
     (tmp_path / "x").write_text("who")
     with pytest.raises(faults.VisibleFaultError, match="x: visible, but not whole"):
         harness.check_whole()
+
+
+def test_the_watcher_sees_what_is_half_written_for_a_moment(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    project = Project(tmp_path)
+    shutil.copy(tmp_path / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    timing = tmp_path / "results/smoke/timings/define_tasks-point_robot.json"
+    harness = faults.Harness(project, "dvc", {"x": {"x": faults.digest(b"whole")}}, 1, random.Random(0), "define_tasks")
+    with harness.watched():
+        write_text(tmp_path / "x", "whole")
+        write_json(timing, {"wall_seconds": 1.5})
+        time.sleep(0.5)
+    assert harness.seen == 2
+    for path, half, rest in ((tmp_path / "x", "who", "le"), (timing, '{"wall', '_seconds": 1.5}')):
+        with (
+            pytest.raises(faults.VisibleFaultError, match=f"{path.name}: was visible before it was whole"),
+            harness.watched(),
+            path.open("w") as stream,
+        ):
+            stream.write(half)
+            stream.flush()
+            time.sleep(0.5)
+            stream.write(rest)
 
 
 def test_the_harness_sees_a_job_that_starts_from_zero(tmp_path: Path) -> None:

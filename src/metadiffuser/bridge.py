@@ -154,14 +154,20 @@ def _dvc() -> Iterator[Repo]:
 def _commit(jobs: Sequence[dag.Job]) -> set[str]:
     """Record for DVC every job whose receipt holds; return the names of those that stay stale."""
     with _dvc() as repo:
+        from dvc.repo import lock_repo
+
         stale = set(repo.status())
-        for job in jobs:
-            if job.name in stale and receipts.holds(job):
+        made = {job.name for job in jobs if job.name in stale and receipts.holds(job)}
+        with lock_repo(repo):
+            stages = [stage for stage in repo.index.stages if stage.addressing in made]
+            for stage in stages:
+                stage.save()
                 # Without relinking, which would change the times that Snakemake goes by.
-                repo.commit(job.name, force=True, relink=False)
-                stale.discard(job.name)
+                stage.commit(relink=False)
+            if stages:  # all at once: DVC reads and writes the whole record each time, which takes it seconds
+                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
         _disown(repo)
-        return stale
+        return stale - made
 
 
 def keep_outputs() -> None:
