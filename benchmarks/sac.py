@@ -121,6 +121,7 @@ def theirs(config: Behaviour, size: int) -> Slice:
     model.set_logger(Logger(None, []))
     draw = np.random.default_rng(0)
     buffer = model.replay_buffer
+    assert buffer is not None
     for array in (buffer.observations, buffer.next_observations, buffer.actions, buffer.rewards):
         array[:] = draw.uniform(-1, 1, array.shape)
     buffer.full = True
