@@ -52,15 +52,16 @@ def test_the_watcher_sees_what_is_half_written_for_a_moment(tmp_path: Path) -> N
         time.sleep(0.5)
     assert harness.seen == 2
     for path, half, rest in ((tmp_path / "x", "who", "le"), (timing, '{"wall', '_seconds": 1.5}')):
-        with (
-            pytest.raises(faults.VisibleFaultError, match=f"{path.name}: was visible before it was whole"),
-            harness.watched(),
-            path.open("w") as stream,
-        ):
-            stream.write(half)
-            stream.flush()
-            time.sleep(0.5)
-            stream.write(rest)
+        with pytest.raises(faults.VisibleFaultError, match=f"{path.name}: was visible before it was whole"):
+            write_slowly(harness, path, half, rest)
+
+
+def write_slowly(harness: faults.Harness, path: Path, half: str, rest: str) -> None:
+    with harness.watched(), path.open("w") as stream:
+        stream.write(half)
+        stream.flush()
+        time.sleep(0.5)
+        stream.write(rest)
 
 
 def test_the_harness_sees_a_job_that_starts_from_zero(tmp_path: Path) -> None:
