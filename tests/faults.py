@@ -114,9 +114,8 @@ def outputs(project: Project, until: str) -> tuple[list[str], list[str]]:
     volatile = re.compile("|".join(re.sub(r"{\w+}", "[^/]+", re.escape(name).replace(r"\{", "{").replace(r"\}", "}"))
                                    for name in paths.VOLATILE))  # fmt: skip
     every = [path for job in jobs_until(project, until) for path in job.outputs]
-    return [path for path in every if not volatile.fullmatch(path)], [
-        path for path in every if volatile.fullmatch(path)
-    ]
+    timed = [path for path in every if volatile.fullmatch(path)]
+    return [path for path in every if path not in timed], timed
 
 
 def contents(root: Path, output: str) -> Files:
@@ -402,8 +401,7 @@ def main() -> None:
             print(
                 f"{engine}: {harness.killed.total()} kills ({kinds}), {harness.resumed} jobs went on from a "
                 f"checkpoint, {harness.seen} files appeared whole, DAG ended {harness.rounds} times with the bytes of "
-                f"the undisturbed run, "
-                f"{time.monotonic() - began:.0f} s",
+                f"the undisturbed run, {time.monotonic() - began:.0f} s",
                 flush=True,
             )
 
