@@ -11,7 +11,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from metadiffuser.baselines import corro, focal
-from metadiffuser.baselines.shared.actor_critic import ActorCritic, Batch, cloning_loss, divergence
+from metadiffuser.baselines.shared.actor_critic import SPREAD, ActorCritic, Batch, cloning_loss, divergence
 from metadiffuser.baselines.shared.encoded import EncodedModel, encode_tasks, fit_part
 from metadiffuser.behaviour.networks import LOG_STD
 from metadiffuser.data.windows import draw_contexts
@@ -40,10 +40,12 @@ def make_batch(size: int = 64, seed: int = 1) -> tuple[Batch, torch.Tensor]:
 def test_divergence_is_that_of_the_gaussians_in_closed_form() -> None:
     outputs, others = torch.randn(2, 50, 2 * A, generator=torch.Generator().manual_seed(0))
     first, second = (
-        Normal(part[:, :A], part[:, A:].clamp(*LOG_STD).exp()) for part in (outputs.double(), others.double())
+        Normal(part[:, :A], part[:, A:].clamp(least, LOG_STD[1]).exp())
+        for part, least in ((outputs.double(), LOG_STD[0]), (others.double(), SPREAD))
     )
     assert torch.allclose(divergence(outputs.double(), others.double()), kl_divergence(first, second).sum(-1))
-    assert torch.equal(divergence(outputs, outputs), torch.zeros(50))
+    wide = outputs.clamp_min(SPREAD)
+    assert torch.equal(divergence(wide, wide), torch.zeros(50))
 
 
 def test_cloning_loss_by_hand() -> None:
@@ -53,56 +55,75 @@ def test_cloning_loss_by_hand() -> None:
     assert math.isfinite(float(cloning_loss(outputs, torch.ones(1, 2)))), "actions at the edge have a density"
 
 
-def test_the_target_by_hand() -> None:
+def test_the_target_by_hand_has_no_penalty() -> None:
     policy, (batch, noise) = make_policy(), make_batch(1)
     with torch.no_grad():
         outputs = policy.actor(batch.successors[None])[0]
-        bound = policy.behaviour(batch.successors[None])[0]
     action = torch.tanh(outputs[:, :A] + outputs[:, A:].exp() * noise[0])
     with torch.no_grad():
-        ahead = policy.values(policy.targets, batch.successors, action).min()
-        target = batch.rewards + 0.9 * (ahead - 0.5 * divergence(outputs, bound))
+        target = batch.rewards + 0.9 * policy.values(policy.targets, batch.successors, action).min()
         values = policy.values(policy.critics, batch.inputs, batch.actions)
         expected = float((values - target).square().sum())
-    assert policy.critic_loss(batch, noise[0], 0.5, 0.9).item() == pytest.approx(expected, rel=1e-4)
+    assert policy.critic_loss(batch, noise[0], 0.9).item() == pytest.approx(expected, rel=1e-4)
 
 
-def gradients(policy: ActorCritic, strength: float) -> list[torch.Tensor]:
-    policy.backward(*make_batch(), strength, 0.9)
-    found = [network.flat.grad for network in (policy.actor, policy.behaviour, policy.critics)]
+def gradients(policy: ActorCritic) -> list[torch.Tensor]:
+    policy.backward(*make_batch(), 0.3, 0.9)
+    found = [parameter.grad for parameter in policy.trained()]
     return [gradient.clone() for gradient in found if gradient is not None]
 
 
-def test_every_network_learns_from_its_own_loss_alone() -> None:
+def test_every_part_learns_from_its_own_loss_alone() -> None:
     policy, (batch, noise) = make_policy(), make_batch()
-    actor, behaviour, critics = gradients(policy, 0.3)
+    actor, critics, _ = gradients(policy)
+    assert policy.behaviour.flat.grad is None, "the penalty does not reach b"
     policy.zero_grad()
-    policy.critic_loss(batch, noise[0], 0.3, 0.9).backward()
+    policy.critic_loss(batch, noise[0], 0.9).backward()
     assert policy.critics.flat.grad is not None
     assert torch.allclose(critics, policy.critics.flat.grad, atol=1e-6), "the actor's loss does not reach the critics"
-    policy.zero_grad()
-    cloning_loss(policy.behaviour(batch.inputs[None])[0], batch.actions).backward()
-    assert policy.behaviour.flat.grad is not None
-    assert torch.allclose(behaviour, policy.behaviour.flat.grad, atol=1e-6), "nor does the penalty reach b"
-    stronger = gradients(policy, 3.0)
-    assert torch.allclose(stronger[1], behaviour)
+    policy.log_strength.data.fill_(2.0)
+    stronger = gradients(policy)
+    assert torch.allclose(stronger[1], critics)
     assert not torch.allclose(stronger[0], actor)
-    assert all(float(gradient.abs().max()) > 0 for gradient in (actor, behaviour, critics))
+    assert all(float(gradient.abs().max()) > 0 for gradient in (actor, critics))
 
 
-@pytest.mark.parametrize(("strength", "low", "high"), [(0.01, 0.5, 1.0), (100.0, -0.3, 0.3)])
-def test_the_actor_seeks_reward_as_far_as_the_penalty_lets_it(strength: float, low: float, high: float) -> None:
+def test_the_actor_begins_as_the_cloned_behaviour() -> None:
+    policy, (batch, noise) = make_policy(), make_batch()
+    policy.behaviour.flat.data.mul_(0.1)
+    policy.begin()
+    assert float(policy.backward(batch, noise, 0.3, 0.9)["divergence"]) == 0.0
+    assert torch.equal(policy.act(batch.inputs), torch.tanh(policy.behaviour(batch.inputs[None])[0, :, :A]))
+
+
+@pytest.mark.parametrize(("target", "sign"), [(0.0, -1.0), (1e6, 1.0)])
+def test_the_penalty_grows_where_the_actor_is_too_far_from_the_data(target: float, sign: float) -> None:
+    policy, (batch, noise) = make_policy(), make_batch()
+    losses = policy.backward(batch, noise, target, 0.9)
+    assert policy.log_strength.grad is not None
+    assert float(policy.log_strength.grad) == pytest.approx(target - float(losses["divergence"]), rel=1e-4)
+    assert math.copysign(1.0, float(policy.log_strength.grad)) == sign  # a descent step raises alpha where negative
+
+
+@pytest.mark.parametrize(("target", "low", "high"), [(5.0, 0.6, 1.0), (0.03, -0.3, 0.3)])
+def test_the_actor_seeks_reward_as_far_as_it_may_leave_the_data(target: float, low: float, high: float) -> None:
     generator = torch.Generator().manual_seed(0)
     policy = ActorCritic(1, 1, [32, 32], generator)
     optimiser = torch.optim.Adam(policy.trained(), lr=3e-3)
-    inputs = torch.zeros(128, 1)
-    for _ in range(400):
+    inputs, cloning = torch.zeros(128, 1), torch.optim.Adam(policy.behaviour.parameters(), lr=3e-3)
+    for _ in range(300):
+        cloning.zero_grad()
+        policy.cloning_loss(inputs, 2 * torch.rand(128, 1, generator=generator) - 1).backward()
+        cloning.step()
+    policy.begin()
+    for _ in range(800):
         actions = 2 * torch.rand(128, 1, generator=generator) - 1
         batch = Batch(inputs, actions, -(actions[:, 0] - 0.8).square(), inputs)
-        policy.backward(batch, torch.randn(2, 128, 1, generator=generator), strength, 0.0)
+        losses = policy.backward(batch, torch.randn(2, 128, 1, generator=generator), target, 0.0)
         optimiser.step()
         policy.follow(0.05)
     assert low < float(policy.act(inputs[:1])) < high
+    assert float(losses["divergence"]) < 3 * target
 
 
 def encoders() -> list[object]:

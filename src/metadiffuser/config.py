@@ -197,7 +197,7 @@ class ActorCriticMethod(Method):
     hidden: Widths = Field(description="hidden layer widths of actor and critics")
     discount: Fraction = Field(description="gamma")
     target_rate: Rate = Field(description="tau: Polyak averaging rate of the target critics")
-    regularisation: Scale = Field(description="alpha: weight of KL(pi || b), in normalised rewards")
+    target_divergence: Scale = Field(description="delta: KL(pi || b) that the actor is held to, in nats")
 
 
 class Focal(ActorCriticMethod):

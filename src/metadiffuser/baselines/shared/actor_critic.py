@@ -1,11 +1,13 @@
 """A behaviour-regularised actor-critic for offline data (BRAC: Wu, Tucker and Nachum 2019, arXiv 1911.11361).
 
-Actor pi, cloned behaviour policy b and twin critics see the state and z. The penalty is KL(pi || b), in the actor's
-loss and in the critics' target (BRAC-v)::
+Actor pi, cloned behaviour policy b and twin critics see the state and z. b is cloned first, and pi begins as b. The
+penalty is KL(pi || b), in the actor's loss alone (BRAC-p), and its weight alpha follows the divergence, so that
+KL(pi || b) is delta in the mean::
 
-    b:   L = -log b(a | s, z)
-    Q_j: y = r + gamma (min_j Q'_j(s', a') - alpha KL(pi || b)(s')),  a' ~ pi(s', z);    L = sum_j (Q_j(s, a) - y)^2
-    pi:  L = alpha KL(pi || b)(s) - min_j Q_j(s, a),  a ~ pi(s, z)
+    b:     L = -log b(a | s, z)
+    Q_j:   y = r + gamma min_j Q'_j(s', a'),  a' ~ pi(s', z);    L = sum_j (Q_j(s, a) - y)^2
+    pi:    L = alpha KL(pi || b)(s) - min_j Q_j(s, a),  a ~ pi(s, z)
+    alpha: L = log alpha (delta - KL(pi || b)(s))
 
 pi and b are squashed Gaussians a = tanh(u). The KL does not change under a bijection, so it is that of the Gaussians of
 u, in closed form; BRAC estimates it from samples.
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from metadiffuser.baselines.shared.networks import Perceptrons
 from metadiffuser.behaviour.networks import LOG_STD, squashed_mean, squashed_sample
 
+SPREAD = -2.0  # least log standard deviation of b: a smaller one weighs where experts are certain, and little is learnt
 EDGE = 0.999  # actions are taken to be no larger than this when b's density of them is asked for
 
 
@@ -42,34 +45,34 @@ class Batch:
     successors: Tensor
 
 
-def gaussian(outputs: Tensor) -> tuple[Tensor, Tensor]:
+def gaussian(outputs: Tensor, least: float = LOG_STD[0]) -> tuple[Tensor, Tensor]:
     """Return mean and bounded log standard deviation (..., A) of a policy's outputs (..., 2A)."""
     mean, log_std = outputs.chunk(2, dim=-1)
-    return mean, log_std.clamp(*LOG_STD)
+    return mean, log_std.clamp(least, LOG_STD[1])
 
 
 def divergence(outputs: Tensor, others: Tensor) -> Tensor:
-    """Return KL(p || q) (...) of the squashed Gaussians p and q with outputs (..., 2A).
+    """Return KL(p || q) (...) of the squashed Gaussians p, of the actor, and q, of b, with outputs (..., 2A).
 
     sum_i log(sigma_q / sigma_p) + (sigma_p^2 + (mu_p - mu_q)^2) / (2 sigma_q^2) - 1/2
     """
-    (mean, log_std), (mean_, log_std_) = gaussian(outputs), gaussian(others)
+    (mean, log_std), (mean_, log_std_) = gaussian(outputs), gaussian(others, SPREAD)
     ratio = ((2 * log_std).exp() + (mean - mean_).square()) / (2 * (2 * log_std_).exp())
     return (log_std_ - log_std + ratio - 0.5).sum(dim=-1)
 
 
 def cloning_loss(outputs: Tensor, actions: Tensor) -> Tensor:
-    """Return -log density of actions (..., A) under outputs (..., 2A), up to a constant, mean over the batch.
+    """Return -log density of actions (..., A) under b's outputs (..., 2A), up to a constant, mean over the batch.
 
     The density is that of u = atanh(a); the Jacobian does not depend on the parameters.
     """
-    mean, log_std = gaussian(outputs)
+    mean, log_std = gaussian(outputs, SPREAD)
     raw = torch.atanh(actions.clamp(-EDGE, EDGE))
     return (0.5 * ((raw - mean) * (-log_std).exp()).square() + log_std).sum(dim=-1).mean()
 
 
 class ActorCritic(nn.Module):
-    """pi, b, twin critics and their slowly following targets.
+    """pi, b, twin critics with their slowly following targets, and log alpha.
 
     Args:
         inputs: I, entries of state and z.
@@ -85,10 +88,20 @@ class ActorCritic(nn.Module):
         self.critics = Perceptrons(2, [inputs + actions, *hidden, 1], generator)
         self.targets = Perceptrons(2, self.critics.sizes, generator)
         self.targets.flat.requires_grad_(False).copy_(self.critics.flat.detach())
+        self.log_strength = nn.Parameter(torch.zeros(()))
 
     def trained(self) -> list[nn.Parameter]:
-        """Return what the optimiser works on: one flat tensor a network."""
-        return [network.flat for network in (self.actor, self.behaviour, self.critics)]
+        """Return what the optimiser works on once b is cloned: one flat tensor a network, and log alpha."""
+        return [self.actor.flat, self.critics.flat, self.log_strength]
+
+    def cloning_loss(self, inputs: Tensor, actions: Tensor) -> Tensor:
+        """Return the loss of b on inputs (B, I) and actions (B, A)."""
+        return cloning_loss(self.behaviour(inputs[None])[0], actions)
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Let the actor begin as b."""
+        self.actor.flat.copy_(self.behaviour.flat)
 
     def act(self, inputs: Tensor) -> Tensor:
         """Return the deterministic actions (B, A) for inputs (B, I)."""
@@ -100,48 +113,52 @@ class ActorCritic(nn.Module):
         values: Tensor = critics(pairs, frozen=frozen)
         return values[..., 0]
 
-    def penalised_values(
-        self, critics: Perceptrons, inputs: Tensor, noise: Tensor, strength: float, frozen: bool
-    ) -> Tensor:
-        """Return min_j Q_j(s, a) - alpha KL(pi || b)(s) (B,) for a ~ pi; critics and b pass no gradient.
-
-        Args:
-            critics: the critics or their targets.
-            inputs: state and z (B, I).
-            noise: standard normal (B, A), which draws a.
-            strength: alpha.
-            frozen: pass no gradient to the actor either.
-        """
-        outputs = self.actor(inputs[None], frozen=frozen)[0]
-        actions, _ = squashed_sample(outputs, noise)
-        value = self.values(critics, inputs, actions, frozen=True).amin(dim=0)
-        return value - strength * divergence(outputs, self.behaviour(inputs[None], frozen=True)[0])
-
-    def critic_loss(self, batch: Batch, noise: Tensor, strength: float, discount: float) -> Tensor:
-        """Return the squared distance of both critics to the penalised target, mean over the batch.
+    def critic_loss(self, batch: Batch, noise: Tensor, discount: float) -> Tensor:
+        """Return the squared distance of both critics to their target, mean over the batch.
 
         Episodes only ever end by their time limit, which is no property of the task, so the target always looks ahead.
+
+        Args:
+            batch: transitions.
+            noise: standard normal (B, A), which draws the next actions.
+            discount: gamma.
         """
         with torch.no_grad():
-            ahead = self.penalised_values(self.targets, batch.successors, noise, strength, frozen=True)
-            goal = batch.rewards + discount * ahead
+            actions, _ = squashed_sample(self.actor(batch.successors[None], frozen=True)[0], noise)
+            goal = batch.rewards + discount * self.values(self.targets, batch.successors, actions).amin(dim=0)
         return (self.values(self.critics, batch.inputs, batch.actions) - goal).square().mean(dim=1).sum()
 
-    def backward(self, batch: Batch, noise: Tensor, strength: float, discount: float) -> dict[str, Tensor]:
-        """Set the gradients of b, critics and actor to those of their own losses; return the losses.
+    def actor_losses(self, inputs: Tensor, noise: Tensor, target: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the losses of pi and of log alpha, and KL(pi || b), each a mean over inputs (B, I).
+
+        Critics and b pass no gradient, nor does alpha in pi's loss.
+
+        Args:
+            inputs: state and z.
+            noise: standard normal (B, A), which draws the actions.
+            target: delta, nats.
+        """
+        outputs = self.actor(inputs[None])[0]
+        actions, _ = squashed_sample(outputs, noise)
+        value = self.values(self.critics, inputs, actions, frozen=True).amin(dim=0).mean()
+        apart = divergence(outputs, self.behaviour(inputs[None], frozen=True)[0]).mean()
+        loss = self.log_strength.detach().exp() * apart - value
+        return loss, self.log_strength * (target - apart.detach()), apart
+
+    def backward(self, batch: Batch, noise: Tensor, target: float, discount: float) -> dict[str, Tensor]:
+        """Set the gradients of critics, actor and log alpha to those of their own losses; return the losses.
 
         Args:
             batch: transitions.
             noise: standard normal (2, B, A), for the target's and for the actor's actions.
-            strength: alpha.
+            target: delta, nats that the actor may lie away from b.
             discount: gamma.
         """
         self.zero_grad()
-        cloning = cloning_loss(self.behaviour(batch.inputs[None])[0], batch.actions)
-        critic = self.critic_loss(batch, noise[0], strength, discount)
-        actor = -self.penalised_values(self.critics, batch.inputs, noise[1], strength, frozen=False).mean()
-        (cloning + critic + actor).backward()
-        losses = {"loss": critic, "actor_loss": actor, "cloning_loss": cloning}
+        critic = self.critic_loss(batch, noise[0], discount)
+        actor, strength, apart = self.actor_losses(batch.inputs, noise[1], target)
+        (critic + actor + strength).backward()
+        losses = {"loss": critic, "actor_loss": actor, "divergence": apart}
         return {name: loss.detach() for name, loss in losses.items()}
 
     @torch.no_grad()

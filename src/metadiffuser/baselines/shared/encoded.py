@@ -108,33 +108,56 @@ def encode_tasks(model: EncodedModel, training: Training) -> Tensor:
 
 
 def train_policy(model: EncodedModel, training: Training, name: str) -> Records:
-    """Train the actor-critic on the episodes of ``qualities``, the encoder frozen; return the learning curve."""
+    """Clone b, then train the actor-critic, both on the episodes of ``qualities``; return the learning curve.
+
+    The encoder is frozen. Both take as many steps.
+    """
     config: ActorCriticMethod = model.config
     generator, policy = training.generator, model.policy
     model.encoder.requires_grad_(False)
     latents = encode_tasks(model, training)
     fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
     parts = row_sizes(model.sizes.observation, model.sizes.action)
-    optimiser = torch.optim.Adam(policy.trained(), lr=config.learning_rate, fused=True)
 
-    def draw(part: TaskData, count: int) -> tuple[Batch, Tensor]:
+    def draw(part: TaskData, count: int) -> Batch:
         tasks = torch.randint(part.rewards.shape[0], (count,), generator=generator)
         state, action, reward, successor = draw_transitions(part, tasks, 1, generator)[:, 0].split(parts, dim=-1)
         z = draw_latents(latents, tasks, generator)
         rewards = model.normaliser.reward(reward[:, 0])
-        batch = Batch(model.inputs(state, z), action, rewards, model.inputs(successor, z))
-        return batch, torch.randn(2, count, model.sizes.action, generator=generator)
+        return Batch(model.inputs(state, z), action, rewards, model.inputs(successor, z))
 
-    checked, noise = draw(held_out, VALIDATION_TRANSITIONS)
+    def draw_noise(count: int) -> Tensor:
+        return torch.randn(2, count, model.sizes.action, generator=generator)
+
+    checked, noise = draw(held_out, VALIDATION_TRANSITIONS), draw_noise(VALIDATION_TRANSITIONS)
+
+    def clone(batch: Batch) -> Tensor:
+        return policy.cloning_loss(batch.inputs, batch.actions)
+
+    first = fit_first(
+        f"train_baseline {name}, behaviour",
+        "behaviour",
+        config.steps,
+        policy.behaviour,
+        torch.optim.Adam(policy.behaviour.parameters(), lr=config.learning_rate, fused=True),
+        lambda: clone(draw(fitting, config.batch_size)),
+        lambda: float(clone(checked)),
+        generator,
+        training.checkpoint,
+    )
+    policy.begin()
+    optimiser = torch.optim.Adam(policy.trained(), lr=config.learning_rate, fused=True)
 
     def update() -> dict[str, Tensor]:
-        losses = policy.backward(*draw(fitting, config.batch_size), config.regularisation, config.discount)
+        batch, drawn = draw(fitting, config.batch_size), draw_noise(config.batch_size)
+        losses = policy.backward(batch, drawn, config.target_divergence, config.discount)
         optimiser.step()
         policy.follow(config.target_rate)
         return losses
 
     def validate() -> float:
-        return float(policy.critic_loss(checked, noise[0], config.regularisation, config.discount))
+        return float(policy.critic_loss(checked, noise[0], config.discount))
 
     state = TrainingState({"policy": policy}, {"adam": optimiser}, {"data": generator})
-    return fit(f"train_baseline {name}", config.steps, update, validate, optimiser, state, training.checkpoint)
+    second = fit(f"train_baseline {name}", config.steps, update, validate, optimiser, state, training.checkpoint)
+    return [record | cloned for record, cloned in zip(second, first, strict=True)]
