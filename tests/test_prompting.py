@@ -13,15 +13,19 @@ import torch
 from metadiffuser.baselines import meta_dt, prompt_dt
 from metadiffuser.baselines.shared.interface import Sizes
 from metadiffuser.baselines.shared.prompting import (
+    TARGET_WEIGHT,
     PromptedAgent,
     Sequences,
     draw_windows,
+    fit_returns,
     hide_steps,
     no_latents,
+    prompted_loss,
     returns_to_go,
 )
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
 from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.windows import TaskData
 from metadiffuser.parameters import load
 from tests.conftest import ROOT
 from tests.models import A, S, Z, make_context, make_data
@@ -97,13 +101,47 @@ def test_the_prompt_is_read_where_it_is_known(method: str) -> None:
 
 def test_the_target_alone_is_the_target_with_a_history() -> None:
     model, prompt = build("prompt_dt"), some_steps(P)
-    model.return_mean.fill_(-3.0)
-    model.return_std.fill_(2.0)
+    model.target_mean.fill_(-3.0)
+    model.target_std.fill_(2.0)
     assert torch.allclose(model.targets(prompt), 2.0 * model(prompt, some_steps(K))[1] - 3.0, atol=1e-5)
 
 
 def test_returns_to_go_by_hand() -> None:
     assert torch.equal(returns_to_go(torch.tensor([[1.0, 2.0, 4.0]])), torch.tensor([[7.0, 6.0, 4.0]]))
+
+
+def few_good_among_many() -> tuple[TaskData, TaskData]:
+    """Return episodes of all qualities, and of each task those that lose a fiftieth of what others do."""
+    data = make_data()
+    losses = -1.0 - data.rewards.abs() - torch.arange(len(data.rewards))[:, None, None]
+    good = replace(data, rewards=0.02 * losses)
+    return replace(data, rewards=torch.cat([losses, good.rewards], dim=1)), good
+
+
+def test_an_agent_that_errs_is_not_far_from_all_returns_to_go() -> None:
+    contexts, good = few_good_among_many()
+    model = build("prompt_dt")
+    fit_returns(model, contexts, good)
+    promised, lost = good.rewards.sum(dim=-1).amax(), contexts.rewards.sum(dim=-1).amin()
+    ends_with = promised - lost  # what is left of the target after an episode as bad as any
+    assert ((ends_with - model.return_mean) / model.return_std).abs() < 5.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_target_does_not_outweigh_the_actions(method: str) -> None:
+    contexts, good = few_good_among_many()
+    model = build(method).requires_grad_(True)
+    targets = fit_returns(model, contexts, good)
+    assert targets.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert targets.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
+    action, target = prompted_loss(model, some_steps(P), some_steps(K, model.latent), targets[:3])
+    shared = list(model.blocks.parameters())
+
+    def norm(loss: torch.Tensor) -> float:
+        gradients = torch.autograd.grad(loss, shared, retain_graph=True)
+        return float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+
+    assert norm(TARGET_WEIGHT * target) < 0.5 * norm(action)
 
 
 def test_windows_are_consecutive_steps_of_the_rows_task_and_begin_as_episodes_do() -> None:

@@ -25,6 +25,7 @@ from metadiffuser.training import fit_first
 
 LABEL = "train_baseline meta_dt"
 WORLD_BATCH = 256  # transitions in one step of the world model (ours)
+WORLD_RATE = 1e-3  # step size of the world model, as published
 VALIDATION_TRANSITIONS = 1024
 CHUNK = 256  # episodes that z is computed of at once, so that memory stays small
 
@@ -132,7 +133,7 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 def train_world(model: Model, data: TaskData, training: Training) -> Records:
     """Train the world model in place on transitions at all times of the episodes; return its curve."""
     config, world, generator = model.config, model.world, training.generator
-    optimiser = torch.optim.Adam(world.parameters(), lr=config.learning_rate, fused=True)
+    optimiser = torch.optim.Adam(world.parameters(), lr=WORLD_RATE, fused=True)
     fitting, held_out = (_padded(model, part.transitions) for part in data.split_episodes(HELD_OUT))
 
     def draw(features: Tensor, count: int) -> Tensor:

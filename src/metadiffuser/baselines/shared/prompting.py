@@ -22,7 +22,7 @@ WEIGHT_DECAY = 1e-4  # as published
 CLIP = 0.25  # most norm of a gradient, as in Decision Transformer
 INCOMPLETE = 0.2  # share of training prompts with steps missing, which zero-shot episodes begin with (ours)
 REACH = 0.9  # quantile of a task's episode returns that counts as within reach (ours)
-TARGET_WEIGHT = 0.1  # loss weight of the target (ours)
+TARGET_WEIGHT = 0.01  # loss weight of the target, small lest the actions wait for it (ours)
 VALIDATION_WINDOWS = 256
 
 Policy = Callable[[Steps, Steps], Tensor]
@@ -87,6 +87,19 @@ def prompted_loss(model: PromptedModel, prompt: Steps, window: Steps, targets: T
     return functional.mse_loss(actions, window.actions), functional.mse_loss(predicted, targets)
 
 
+def fit_returns(model: PromptedModel, contexts: TaskData, data: TaskData) -> Tensor:
+    """Fit the scales of returns-to-go and of targets in place; return the normalised targets (N,) of the tasks.
+
+    Returns-to-go are scaled by episodes of all qualities. An agent that errs has more left of its target with every
+    step than any expert ever had: in units of the experts' deviation that would be far from all that was trained on.
+    """
+    returns, targets = returns_to_go(contexts.rewards), data.rewards.sum(dim=-1).quantile(REACH, dim=1)
+    for name, values in (("return", returns), ("target", targets)):
+        getattr(model, f"{name}_mean").copy_(values.mean())
+        getattr(model, f"{name}_std").copy_(values.std(correction=0).clamp_min(1e-3))
+    return (targets - model.target_mean) / model.target_std
+
+
 def train_prompted(
     model: PromptedModel,
     training: Training,
@@ -106,16 +119,13 @@ def train_prompted(
         label: shown with the progress.
     """
     generator, config = training.generator, model.config
-    totals, returns = data.rewards.sum(dim=-1), returns_to_go(data.rewards)
-    model.return_mean.copy_(returns.mean())
-    model.return_std.copy_(returns.std().clamp_min(1e-3))
-    within_reach = (totals.quantile(REACH, dim=1) - model.return_mean) / model.return_std
+    within_reach = fit_returns(model, training.contexts(), data)
     fitting, held_out = (Sequences.of(part, describe(part)) for part in data.split_episodes(HELD_OUT))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
 
     def draw(part: Sequences, count: int) -> tuple[Steps, Steps, Tensor]:
-        tasks = torch.randint(len(totals), (count,), generator=generator)
+        tasks = torch.randint(len(within_reach), (count,), generator=generator)
         prompts = hide_steps(draw_prompts(tasks), generator)
         return prompts, draw_windows(part, tasks, model.window, generator), within_reach[tasks]
 

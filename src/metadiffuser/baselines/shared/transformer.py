@@ -132,6 +132,8 @@ class PromptedModel(BaselineModel):
 
     return_mean: Tensor
     return_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
 
     def __init__(self, sizes: Sizes, config: PromptedMethod, latent: int = 0):
         super().__init__(sizes, config)
@@ -145,8 +147,9 @@ class PromptedModel(BaselineModel):
         self.norm = nn.LayerNorm(width)
         self.action_head = nn.Linear(width, sizes.action)
         self.target_head = nn.Linear(width, 1)
-        self.register_buffer("return_mean", torch.zeros(()))
-        self.register_buffer("return_std", torch.ones(()))
+        for name in ("return", "target"):
+            self.register_buffer(f"{name}_mean", torch.zeros(()))
+            self.register_buffer(f"{name}_std", torch.ones(()))
 
     @property
     def window(self) -> int:
@@ -170,7 +173,7 @@ class PromptedModel(BaselineModel):
         """Return the return (B,) that is within reach on the task of a prompt."""
         before = self._prompt_tokens(prompt)
         normalised: Tensor = self.target_head(self._read(before, before[:, :0]))[:, 0, 0]
-        return normalised * self.return_std + self.return_mean
+        return normalised * self.target_std + self.target_mean
 
     def _read(self, before: Tensor, after: Tensor) -> Tensor:
         """Return what separator and states (B, 1 + L, W) have read of a prompt's and a history's tokens."""
