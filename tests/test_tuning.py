@@ -255,3 +255,11 @@ def test_the_file_of_the_project_fits_its_presets() -> None:
                 found = trials(tuning, params, method, family)
                 assert len(found) == 4
                 assert found[0].params.section("planning", family) == params.section("planning", family)
+
+
+def test_the_file_for_mixed_data_fits_its_preset() -> None:
+    tuning = read_settings(ROOT / "workflow" / "tuning_mixed.yaml")
+    params = load(ROOT / "presets" / "mixed.yaml")
+    for family in tuning.settings["metadiffuser"]:
+        told = [trial.params.section("context", family).qualities for trial in trials(tuning, params, "metadiffuser", family)]
+        assert told == [["mixed", "random"], ["mixed"], ["mixed", "random"], ["mixed", "random"]]
