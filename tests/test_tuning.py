@@ -261,5 +261,6 @@ def test_the_file_for_mixed_data_fits_its_preset() -> None:
     tuning = read_settings(ROOT / "workflow" / "tuning_mixed.yaml")
     params = load(ROOT / "presets" / "mixed.yaml")
     for family in tuning.settings["metadiffuser"]:
-        told = [trial.params.section("context", family).qualities for trial in trials(tuning, params, "metadiffuser", family)]
+        found = trials(tuning, params, "metadiffuser", family)
+        told = [trial.params.section("context", family).qualities for trial in found]
         assert told == [["mixed", "random"], ["mixed"], ["mixed", "random"], ["mixed", "random"]]
