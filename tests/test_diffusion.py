@@ -238,3 +238,22 @@ def test_damaged_or_foreign_checkpoints_are_named(tmp_path: Path) -> None:
     make_context().save(path, {})
     with pytest.raises(InputError, match=r"model\.safetensors: not a diffusion checkpoint"):
         DiffusionModel.load(path)
+
+
+def test_batches_are_drawn_on_the_cpu_and_trained_on_where_the_model_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device meta, which computes nothing and refuses tensors of another device, as CUDA would."""
+
+    def spy(model: DiffusionModel, *drawn: torch.Tensor) -> torch.Tensor:
+        assert {part.device.type for part in (*drawn, *model.state_dict().values())} == {"meta"}
+        diffusion_loss(model, *drawn).backward()
+        assert all(parameter.grad is not None for parameter in model.network.parameters())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metadiffuser.diffusion.training.diffusion_loss", spy)
+    monkeypatch.setattr(DiffusionModel, "relative", lambda _, segments: segments)  # it looks at values
+    data, model = make_data(), make_diffusion().requires_grad_(True)
+    latents = torch.zeros(len(data.rewards), 2, Z)
+    with pytest.raises(KeyboardInterrupt):
+        train_diffusion(model, data, latents, torch.Generator(), tmp_path / "training.safetensors", "meta")

@@ -125,7 +125,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="train_context",
             wildcards=_MODEL,
-            params=("seed", "device", *_sections("context")),
+            params=("seed", *_sections("context")),
             inputs=(paths.TASKS, paths.DATASET),
             outputs=(paths.CONTEXT, paths.CONTEXT_CURVE, paths.CONTEXT_METRICS),
             code=(

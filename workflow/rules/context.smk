@@ -28,9 +28,9 @@ rule train_context:
     resources:
         runtime=480,
         mem_mb=10000,
-        gpu=GPUS,
+        gpu=0,
     params:
-        told=told("seed", "device", "context", "overrides.{family}.context"),
+        told=told("seed", "context", "overrides.{family}.context"),
     message:
         "{wildcards.family}: training the {wildcards.representation} context encoder, seed {wildcards.seed}"
     shell:

@@ -51,7 +51,12 @@ def diffusion_loss(
 
 
 def train_diffusion(
-    model: DiffusionModel, data: TaskData, latents: Tensor, generator: torch.Generator, checkpoint: Path
+    model: DiffusionModel,
+    data: TaskData,
+    latents: Tensor,
+    generator: torch.Generator,
+    checkpoint: Path,
+    device: str = "cpu",
 ) -> tuple[DiffusionModel, list[dict[str, float]]]:
     """Train in place; return the averaged model, which is what is evaluated, and the learning curve.
 
@@ -61,20 +66,23 @@ def train_diffusion(
         latents: z (N, M, Z) of M contexts of each task, from the frozen encoder.
         generator: source of randomness.
         checkpoint: file to go on from if it exists, and to write now and then.
+        device: where the networks are trained; batches are drawn on the CPU.
     """
     config = model.config
     model.set_range(data.observations)
     training, held_out = (model.rows(part) for part in data.split_episodes(HELD_OUT))
+    model.to(device)
     optimiser = torch.optim.Adam(model.network.parameters(), lr=config.learning_rate, fused=True)
     average = MovingAverage(model, config.ema_decay)
 
     def draw(rows: Tensor, count: int) -> tuple[Tensor, ...]:
         tasks, clean, mask = draw_segments(rows, config.horizon, count, generator)
-        clean = model.relative(clean)
+        clean = model.relative(clean.to(device))
         chosen = latents[tasks, torch.randint(latents.shape[1], (count,), generator=generator)]
         known = torch.rand(count, generator=generator) >= config.condition_dropout
         steps = torch.randint(1, config.denoising_steps + 1, (count,), generator=generator)
-        return clean, mask, chosen, known, steps, torch.randn(clean.shape, generator=generator)
+        drawn = clean, mask, chosen, known, steps, torch.randn(clean.shape, generator=generator)
+        return tuple(part.to(device) for part in drawn)
 
     validation = draw(held_out, VALIDATION_SEGMENTS)
 

@@ -36,6 +36,7 @@ def run(run: Run) -> None:
     with torch_initialisation(run.root_seed, *stream):
         model = DiffusionModel(family.observation_size, family.action_size, context.latent_size, section)
     model.normaliser.load_state_dict(context.normaliser.state_dict())
-    averaged, records = train_diffusion(model, data, latents, generator, run.work / "training.safetensors")
+    checkpoint = run.work / "training.safetensors"
+    averaged, records = train_diffusion(model, data, latents, generator, checkpoint, run.device)
     write_curve(run.path(paths.DIFFUSION_CURVE), records)
     averaged.save(run.path(paths.DIFFUSION), {"family": family.name, "stage": "train_diffusion"})
