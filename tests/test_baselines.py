@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from metadiffuser.baselines import METHODS, get_method
 from metadiffuser.baselines.shared.interface import Agent, BaselineModel, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent, draw_latents
-from metadiffuser.config import Baseline
+from metadiffuser.config import Baseline, Window
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_contexts
@@ -55,9 +56,12 @@ def trained(method: str, folder: Path) -> BaselineModel:
     return get_method(method).train(build(method), prepare(folder))[0]
 
 
-def told(context: str = "expert", positions: tuple[int, ...] = (0, 2, 1, 3, 2)) -> WarmStart:
+def told(
+    context: str = "expert", positions: tuple[int, ...] = (0, 2, 1, 3, 2), window: Window = "scattered"
+) -> WarmStart:
     episodes = {"expert": make_data(seed=0), "medium": make_data(seed=1)}
-    return draw_warm_start(context, episodes, positions, torch.Generator().manual_seed(3))
+    drawn_as = CONTEXT.model_copy(update={"window": window})
+    return draw_warm_start(context, episodes, positions, drawn_as, torch.Generator().manual_seed(3))
 
 
 def rollout(agent: Agent, size: int, rows: slice = slice(None), steps: int = 5) -> np.ndarray:
@@ -164,20 +168,29 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         get_method("bc").Model.load(tmp_path / "context.safetensors")
 
 
-def test_every_method_is_told_what_the_planner_is_told() -> None:
-    episodes = {"expert": make_data(seed=0)}
+@pytest.mark.parametrize("window", get_args(Window))
+def test_every_method_is_told_what_the_planner_is_told(window: Window) -> None:
     positions = torch.tensor([0, 2, 1, 3, 2])
-    contexts, mask = told().contexts(6)
-    planner, planner_mask = draw_contexts(episodes["expert"], positions, 6, torch.Generator().manual_seed(3), full=True)
+    warm_start = told(window=window)
+    contexts, mask = warm_start.contexts(6)
+    generator = torch.Generator().manual_seed(3)
+    planner, planner_mask = draw_contexts(make_data(seed=0), positions, 6, generator, full=True, window=window)
     assert torch.equal(contexts, planner)
     assert torch.equal(mask, planner_mask)
+    assert torch.equal(warm_start.order.sort(dim=1).values, torch.arange(T).expand(5, T))
+
+
+def test_a_warm_start_is_of_the_task_or_of_the_next_if_it_is_to_be_wrong() -> None:
     wrong = told("wrong_task", (3,))
     task_of = wrong.transitions[0, :, S + A] - wrong.transitions[0, :, S + A + 1]
     assert torch.allclose(task_of, torch.zeros(T), atol=1e-5), "task 3 is told of task 0"
     assert torch.equal(told().transitions[:, :-1, S + A + 1 :], told().transitions[:, 1:, :S]), "in the order of time"
 
 
-def test_zero_shot_knows_nothing_at_first_and_then_what_it_gathers() -> None:
+@pytest.mark.parametrize(
+    ("window", "expected"), [("scattered", [0, 1, 2, 4, 5, 6]), ("consecutive", [1, 2, 3, 4, 5, 6])]
+)
+def test_zero_shot_knows_nothing_at_first_and_then_what_it_gathers(window: Window, expected: list[int]) -> None:
     context, nothing = make_context(), told("zero_shot", (0, 1))
     assert not nothing.contexts(6)[1].any()
     seen: list[torch.Tensor] = []
@@ -186,7 +199,7 @@ def test_zero_shot_knows_nothing_at_first_and_then_what_it_gathers() -> None:
         seen.append(latents.clone())
         return states[:, :A].tanh()
 
-    agent = LatentAgent(policy, context.encode, nothing, 6)
+    agent = LatentAgent(policy, context.encode, nothing, CONTEXT.model_copy(update={"window": window}))
     actions = rollout(agent, 2, steps=8)
     assert torch.equal(seen[0], torch.zeros(2, Z))
     assert not torch.equal(seen[1], seen[0])
@@ -194,8 +207,7 @@ def test_zero_shot_knows_nothing_at_first_and_then_what_it_gathers() -> None:
     states = 0.3 * generator.standard_normal((9, 2, S)).astype(np.float32)
     rewards = generator.standard_normal((8, 2)).astype(np.float32)
     rows = [np.concatenate([states[t], actions[:, t], rewards[t][:, None], states[t + 1]], axis=1) for t in range(7)]
-    chosen = [rows[index] for index in np.linspace(0, 6, 6).round().astype(int)]
-    contexts = torch.from_numpy(np.stack(chosen, axis=1))
+    contexts = torch.from_numpy(np.stack([rows[index] for index in expected], axis=1))
     assert torch.allclose(seen[7], context.encode(contexts, torch.ones(2, 6, dtype=torch.bool)), atol=1e-6)
     assert CONTEXT.context_length == 6
 

@@ -21,7 +21,7 @@ from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.evaluation.warm_start import draw_warm_start
 from metadiffuser.parameters import load
 from tests.conftest import ROOT
-from tests.models import DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
+from tests.models import CONTEXT, DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
 
 H, U, B = 8, 5, 6
 CONFIG = CvaePlanner(
@@ -171,7 +171,7 @@ def test_travelled_coordinates_count_from_where_the_agent_is() -> None:
 def test_zero_shot_begins_with_the_null_condition_and_every_step_plans_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     told = WarmStart.join(
         [
-            draw_warm_start(source, {"expert": make_data()}, (0,), torch.Generator().manual_seed(0))
+            draw_warm_start(source, {"expert": make_data()}, (0,), CONTEXT, torch.Generator().manual_seed(0))
             for source in ("expert", "zero_shot")
         ]
     )

@@ -15,7 +15,7 @@ from metadiffuser.baselines.shared.interface import Sizes
 from metadiffuser.config import Macaw
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.evaluation.warm_start import draw_warm_start
-from tests.models import A, S, Z, make_context, make_data
+from tests.models import CONTEXT, A, S, Z, make_context, make_data
 
 T = 12
 CONFIG = Macaw(
@@ -47,7 +47,7 @@ def make_batch(model: macaw.Model) -> macaw.Batch:
 
 
 def told(context: str) -> WarmStart:
-    return draw_warm_start(context, {"expert": make_data()}, (0, 1, 2), torch.Generator().manual_seed(0))
+    return draw_warm_start(context, {"expert": make_data()}, (0, 1, 2), CONTEXT, torch.Generator().manual_seed(0))
 
 
 def flat(layers: macaw.Layers) -> list[Tensor]:

@@ -60,7 +60,7 @@ def cloning_loss(model: Model, states: Tensor, actions: Tensor, latents: Tensor)
 
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
-    """Clone the episodes of ``qualities``; z is of contexts of another episode of the same task."""
+    """Clone the episodes of ``qualities``; z is of contexts of any episode of the same task."""
     config: BehaviourCloning = model.config
     generator = training.generator
     latents = encode_tasks(training.context, training.contexts(), LATENTS, generator, full=False)
@@ -94,8 +94,7 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 
 def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
     """Encode the warm start with the shared encoder; nothing is drawn."""
-    length = context.config.context_length
-    return LatentAgent(lambda states, latents: act(model, states, latents), context.encode, told, length)
+    return LatentAgent(lambda states, latents: act(model, states, latents), context.encode, told, context.config)
 
 
 # ---- Act ----

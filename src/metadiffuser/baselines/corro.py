@@ -84,7 +84,7 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 
 def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
     """Encode the warm start with CORRO's own encoder; nothing is drawn."""
-    return LatentAgent(partial(act, model), model.encode, told, context.config.context_length)
+    return LatentAgent(partial(act, model), model.encode, told, context.config)
 
 
 # ---- Act ----

@@ -165,7 +165,7 @@ class Agent(LatentAgent):
     """Plans anew in every step, and takes the null condition for z where nothing is known, as the planner does."""
 
     def __init__(self, model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator):
-        super().__init__(self._act, context.encode, told, context.config.context_length)
+        super().__init__(self._act, context.encode, told, context.config)
         self._model, self._context, self._generator = model, context, generator
         self._told = told.known
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from metadiffuser.config import Window
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,16 @@ class WarmStart:
 
     def __len__(self) -> int:
         return len(self.known)
+
+
+def gathered_steps(count: int, length: int, window: Window) -> list[int]:
+    """Return which of an episode's ``count`` transitions so far are its context: at most K, as in training.
+
+    They are spread over the episode, its first and last among them, or the last ones if contexts are stretches.
+    """
+    chosen = min(count, length)
+    first = count - chosen if window == "consecutive" else 0
+    return [int(step) for step in np.linspace(first, count - 1, chosen).round()]
 
 
 def _tensors(told: WarmStart) -> tuple[Tensor, Tensor, Tensor]:

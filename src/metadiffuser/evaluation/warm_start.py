@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from metadiffuser.config import Context
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
 
@@ -21,7 +22,11 @@ def warm_start_source(context: str, position: int, count: int) -> tuple[str, int
 
 
 def draw_warm_start(
-    context: str, episodes: Mapping[str, TaskData], positions: Sequence[int], generator: torch.Generator
+    context: str,
+    episodes: Mapping[str, TaskData],
+    positions: Sequence[int],
+    drawn_as: Context,
+    generator: torch.Generator,
 ) -> WarmStart:
     """Return what the episodes of one cell are told: one whole episode of the context's quality a row.
 
@@ -32,6 +37,7 @@ def draw_warm_start(
         context: where the warm-start data comes from.
         episodes: episodes of the unseen tasks by quality.
         positions: position of each row's task (B,) among the unseen tasks.
+        drawn_as: how contexts are drawn, and their K.
         generator: draws the warm-start episode and the order of its transitions.
     """
     size = len(positions)
@@ -44,5 +50,9 @@ def draw_warm_start(
     data = episodes[sources[0][0]]
     tasks = torch.tensor([task for _, task in sources])
     episode = torch.randint(data.rewards.shape[1], (size, 1), generator=generator)
-    order = torch.rand(size, steps, generator=generator).argsort(dim=1)
+    if drawn_as.window == "consecutive":  # a stretch from anywhere, and round the episode's end the rest
+        starts = steps - min(drawn_as.context_length, steps) + 1
+        order = (torch.randint(starts, (size, 1), generator=generator) + torch.arange(steps)) % steps
+    else:
+        order = torch.rand(size, steps, generator=generator).argsort(dim=1)
     return WarmStart(data.transitions[tasks, episode[:, 0]], order, torch.ones(size, dtype=torch.bool))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metadiffuser.data.episodes import transition_rows
+from metadiffuser.data.warm_start import gathered_steps
 from metadiffuser.planning.planner import Plan, Planner, Request
 
 Floats = NDArray[np.float32]
@@ -101,9 +102,7 @@ class PlanningAgent:
             return
         told, learning = self.instructions, self._learning
         config = self.planner.context.config
-        length = min(len(self._gathered), config.context_length)
-        first = len(self._gathered) - length if config.window == "consecutive" else 0
-        chosen = np.linspace(first, len(self._gathered) - 1, length).round().astype(int)
+        chosen = gathered_steps(len(self._gathered), config.context_length, config.window)
         rows = np.stack([self._gathered[index] for index in chosen], axis=1)
         contexts = torch.from_numpy(rows).to(self.latents.device)[learning]
         mask = torch.ones(contexts.shape[:2], dtype=torch.bool, device=contexts.device)

@@ -66,7 +66,8 @@ def _play(
 
     def tell(source: str) -> WarmStart:
         stream = ("evaluate", family.name, run.wildcard("representation"), seed, *names, "context", source)
-        return draw_warm_start(source, episodes, positions, torch_generator(run.root_seed, *stream))
+        draws = torch_generator(run.root_seed, *stream)
+        return draw_warm_start(source, episodes, positions, context.config, draws)
 
     def start() -> np.random.Generator:
         return numpy_generator(run.root_seed, "evaluate", family.name, *names, "start")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from metadiffuser.baselines.shared.interface import Floats
+from metadiffuser.config import Context
 from metadiffuser.data.episodes import transition_rows
-from metadiffuser.data.warm_start import WarmStart
+from metadiffuser.data.warm_start import WarmStart, gathered_steps
 
 LATENTS = 256  # contexts encoded per training task, from which the z of a sample is drawn; as for the denoiser
 
@@ -33,15 +34,15 @@ class LatentAgent:
         policy: observations (B, S), latents (B, Z) -> actions (B, A).
         encode: contexts (B, K, 2S + A + 1), mask (B, K) -> z (B, Z), standardised.
         told: what is known of each episode's task.
-        length: K, the most transitions in a context.
+        drawn_as: how contexts are drawn, and how many transitions they have.
     """
 
-    def __init__(self, policy: Policy, encode: Encode, told: WarmStart, length: int):
-        self._policy, self._encode, self._length = policy, encode, length
+    def __init__(self, policy: Policy, encode: Encode, told: WarmStart, drawn_as: Context):
+        self._policy, self._encode, self._drawn_as = policy, encode, drawn_as
         self._online = ~told.known
         self._gathered: list[Floats] = []
         with torch.inference_mode():
-            self.latents = encode(*told.contexts(length)) * told.known[:, None]
+            self.latents = encode(*told.contexts(drawn_as.context_length)) * told.known[:, None]
 
     def act(self, observations: Floats) -> Floats:
         """Return actions (B, A) for observations (B, S)."""
@@ -56,10 +57,9 @@ class LatentAgent:
             self._gathered.append(transition_rows(observations, actions, rewards, successors)[self._online.numpy()])
 
     def _update_latents(self) -> None:
-        """Encode what the zero-shot episodes have gathered: up to K transitions, spread over the episode."""
+        """Encode what the zero-shot episodes have gathered: up to K transitions, drawn as contexts in training are."""
         if not self._gathered:
             return
-        length = min(len(self._gathered), self._length)
-        chosen = np.linspace(0, len(self._gathered) - 1, length).round().astype(int)
+        chosen = gathered_steps(len(self._gathered), self._drawn_as.context_length, self._drawn_as.window)
         contexts = torch.from_numpy(np.stack([self._gathered[index] for index in chosen], axis=1))
         self.latents[self._online] = self._encode(contexts, torch.ones(contexts.shape[:2], dtype=torch.bool))
