@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -151,6 +152,20 @@ def test_time_is_summed_over_resumptions(job: dag.Job, monkeypatch: pytest.Monke
     timing = json.loads(Path(dag.timing_path(job.name, "smoke")).read_text())
     assert timing["wall_seconds"] >= 1000
     assert timing["cpu_seconds"] >= 500
+
+
+def test_time_is_kept_while_a_job_runs_for_it_may_be_killed(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metadiffuser.checkpointing.INTERVAL", 0.01)
+
+    def work(run: Run) -> None:
+        record, deadline = run.work / "spent.json", time.monotonic() + 30
+        while not record.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert 0 < json.loads(record.read_text())["wall"] < 30
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", work)
+    execute(job, PARAMS)
 
 
 def test_a_missing_device_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

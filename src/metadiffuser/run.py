@@ -15,6 +15,7 @@ import platform
 import re
 import resource
 import shutil
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from metadiffuser import dag, inputs, receipts
+from metadiffuser import checkpointing, dag, inputs, receipts
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
@@ -218,7 +219,7 @@ def _on_disk(error: OSError | RuntimeError, job: dag.Job) -> OSError | RuntimeEr
 
 
 class _Clock:
-    """Wall and CPU seconds of a job, summed over the times it was resumed."""
+    """Wall and CPU seconds of a job, summed over the times it was resumed; a kill loses as much as of the training."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -229,14 +230,31 @@ class _Clock:
             self.wall, self.cpu = float(earlier["wall"]), float(earlier["cpu"])
 
     def __enter__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), time.process_time()
+        self._begun = time.monotonic(), time.process_time()
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
 
     def __exit__(self, *_: object) -> None:
-        self.wall += time.monotonic() - self._wall
-        self.cpu += time.process_time() - self._cpu
+        self._ended.set()
+        self._keeper.join()
+        self._write()
+        self.wall, self.cpu = self._spent()
+
+    def _keep(self) -> None:
+        """Write the time spent as often as trainings write checkpoints, for a job that is killed cannot."""
+        while not self._ended.wait(checkpointing.INTERVAL):
+            self._write()
+
+    def _spent(self) -> tuple[float, float]:
+        wall, cpu = self._begun
+        return self.wall + time.monotonic() - wall, self.cpu + time.process_time() - cpu
+
+    def _write(self) -> None:
+        wall, cpu = self._spent()
         if self._path.parent.exists():
             with suppress(OSError):  # a disk that is full has been told of already
-                write_json(self._path, {"wall": self.wall, "cpu": self.cpu})
+                write_json(self._path, {"wall": wall, "cpu": cpu})
 
     def record(self, name: str, threads: int, device: str) -> dict[str, Any]:
         """Return the job's timing record."""
