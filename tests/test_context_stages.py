@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +12,7 @@ import pytest
 
 from metadiffuser import dag, paths
 from metadiffuser.artifacts import read_json
+from metadiffuser.baselines import METHODS
 from metadiffuser.config import Params, Representation
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
@@ -44,15 +47,24 @@ def stage(name: str, **wildcards: str) -> None:
     execute(dag.find_job(name, {"family": FAMILY.name, **wildcards}, params), params)
 
 
+def collect(strange: Callable[[Task], bool] = lambda _: False) -> None:
+    """Write the episodes of all tasks in place of what is there; those of ``strange`` tasks are of another world."""
+    root = Path(paths.DATASET.format(**NAMES))
+    shutil.rmtree(root, ignore_errors=True)
+    for task in read_tasks(Path(paths.TASKS.format(**NAMES))):
+        episodes = walks(task)
+        if strange(task):
+            episodes = Episodes(3.0 * episodes.observations + 1.0, -episodes.actions, 5.0 * episodes.rewards)
+        for quality in QUALITIES:
+            write_dataset(root, FAMILY, task, quality, episodes, Provenance({}, 0.0, 1.0))
+
+
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with tasks and episodes."""
     monkeypatch.chdir(tmp_path)
     stage("define_tasks")
-    for task in read_tasks(Path(paths.TASKS.format(**NAMES))):
-        for quality in QUALITIES:
-            root = Path(paths.DATASET.format(**NAMES))
-            write_dataset(root, FAMILY, task, quality, walks(task), Provenance({}, 0.0, 1.0))
+    collect()
     return tmp_path
 
 
@@ -69,3 +81,24 @@ def test_every_representation_goes_through_the_stages(representation: str, datas
     played: dict[str, Any] = read_json(Path(paths.PLANNER_METRICS.format(**NAMES, representation=representation)))
     assert played["representation"] == representation
     assert all(np.isfinite(list(cell["returns"].values())).all() for cell in played["cells"])
+
+
+@pytest.mark.parametrize("representation", get_args(Representation))
+def test_no_model_learns_anything_of_unseen_tasks(representation: str, dataset: Path) -> None:
+    named = {**NAMES, "representation": representation}
+
+    def trained() -> list[bytes]:
+        for name in ("train_context", "train_diffusion"):
+            stage(name, representation=representation, seed="0")
+        files = [paths.CONTEXT.format(**named), paths.DIFFUSION.format(**named)]
+        if representation == "generalised":  # which the baselines share
+            for method in METHODS:
+                stage("train_baseline", method=method, seed="0")
+                files.append(paths.BASELINE.format(**named, method=method))
+        return [Path(file).read_bytes() for file in files]
+
+    before = trained()
+    collect(lambda task: task.split == "test")
+    assert trained() == before
+    collect(lambda task: task.index == 0)
+    assert not {*trained()} & {*before}, "a training task's data count"
