@@ -103,9 +103,11 @@ class Context(Section):
     steps: Count = Field(description="gradient steps")
     task_batch: Count = Field(description="tasks in one step")
     target_batch: Count = Field(description="transitions predicted per task in one step")
-    learning_rate: Rate = Field(description="Adam's peak step size, cosine decay")
+    learning_rate: Rate = Field(description="AdamW's peak step size, cosine decay")
     weight_decay: Fraction = Field(description="AdamW's decoupled weight decay")
-    latent_noise: Fraction = Field(description="standard deviation of noise on z in training (ours)")
+    latent_noise: Fraction = Field(
+        description="standard deviation of noise on z as the encoder gives it, in training (ours)"
+    )
 
 
 class Diffusion(Section):
@@ -120,7 +122,7 @@ class Diffusion(Section):
     multipliers: Widths = Field(description="channels of each U-Net level, in multiples of width")
     steps: Count = Field(description="gradient steps")
     batch_size: Count = Field(description="trajectory segments in one step")
-    learning_rate: Rate = Field(description="AdamW's peak step size, cosine decay")
+    learning_rate: Rate = Field(description="Adam's peak step size, cosine decay")
     ema_decay: Fraction = Field(description="decay of the averaged weights, which are what is evaluated")
     condition_dropout: Fraction = Field(description="p, probability of the null condition")
     first_action_weight: Scale = Field(description="loss weight of the first action")

@@ -74,7 +74,8 @@ def rollout_errors(model: ContextModel, data: TaskData, generator: torch.Generat
 
     Returns:
         {steps ahead j: {"reward", "state"}}: root mean squared errors of the j-th reward and of the state it leads to,
-        in normalised units. Steps ahead that are longer than an episode are left out.
+        in normalised units, all j from the same states: those that the most steps can follow. Steps ahead that are
+        longer than an episode are left out.
     """
     count, episodes, steps, _ = data.actions.shape
     ahead = [step for step in ROLLED if step <= steps]

@@ -73,7 +73,7 @@ def train_context(model: ContextModel, data: TaskData, generator: torch.Generato
     their own, and the models on its frozen z; their curve has the first part's losses beside the second's, step by
     step. ``true_task`` has the models to train alone.
 
-    Context and targets are drawn from different windows of the same task, so that z carries the task
+    Context and targets are drawn from the task independently of each other, so that z carries the task
     and not the window. A tenth of the tasks' episodes is held out for the curve's validation loss.
 
     Args:

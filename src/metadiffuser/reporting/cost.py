@@ -76,7 +76,8 @@ def cost_table(records: Sequence[Mapping[str, Any]], parameters: Sequence[Mappin
     caption = (
         "Table 5. What methods cost, mean over training seeds. Training: CPU seconds. Decision: wall milliseconds of "
         "one action, the episodes of the evaluation being played in large batches: a single episode takes longer per "
-        f"decision. Training and parameters count the context model in for the methods that act on its z ({sharing}). "
+        f"decision. Training and parameters count the context model in for the methods that act on its z ({sharing}); "
+        "parameters of actor-critics include their target networks. "
         "The unconditional planner is MetaDiffuser's network. Times depend on the machine and on what else ran there."
     )
     columns = [Column("Method", words=True)]

@@ -65,7 +65,7 @@ def context_diagnostics(evidence: Evidence) -> Table:
 
 
 def bounds(scores: pd.DataFrame) -> list[Row]:
-    """Return the cells that bound what context can do, best first, and the floor: cloning with the same z."""
+    """Return the cells told most, as usual and wrongly, and the floor: cloning with the same z."""
     guide, context = reference_cell(scores)
     sources = {"oracle z": "oracle", f"{style.context_name(context)} context": context, "wrong task": "wrong_task"}
     rows = [Row(title, "metadiffuser", guide, source) for title, source in sources.items()]
@@ -100,8 +100,8 @@ def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
         "What bounds the planner, on unseen tasks. Probe R²: share of the variance of the task's parameters that a "
         "linear probe reads from z, by the quality of the context; identifiable: of those parameters alone that "
         "change observations or rewards at all, over contexts of all qualities, and how many they are. "
-        "Reward and state error at n: RMSE of the models rolled out n steps from a state of the data with the data's "
-        "actions, in normalised units. Score: of the "
+        "Reward and state error at n: RMSE of the models rolled out n steps with the data's actions, in normalised "
+        f"units; for every n from the same states of the data, those that {reach[-1]} steps can follow. Score: of the "
         f"planner ({style.guide_name(guide)} guide) told the mean z of many contexts from all expert episodes of the "
         f"task (oracle z), told by one episode, and told of another task; and of behaviour cloning told by the same "
         f"episode, where it was trained (cloning with z): what z is worth without a plan. {NORMALISED} Brackets: "

@@ -26,8 +26,8 @@ SOURCES = {
     "mixed": "mixed: one episode of any quality",
     "zero_shot": "zero-shot: nothing but what the agent has gathered itself so far in the episode",
     "wrong_task": "wrong task: an expert episode of another task",
-    "oracle": "oracle, of the planner alone: the mean z of many contexts from all expert episodes of the task, a bound "
-    "of what context can do",
+    "oracle": "oracle, of the planner alone: the mean z of many contexts from all expert episodes of the task, "
+    "which is what more of them would bring",
 }
 
 

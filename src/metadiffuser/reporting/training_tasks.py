@@ -35,7 +35,8 @@ def training_tasks(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Tab
     caption = (
         "What methods earn on tasks that they were trained on, told by one expert episode: a method that fails here "
         "has not learnt its data, and its score on unseen tasks says nothing of how it generalises. Up to "
-        f"{tasks} training tasks of a family, {episodes} episodes each and training seed, the same for all methods. "
+        f"{tasks} training tasks of a family, {episodes} episodes each and training seed, the same for all methods; "
+        "the study that MetaDiffuser's sampler was chosen from is of these episodes, too. "
         f"{NORMALISED} Brackets: {bootstrap.confidence:.0%} stratified bootstrap interval. {AVERAGE}"
     )
     columns = (
