@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ import h5py
 import numpy as np
 import pytest
 
+from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import DATA_FILE, Provenance, data_folder, write_dataset
-from metadiffuser.envs import Task
+from metadiffuser.envs import Task, get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble, rank
 from metadiffuser.importing.checks import Tolerances
@@ -185,6 +187,13 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         ],
         r"episodes of 10 steps; expected 20",
     ),
+    "no columns": (
+        lambda a: [
+            a.update({n: v.reshape(6, STEPS, *v.shape[1:]) for n, v in a.items()}),
+            a.update(observations=a["observations"][..., :0]),
+        ],
+        r"observations has shape \(120, 0\); expected \(120, 2\)",
+    ),
     "ends of another length": (lambda a: a.update(episode_ends=np.ones(7, bool)), r"episode_ends has 7 entries"),
 }
 
@@ -236,6 +245,13 @@ def test_a_path_in_an_archive_may_not_escape(folder: Path, name: str) -> None:
         imported(folder)
 
 
+def test_a_member_in_another_format_is_named(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "goal0.npz", "w") as archive:
+        archive.writestr("observations.npy", "1 2 3")
+    with pytest.raises(InputError, match=r"goal0\.npz: observations is not stored as an array; expected numbers"):
+        imported(folder)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x93NUMPY"])
 def test_what_is_no_archive_is_named(folder: Path, content: bytes) -> None:
     (folder / "goal3.npz").write_bytes(content)
@@ -250,6 +266,9 @@ def entry(**changes: Any) -> Callable[[dict[str, Any]], Any]:
 LISTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "outside": (entry(data="../x.npz"), r"tasks\[1\]\.data is '../x\.npz', which lies outside"),
     "absolute": (entry(data="/etc/passwd"), r"tasks\[1\]\.data is '/etc/passwd', which lies outside"),
+    "null byte": (entry(data="a\0b.npz"), r"tasks\[1\]\.data is 'a\\x00b\.npz' \(.*null byte\); expected a path below"),
+    "surrogate": (entry(data="\ud800.npz"), r"tasks\[1\]\.data is '\\ud800\.npz' \(.*\); expected a path below"),
+    "long name": (entry(data="x" * 300), r"tasks\[1\]\.data is 'x{56}\.\.\. \(File name too long\); expected a path"),
     "no data": (lambda r: r["tasks"][1].pop("data"), r"tasks\[1\]\.data is None; expected a path"),
     "missing file": (entry(data="x.npz"), r"x\.npz: missing; the task list names it"),
     "not data": (entry(data="tasks.json"), r"tasks\.json: expected an \.npz file or the folder of a Minari"),
@@ -258,6 +277,7 @@ LISTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no goal": (lambda r: r["tasks"][1].pop("goal"), r"tasks\[1\]: expected the parameters goal of Point-Robot"),
     "goal width": (entry(goal=[1.0]), r"tasks\[1\]\.goal is \[1\.0\]; expected 2 finite numbers"),
     "goal nan": (entry(goal=[1.0, float("nan")]), r"tasks\[1\]\.goal is \[1\.0, nan\]; expected 2 finite numbers"),
+    "huge goal": (entry(goal=[10**400, 0]), r"tasks\[1\]\.goal is \[10{58}; expected 2 finite numbers"),
     "labels": (entry(data={"expert": "goal1.npz"}), r"tasks\[1\]\.data: no data of quality 'medium'"),
     "label": (entry(data={"good": "goal1.npz"}), r"tasks\[1\]\.data: unknown quality 'good'"),
     "some labelled": (
@@ -267,7 +287,12 @@ LISTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no test task": (lambda r: r["tasks"].__delitem__(slice(3, 5)), r"no task has the split 'test'"),
     "no task": (lambda r: r["tasks"].clear(), r"no task has the split 'train'"),
     "not a list": (lambda r: r.update(tasks=3), r"expected a mapping with a list 'tasks'"),
-    "length": (lambda r: r.update(episode_length=0), r"episode_length is 0; expected a number of steps"),
+    "length": (
+        lambda r: r.update(episode_length=10),
+        r"tasks\.json: episode_length is 10; expected 20, as episodes of",
+    ),
+    "huge length": (lambda r: r.update(episode_length=10**30), r"episode_length is 10{30}; expected 20"),
+    "length of a kind": (lambda r: r.update(episode_length=True), r"episode_length is True; expected 20"),
 }
 
 
@@ -279,17 +304,20 @@ def test_mistakes_in_the_task_list_are_named(folder: Path, change: Callable[[dic
     assert "\n" not in str(refused.value)
 
 
-def test_a_stated_length_must_be_the_familys(folder: Path) -> None:
+def test_the_familys_own_length_may_be_stated(folder: Path) -> None:
     edit(folder / "goal0.npz", lambda a: a.pop("episode_ends"))
-    edit_list(folder, lambda record: record.update(episode_length=10))
-    with pytest.raises(InputError, match=r"goal0\.npz: episodes of 10 steps; expected 20"):
-        imported(folder)
+    edit_list(folder, lambda record: record.update(episode_length=STEPS))
+    assert imported(folder).tasks == TASKS
 
 
 def test_links_lead_nowhere(folder: Path, tmp_path: Path) -> None:
     (folder / "goal0.npz").rename(tmp_path / "elsewhere.npz")
     (folder / "goal0.npz").symlink_to(tmp_path / "elsewhere.npz")
     with pytest.raises(InputError, match=r"tasks\[0\]\.data is 'goal0\.npz', which lies outside"):
+        imported(folder)
+    (folder / "goal0.npz").unlink()
+    (folder / "goal0.npz").symlink_to("goal0.npz")
+    with pytest.raises(InputError, match=r"tasks\[0\]\.data is 'goal0\.npz' \(Symlink loop .*; expected|: missing;"):
         imported(folder)
 
 
@@ -324,6 +352,52 @@ class TestMinari:
         imported(store)
         self.damage(store, change)
         with pytest.raises(InputError, match=rf"001-medium-v0/data/main_data\.hdf5: {words}"):
+            imported(store)
+
+    def test_an_array_of_nothing_is_named(self, store: Path) -> None:
+        def empty(file: Any) -> None:
+            del file["episode_0/rewards"]
+            file["episode_0/rewards"] = h5py.Empty("f4")
+
+        self.damage(store, empty)
+        with pytest.raises(InputError, match="episode_0/rewards is not stored as an array; expected numbers"):
+            imported(store)
+
+    def test_other_families_and_projects_are_passed_over(self, store: Path) -> None:
+        other = Task(0, "train", {"speed": (1.0,)})
+        cheetah = get_family("cheetah_vel")
+        steps = cheetah.episode_length
+        episodes = Episodes(*(np.zeros((1, *shape), np.float32) for shape in ((steps + 1, 17), (steps, 6), (steps,))))
+        write_dataset(store, cheetah, other, "expert", episodes, Provenance({}, 0.0, 1.0))
+        (store / "D4RL/door/human-v2/data").mkdir(parents=True)
+        (store / "D4RL/door/human-v2/data/metadata.json").write_text('{"dataset_id": "D4RL/door/human-v2"}')
+        assert imported(store).tasks == TASKS
+        shutil.rmtree(store / "metadiffuser/point_robot")
+        with pytest.raises(
+            InputError, match=r"no dataset of metadiffuser/point_robot .*D4RL/door/human-v2, metadiffuser/cheetah_vel"
+        ):
+            imported(store)
+
+    @pytest.mark.parametrize("same", [True, False])
+    def test_data_that_come_twice_are_refused_by_both_folders(self, store: Path, tmp_path: Path, same: bool) -> None:
+        root = tmp_path / "both"
+        first, second = root / "a/metadiffuser/point_robot", root / "b/metadiffuser/point_robot"
+        shutil.copytree(store / "metadiffuser/point_robot", first)
+        another = Task(1, "train", {"goal": (0.0, 0.25)})
+        quality = "medium" if same else "mixed"
+        write_dataset(
+            root / "b", FAMILY, TASKS[1] if same else another, quality, play(another, 3), Provenance({}, 0.0, 1.0)
+        )
+        words = "both hold the medium data of task 1" if same else "both are of task 1, and it is not the same"
+        earlier = first / f"001-{'medium' if same else 'expert'}-v0"
+        named = re.escape(f"{earlier} and {second / f'001-{quality}-v0'}: {words}; import")
+        with pytest.raises(InputError, match=named):
+            imported(root)
+
+    def test_a_dataset_of_unknown_origin_is_not_passed_over(self, store: Path) -> None:
+        metadata = data_folder(store, "point_robot", 1, "medium").parent / METADATA_FILE
+        metadata.write_text("{}")
+        with pytest.raises(InputError, match=r"001-medium-v0/data/metadata\.json: says neither task nor quality"):
             imported(store)
 
     def test_a_dataset_without_episodes_is_refused(self, store: Path) -> None:

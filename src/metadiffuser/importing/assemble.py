@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -13,16 +13,16 @@ from metadiffuser.errors import InputError
 from metadiffuser.importing.checks import Agreement, Tolerances, checked_episodes
 from metadiffuser.importing.readers import read_steps
 from metadiffuser.importing.store import Imported
-from metadiffuser.importing.tasklist import ALL, REQUIRED, Source, TaskList
+from metadiffuser.importing.tasklist import ALL, REQUIRED, Source
 
 ByQuality = dict[str, Episodes]
 
 
-def assemble(listed: TaskList, family: Family, tolerances: Tolerances, threads: int = 1) -> Imported:
+def assemble(sources: Sequence[Source], family: Family, tolerances: Tolerances, threads: int = 1) -> Imported:
     """Read, check and label all data of a family.
 
     Args:
-        listed: the tasks and their files.
+        sources: the tasks and their files.
         family: the family.
         tolerances: differences from the family's own simulator that are accepted.
         threads: CPU threads of the simulator.
@@ -30,16 +30,14 @@ def assemble(listed: TaskList, family: Family, tolerances: Tolerances, threads: 
     Raises:
         InputError: the first thing that is wrong; nothing has been written.
     """
-    ranked = ALL in listed.sources[0].files
+    ranked = ALL in sources[0].files
     read: dict[int, ByQuality] = {}
     agreements: list[Agreement] = []
-    for source in tqdm(listed.sources, desc=f"import {family.name}", leave=False, disable=None):
+    for source in tqdm(sources, desc=f"import {family.name}", leave=False, disable=None):
         by_label: ByQuality = {}
         for label, path in source.files.items():
             steps = read_steps(path)
-            episodes, agreement = checked_episodes(
-                steps, family, source.task, listed.episode_length, tolerances, threads
-            )
+            episodes, agreement = checked_episodes(steps, family, source.task, tolerances, threads)
             if ranked and len(episodes) < len(REQUIRED):
                 raise InputError(
                     f"{steps.path}: {len(episodes)} episodes; expected at least {len(REQUIRED)}, "
@@ -59,11 +57,11 @@ def assemble(listed: TaskList, family: Family, tolerances: Tolerances, threads: 
         "state_difference": _short(agreement.state),
         "steps": agreement.steps,
         "untold": agreement.untold,
-        "files": {str(source.task.index): _names(source) for source in listed.sources},
+        "files": {str(source.task.index): _names(source) for source in sources},
     }
-    qualities = REQUIRED if ranked else tuple(listed.sources[0].files)
+    qualities = REQUIRED if ranked else tuple(sources[0].files)
     episodes_of = {quality: {index: labelled[index][quality] for index in labelled} for quality in qualities}
-    return Imported(family.name, [source.task for source in listed.sources], episodes_of, notes)
+    return Imported(family.name, [source.task for source in sources], episodes_of, notes)
 
 
 def _short(difference: float | None) -> float | None:

@@ -60,7 +60,7 @@ class Agreement:
 
 
 def checked_episodes(
-    steps: Steps, family: Family, task: Task, length: int | None, tolerances: Tolerances, threads: int
+    steps: Steps, family: Family, task: Task, tolerances: Tolerances, threads: int
 ) -> tuple[Episodes, Agreement]:
     """Check the steps of one file and cut them into episodes.
 
@@ -68,7 +68,6 @@ def checked_episodes(
         steps: what the file holds.
         family: whose task it is.
         task: the task, for the rewards.
-        length: steps of an episode where the file has no ends; by default the family's.
         tolerances: differences from the family's own simulator that are accepted.
         threads: CPU threads of the simulator.
 
@@ -84,7 +83,7 @@ def checked_episodes(
     if (worst := int(excess.argmax())) >= 0 and excess[worst] > ROUNDING:
         value = arrays["actions"][worst][np.abs(arrays["actions"][worst]).argmax()]
         raise InputError(f"{steps.where('actions', worst)} is {value:.6g}; expected actions in [-1, 1]")
-    _cut(steps, family, len(arrays["rewards"]), length)
+    _cut(steps, family, len(arrays["rewards"]))
     _continuous(steps, arrays, family.episode_length)
     arrays["actions"] = np.clip(arrays["actions"], -1.0, 1.0)
     agreement = _agreement(steps, arrays, family, task, tolerances, threads)
@@ -120,7 +119,7 @@ def _finite(steps: Steps, arrays: dict[str, Array]) -> None:
             raise InputError(f"{steps.where(name, step)} is {shown}; expected finite float32 numbers")
 
 
-def _cut(steps: Steps, family: Family, count: int, length: int | None) -> None:
+def _cut(steps: Steps, family: Family, count: int) -> None:
     """Check that the steps are whole episodes of the family's length."""
     expected = family.episode_length
     if steps.ends is not None and steps.ends.any():
@@ -140,10 +139,9 @@ def _cut(steps: Steps, family: Family, count: int, length: int | None) -> None:
                 f"{where} is the last step but ends no episode; expected whole episodes of {expected} steps"
             )
         return
-    given = steps.length or length or expected
-    if given != expected:
+    if steps.length not in (None, expected):
         raise InputError(
-            f"{steps.path}: episodes of {given} steps; expected {expected}, as episodes of {family.title} last"
+            f"{steps.path}: episodes of {steps.length} steps; expected {expected}, as episodes of {family.title} last"
         )
     if count % expected:
         raise InputError(

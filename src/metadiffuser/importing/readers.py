@@ -32,6 +32,7 @@ _UNREADABLE = (
     MemoryError,
     RuntimeError,
     NotImplementedError,
+    OverflowError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -88,7 +89,9 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({reason}); expected arrays of numbers") from None
 
 
-def _numbers(path: Path, name: str, array: Anything) -> Anything:
+def _numbers(path: Path, name: str, array: Any) -> Anything:
+    if isinstance(array, h5py.Empty) or not hasattr(array, "dtype"):  # such as a member's bytes in another format
+        raise InputError(f"{path}: {name} is not stored as an array; expected numbers")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{path}: {name} holds {array.dtype}; expected numbers")
     if array.ndim == 0:
@@ -132,7 +135,7 @@ def _flat(path: Path, name: str, array: Anything, length: int) -> Anything:
     """Return (E, T, ...) as (E * T, ...)."""
     if array.ndim < 2 or array.shape[1] != length:
         raise InputError(f"{path}: {name} has shape {array.shape}; expected (E, {length}, ...), as observations")
-    return array.reshape(-1, *array.shape[2:])
+    return array.reshape(len(array) * length, *array.shape[2:])
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

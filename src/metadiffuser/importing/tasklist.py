@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metadiffuser.data.minari_store import NAMESPACE
 from metadiffuser.envs import Family, Task
-from metadiffuser.errors import InputError, nearest
+from metadiffuser.errors import InputError, nearest, shortened
 from metadiffuser.importing.readers import DATA_FILE, METADATA_FILE, read_metadata
 from metadiffuser.seeding import numpy_generator
 
@@ -19,6 +20,7 @@ LABELS = ("expert", "medium", "random", "mixed")
 REQUIRED = LABELS[:3]  # what the stages after collect_dataset read
 ALL = ""  # key of files without a label
 KEYS = ("data", "split", "parameters")
+MOST_NAMED = 3  # datasets of others in a sentence
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,7 @@ class Source:
     files: Mapping[str, Path]
 
 
-@dataclass(frozen=True)
-class TaskList:
-    """All sources of a family, and the steps of an episode if the list says so."""
-
-    sources: list[Source]
-    episode_length: int | None
-
-
-def read_task_list(root: Path, path: Path | None, family: Family) -> TaskList:
+def read_task_list(root: Path, path: Path | None, family: Family) -> list[Source]:
     """Read the list at ``path`` (by default ``tasks.json`` in ``root``), or the metadata of the datasets in ``root``.
 
     Raises:
@@ -53,7 +47,7 @@ def read_task_list(root: Path, path: Path | None, family: Family) -> TaskList:
     path = path or root / TASK_LIST
     if not path.is_file():
         if any(root.glob(f"**/{METADATA_FILE}")):
-            return TaskList(_checked(path, _from_metadata(root, family)), None)
+            return _checked(path, _from_metadata(root, family))
         raise InputError(f"{path}: missing; docs/data.md shows a task list")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -65,12 +59,15 @@ def read_task_list(root: Path, path: Path | None, family: Family) -> TaskList:
         if key not in ("tasks", "episode_length"):
             raise InputError(f"{path}: unknown key '{key}'{nearest(key, ('tasks', 'episode_length'))}")
     length = record.get("episode_length")
-    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
-        raise InputError(f"{path}: episode_length is {length!r}; expected a number of steps")
+    if length is not None and (isinstance(length, bool) or length != family.episode_length):
+        raise InputError(
+            f"{path}: episode_length is {shortened(repr(length))}; expected {family.episode_length}, as episodes of "
+            f"{family.title} last"
+        )
     sources = [
         _source(root, f"{path}: tasks[{index}]", index, entry, family) for index, entry in enumerate(record["tasks"])
     ]
-    return TaskList(_checked(path, sources), length)
+    return _checked(path, sources)
 
 
 def _checked(path: Path, sources: list[Source]) -> list[Source]:
@@ -112,7 +109,7 @@ def _source(root: Path, where: str, index: int, entry: Any, family: Family) -> S
 def _vector(where: str, value: Any, size: int) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value]
     numeric = all(isinstance(item, int | float) and not isinstance(item, bool) for item in values)
-    if len(values) != size or not numeric or not all(math.isfinite(item) for item in values):
+    if len(values) != size or not numeric or not all(abs(item) <= sys.float_info.max for item in values):
         raise InputError(f"{where} is {str(value)[:60]}; expected {size} finite number{'s' if size > 1 else ''}")
     return tuple(float(item) for item in values)
 
@@ -135,24 +132,50 @@ def _inside(root: Path, where: str, name: Any) -> Path:
     """Return a path below ``root``, links resolved."""
     if not isinstance(name, str) or not name:
         raise InputError(f"{where} is {name!r}; expected a path below {root}")
-    inside = (path.resolve().is_relative_to(root.resolve()) for path in (root / name, root / name / DATA_FILE))
-    if not all(inside):
+    try:
+        (root / name).exists()  # refuses a name that is too long, which resolving it does not
+        paths = (root / name, root / name / DATA_FILE)
+        inside = all(path.resolve().is_relative_to(root.resolve()) for path in paths)
+    except (OSError, ValueError, RuntimeError) as error:  # too long, no name of a file, a link to itself
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{where} is {shortened(repr(name))} ({reason}); expected a path below {root}") from None
+    if not inside:
         raise InputError(f"{where} is '{name}', which lies outside {root}; expected a path below it")
     return root / name
 
 
 def _from_metadata(root: Path, family: Family) -> list[Source]:
-    """Return the sources that the metadata of this project's own datasets describe."""
+    """Return the sources that the metadata of this project's own datasets of the family describe.
+
+    Datasets of other families and of other projects are passed over: they share the folder in which Minari keeps all.
+    """
+    own = f"{NAMESPACE}/{family.name}/"
     tasks: dict[int, dict[str, Any]] = {}
     files: dict[int, dict[str, str]] = {}
+    others: list[str] = []
     for metadata in sorted(root.glob(f"**/{METADATA_FILE}")):
         folder = metadata.parents[1]
         record = read_metadata(folder)
-        task, quality = record.get("task"), record.get("quality")
+        name, task, quality = (record.get(key) for key in ("dataset_id", "task", "quality"))
+        if isinstance(name, str) and not name.startswith(own):
+            others.append(shortened(name))
+            continue
         if not isinstance(task, dict) or not isinstance(task.get("index"), int) or not isinstance(quality, str):
             raise InputError(f"{metadata}: says neither task nor quality; describe the tasks in {root / TASK_LIST}")
-        tasks[task["index"]] = task
-        files.setdefault(task["index"], {})[quality] = str(folder.relative_to(root))
+        index, found = task["index"], files.setdefault(task["index"], {})
+        if quality in found:
+            both = f"{root / found[quality]} and {folder}: both hold the {quality} data of task {index}"
+            raise InputError(f"{both}; import a folder that holds one of them alone")
+        if tasks.setdefault(index, task) != task:
+            both = f"{root / next(iter(found.values()))} and {folder}: both are of task {index}, and it is not the same"
+            raise InputError(f"{both}; import a folder that holds one of them alone")
+        found[quality] = str(folder.relative_to(root))
+    if not tasks:
+        named = ", ".join(others[:MOST_NAMED]) + (", ..." if len(others) > MOST_NAMED else "")
+        raise InputError(
+            f"{root}: no dataset of {own.rstrip('/')} among those in it ({named}); describe the tasks of other data in "
+            f"{root / TASK_LIST}"
+        )
     sources = []
     for index, number in enumerate(sorted(tasks)):
         entry = {"data": files[number], "split": tasks[number].get("split")}
