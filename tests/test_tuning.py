@@ -236,13 +236,43 @@ def test_mistakes_on_the_command_line(project: Path, capsys: pytest.CaptureFixtu
         (["--family", "ant_dir"], "--family ant_dir: expected one of point_robot, cheetah_vel"),
         (["--family", "cheetah_vel"], "settings.bc: nothing for cheetah_vel"),
         (["--family", "point_robot"], "'overrides.point_robot.baseline.bc.steps' is 0"),
-        (["--settings", "none.yaml"], "none.yaml: cannot be read"),
+        (["--settings", "none.yaml"], "metadiffuser: none.yaml: cannot be read"),
     ):
         assert cli.main(["tune", "--settings", "tuning.yaml", *words]) == 2
         assert said in capsys.readouterr().err
     write_settings(settings={"bc": {"every_family": [{}]}})
     assert cli.main(["tune", "--settings", "tuning.yaml", "--family", "cheetah_vel"]) == 2
     assert "artifacts/smoke/tasks/cheetah_vel.json: missing; run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("third", "said"),
+    [
+        ({"diffusion.horizon": 12, "diffusion.multipliers": [1, 1, 1, 1]}, "diffusion.horizon is 12, but the 4 levels"),
+        ({"planning.sampling_steps": 900}, "planning.sampling_steps is 900, but diffusion.denoising_steps is 4;"),
+        ({"planning.actions_per_plan": 9}, "planning.actions_per_plan is 9, but a plan has 8 actions"),
+        ({"context.qualities": ["expert", "expert"]}, "context.qualities: the list ['expert', 'expert'] names"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_senseless_settings_are_refused_before_the_first_trial(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], third: Any, said: str
+) -> None:
+    monkeypatch.setattr(trial, "execute", lambda *_: pytest.fail("a trial was run"))
+    write_settings(settings={"metadiffuser": {"every_family": [{}, {"diffusion.width": 16}, third]}})
+    assert cli.main(["tune", "--settings", "tuning.yaml", "--family", "point_robot"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"metadiffuser: settings.metadiffuser, point_robot: overrides.point_robot.{said}")
+    assert message.count("\n") == 1
+
+
+def test_what_is_asked_of_the_evaluation_on_unseen_tasks_is_not_asked_of_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tuning = read_settings(write_settings(contexts=["expert", "wrong_task"], held_out=2))
+    few = SMOKE.model_copy(update={"tasks": SMOKE.tasks.model_copy(update={"train": 6, "test": 1})})
+    assert len(trials(tuning, few, "metadiffuser", "point_robot")) == 3
 
 
 def test_the_file_of_the_project_fits_its_presets() -> None:

@@ -17,15 +17,23 @@ CONTRASTING = {"focal", "corro"}  # tell tasks apart, as representation and as b
 Name = Callable[[str, str], str]
 
 
-def complaints(params: Params) -> Iterator[str]:
-    """Yield one sentence, which names the keys, for each thing that makes no sense, family by family."""
+def complaints(params: Params, protocol: bool = True) -> Iterator[str]:
+    """Yield one sentence, which names the keys, for each thing that makes no sense, family by family.
+
+    Args:
+        params: the parameters.
+        protocol: whether evaluation is that of the preset. A trial of ``metadiffuser tune`` has one guide, none of its
+            rollouts is shown, and its unseen tasks are held-out ones, whose number is not in the parameters.
+    """
     for family in params.families:
         name = partial(_name, params, family)
         yield from _repetitions(params, family, name)
-        yield from _tasks(params, family, name)
+        yield from _contrasted(params, family, name)
         yield from _behaviour(params, family, name)
         yield from _qualities(params, family, name)
         yield from _planner(params, family, name)
+        if protocol:
+            yield from _protocol(params, family, name)
     if params.representations[0] == SHOWN_TASK:
         yield (
             f"representations: '{SHOWN_TASK}' is first, but baselines take the first one's encoder, and this has none; "
@@ -60,18 +68,13 @@ def _repetitions(params: Params, family: str, name: Name) -> Iterator[str]:
         yield f"{name('evaluation', 'samplers')}: {samplers} names something twice; remove the repetition"
 
 
-def _tasks(params: Params, family: str, name: Name) -> Iterator[str]:
+def _contrasted(params: Params, family: str, name: Name) -> Iterator[str]:
     tasks = params.section("tasks", family)
     if tasks.imported is not None:
         return  # how many tasks there are is up to the data, and checked with them
     contrasting = sorted(CONTRASTING & {*params.representations, *params.baselines})
     if contrasting and tasks.train < 2:
         yield f"{name('tasks', 'train')} is {tasks.train}, but {contrasting[0]} tells tasks apart and needs two or more"
-    if "wrong_task" in params.section("evaluation", family).contexts and tasks.test < 2:
-        yield (
-            f"{name('tasks', 'test')} is {tasks.test}, but wrong_task in {name('evaluation', 'contexts')} takes data "
-            "of another unseen task; expected two or more"
-        )
 
 
 def _behaviour(params: Params, family: str, name: Name) -> Iterator[str]:
@@ -122,7 +125,16 @@ def _planner(params: Params, family: str, name: Name) -> Iterator[str]:
             f"{name('planning', 'sampling_steps')} is {planning.sampling_steps}, but "
             f"{name('diffusion', 'denoising_steps')} is {diffusion.denoising_steps}; expected at most as many"
         )
-    guides = params.section("evaluation", family).guides
+
+
+def _protocol(params: Params, family: str, name: Name) -> Iterator[str]:
+    tasks, evaluation = params.section("tasks", family), params.section("evaluation", family)
+    if tasks.imported is None and "wrong_task" in evaluation.contexts and tasks.test < 2:
+        yield (
+            f"{name('tasks', 'test')} is {tasks.test}, but wrong_task in {name('evaluation', 'contexts')} takes data "
+            "of another unseen task; expected two or more"
+        )
+    guides = evaluation.guides
     if guides[0] != SHOWN[0] or SHOWN[1] not in guides:
         yield (
             f"{name('evaluation', 'guides')} is {guides}; expected '{SHOWN[0]}' first and '{SHOWN[1]}' among them, "

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, ValidationError
 
+from metadiffuser.coherence import complaints
 from metadiffuser.config import (
     OVERRIDABLE,
     BaselineName,
@@ -60,8 +61,9 @@ def read_settings(path: Path) -> Tuning:
         InputError: the file is missing or damaged, names what does not exist, or gives one method more settings than
             another.
     """
+    tree = read_tree(path)
     try:
-        tuning = Tuning.model_validate(read_tree(path))
+        tuning = Tuning.model_validate(tree)
         _check(tuning.settings)
     except ValidationError as error:
         raise InputError(f"{path}: {sentence(error, '', Tuning)}") from None
@@ -122,7 +124,7 @@ class Trial:
 
 
 def trials(tuning: Tuning, params: Params, method: str, family: str) -> list[Trial]:
-    """Return the trials of a method in a family. Raises ``InputError`` if a value is not a valid one."""
+    """Return the trials of a method in a family. Raises ``InputError`` if a value is invalid or senseless."""
     listed = tuning.of(method, family)
     keys = list(dict.fromkeys(key for overrides in listed for key in overrides))
     found = []
@@ -156,6 +158,9 @@ def _told(tuning: Tuning, params: Params, method: str, family: str, overrides: O
             target = target[part]
         target[name] = value
     try:
-        return Params.model_validate(tree)
+        told = Params.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"settings.{method}, {family}: {sentence(error, '', Params)}") from None
+    for complaint in complaints(told, protocol=False):
+        raise InputError(f"settings.{method}, {family}: {complaint}")
+    return told
