@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from metadiffuser.artifacts import read_tensors, write_tensors
 from metadiffuser.context.probe import linear_probe, principal_axes
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import encode_tasks, prediction_losses, train_context
 from metadiffuser.data.windows import draw_contexts, draw_transitions
 from metadiffuser.errors import InputError
 from tests.models import CONTEXT, A, S, make_context, make_data
+
+NO_SIZES: tuple[Any, ...] = (None, "x", [], 1.5, 2**70)
 
 
 def batch(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,6 +139,29 @@ def test_checkpoint_round_trip_and_damage(tmp_path: Path) -> None:
         ContextModel.load(path)
     with pytest.raises(InputError, match="missing"):
         ContextModel.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        None,  # a list in place of a mapping
+        {"context": []},
+        *({key: value} for key in ("observation_size", "action_size") for value in NO_SIZES),
+        {"representation": "true_task", "parameter_size": None},
+    ],
+    ids=str,
+)
+def test_a_header_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, Any] | None) -> None:
+    path = tmp_path / "context.safetensors"
+    make_context().save(path, {})
+    tensors, header = read_tensors(path)
+    told: Any = [] if changes is None else header | changes
+    write_tensors(path, tensors, told)
+    with pytest.raises(
+        InputError, match=r"context\.safetensors: not a context checkpoint \(.*; run train_context"
+    ) as said:
+        ContextModel.load(path)
+    assert "frame #" not in str(said.value), "the reason is one line of what may be many"
 
 
 def test_linear_probe_is_exact_on_a_linear_code_and_zero_on_a_constant_one() -> None:

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from metadiffuser.artifacts import write_json
 from metadiffuser.envs import FAMILIES, Array, Task, gl, total_reward
 from metadiffuser.envs.cheetah import FRAME_SKIP, RESET_NOISE, robot
 from metadiffuser.envs.gym import FamilyEnv, default_task
 from metadiffuser.envs.physics import BatchedPhysics
 from metadiffuser.envs.point_robot import EPISODE_LENGTH, STEP, optimal_return
-from metadiffuser.envs.tasks import draw_tasks
+from metadiffuser.envs.tasks import draw_tasks, read_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.seeding import numpy_generator
 
@@ -161,6 +162,13 @@ def test_gymnasium_agrees_with_the_batched_simulator(env: gym.Env[Any, Any]) -> 
         expected, terms = simulator.step(action[None].astype(float))
         assert np.array_equal(observation, expected[0])
         assert reward == total_reward(terms)[0]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_drawn_tasks_are_read_back_as_they_are(name: str, tmp_path: Path) -> None:
+    tasks = tasks_of(name, 5)
+    write_json(tmp_path / "tasks.json", {"family": name, "tasks": [task.to_json() for task in tasks]})
+    assert read_tasks(tmp_path / "tasks.json") == tasks
 
 
 @pytest.mark.parametrize("name", FAMILIES)

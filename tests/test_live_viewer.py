@@ -245,7 +245,11 @@ def never(*_: object) -> Player:
 
 @pytest.mark.parametrize(
     ("family", "guide", "named"),
-    [("cheetah_vle", "dual", "cheetah_vel"), ("cheetah_vel", "daul", "did you mean 'dual'")],
+    [
+        ("cheetah_vle", "dual", "cheetah_vel"),
+        ("cheetah_vel", "daul", "did you mean 'dual'"),
+        ("ant_dir", "dual", "--family ant_dir: not in params.yaml, which has point_robot, cheetah_vel"),
+    ],
 )
 def test_unknown_names_are_refused(family: str, guide: str, named: str) -> None:
     with pytest.raises(InputError, match=named):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -116,6 +117,30 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
         metadata.write_text(broken)
         with pytest.raises(InputError, match=r"metadata\.json.*damaged"):
             read_dataset(tmp_path, "point_robot", 0, "expert")
+
+
+def as_group(file: h5py.File) -> None:
+    del file["episode_0/observations"]
+    file.create_group("episode_0/observations")
+
+
+def as_large(file: h5py.File) -> None:
+    del file["episode_0/rewards"]
+    file["episode_0"].create_dataset("rewards", (2**50,), "f4", chunks=(1024,))
+
+
+@pytest.mark.parametrize("kind", [as_group, as_large, "1e400", "null", "[4]"])
+def test_what_only_looks_like_a_dataset_is_damage(tmp_path: Path, kind: Callable[[h5py.File], None] | str) -> None:
+    write_dataset(tmp_path, FAMILY, TASKS[0], "expert", some_episodes(5), PROVENANCE)
+    path = data_folder(tmp_path, "point_robot", 0, "expert") / "main_data.hdf5"
+    if isinstance(kind, str):
+        metadata = path.parent / "metadata.json"
+        metadata.write_text(metadata.read_text().replace('"total_episodes": 4', f'"total_episodes": {kind}'))
+    else:
+        with h5py.File(path, "r+") as file:
+            kind(file)
+    with pytest.raises(InputError, match=r"000-expert-v0.*main_data\.hdf5: damaged \(.*; run collect_dataset again"):
+        read_dataset(tmp_path, "point_robot", 0, "expert")
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("episode_2", "is a link"), ("episode_2/rewards", "leads elsewhere")])

@@ -24,6 +24,7 @@ from metadiffuser.artifacts import read_json, read_tensors
 from metadiffuser.behaviour.policies import Trained
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
+from metadiffuser.envs import Task
 from metadiffuser.envs.tasks import read_tasks
 from metadiffuser.errors import InputError, one_line
 from metadiffuser.parameters import load
@@ -209,6 +210,34 @@ def test_a_hostile_record_is_refused_in_one_line(text: str, tmp_path: Path) -> N
     with pytest.raises(InputError) as caught:
         read_tasks(tmp_path / "tasks.json")
     assert str(caught.value).isprintable()
+
+
+def written(**parameters: object) -> str:
+    return json.dumps({"family": "point_robot", "tasks": [{"index": 3, "split": "test", "parameters": parameters}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (written(), "task 3 has the parameters {}; expected finite numbers for goal (2), as Point-Robot has them"),
+        (written(goal=[0.1, 0.2, 0.3]), "task 3 has the parameters {'goal': (0.1, 0.2, 0.3)}; expected"),
+        (written(goal=[0.1, 0.2], speed=[1.0]), "task 3 has the parameters {'goal': (0.1, 0.2), 'speed': (1.0,)}; exp"),
+        (written(speed=[0.1, 0.2]), "task 3 has the parameters {'speed': (0.1, 0.2)}; expected"),
+        (written(goal=[float("nan"), 0.2]), "task 3 has the parameters {'goal': (nan, 0.2)}; expected finite"),
+        (written(goal=[0.1, float("inf")]), "task 3 has the parameters {'goal': (0.1, inf)}; expected finite"),
+        (written(goal=[10**400, 0]), "not a task list (OverflowError("),
+        (written(goal=[0.1, 0.2]).replace("3,", "1e400,"), "not a task list (OverflowError("),
+        (written(goal=[0.1, 0.2]).replace("point_robot", "point"), "not a task list (KeyError('point'))"),
+    ],
+)
+def test_tasks_that_are_not_the_familys_are_refused(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "tasks.json"
+    path.write_text(written(goal=[0.1, 0.2]))
+    assert read_tasks(path) == [Task(3, "test", {"goal": (0.1, 0.2)})]
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(f"{path}: {said}")) as caught:
+        read_tasks(path)
+    assert str(caught.value).endswith("; run define_tasks again")
 
 
 def test_a_name_that_is_shown_gives_no_order_to_the_terminal() -> None:

@@ -77,7 +77,14 @@ def test_two_training_tasks_are_held_out_by_episodes(tmp_path: Path) -> None:
     everything = {task.index: random_walks(generator, np.zeros(2, np.float32), 9) for task in tasks}
     for task in tasks:
         write_dataset(tmp_path / "all", FAMILY, task, "expert", everything[task.index], Provenance({}, -9.0, -1.0))
-    write_split({}, tmp_path / "all", FAMILY, hold_out(tasks, 5), tmp_path / "tasks.json", tmp_path / "some")
+    write_split(
+        {"family": "point_robot"},
+        tmp_path / "all",
+        FAMILY,
+        hold_out(tasks, 5),
+        tmp_path / "tasks.json",
+        tmp_path / "some",
+    )
     written = read_tasks(tmp_path / "tasks.json")
     assert [(task.index, task.split) for task in written] == [(0, "train"), (1, "train"), (2, "test"), (3, "test")]
     assert [task.parameters for task in written[2:]] == [task.parameters for task in tasks[:2]]

@@ -155,7 +155,7 @@ class ContextModel(nn.Module):
             represented = (header["representation"], header["parameter_size"])
             model = cls(*sizes, config, (), *represented).to(device)
             model.load_state_dict(tensors)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{path}: not a context checkpoint ({reason}); run train_context again") from None
         return model.eval().requires_grad_(False), header

@@ -27,6 +27,7 @@ from metadiffuser.errors import InputError
 
 NAMESPACE = "metadiffuser"
 DATA_FILE = "main_data.hdf5"
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def read_dataset(root: Path, family: str, task: int, quality: str) -> Episodes:
         return Episodes(*arrays)
     except InputError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); {remedy}") from None
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from metadiffuser.data.minari_store import NAMESPACE
 from metadiffuser.envs import Family, Task
+from metadiffuser.envs.tasks import parameter_sizes
 from metadiffuser.errors import InputError, nearest, shortened
 from metadiffuser.importing.readers import DATA_FILE, METADATA_FILE, read_metadata
-from metadiffuser.seeding import numpy_generator
 
 TASK_LIST = "tasks.json"
 LABELS = ("expert", "medium", "random", "mixed")
@@ -92,17 +92,17 @@ def _source(root: Path, where: str, index: int, entry: Any, family: Family) -> S
     """Check one entry: ``data`` (a path or {quality: path}), ``split`` and the task's parameters."""
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {entry!r}; expected a mapping with 'data', 'split' and the task's parameters")
-    names = family.sample_tasks(numpy_generator(0, "parameter names"), 1)[0]
+    sizes = parameter_sizes(family)
     for key in entry:
-        if key not in (*KEYS, *names):
-            raise InputError(f"{where}: unknown key '{key}'{nearest(key, (*KEYS, *names))}")
+        if key not in (*KEYS, *sizes):
+            raise InputError(f"{where}: unknown key '{key}'{nearest(key, (*KEYS, *sizes))}")
     split = entry.get("split")
     if split not in ("train", "test"):
         raise InputError(f"{where}.split is {split!r}; expected 'train' or 'test'")
-    given = entry.get("parameters", {name: entry[name] for name in names if name in entry})
-    if not isinstance(given, dict) or given.keys() != names.keys():
-        raise InputError(f"{where}: expected the parameters {', '.join(names)} of {family.title}, got {given!r}")
-    parameters = {name: _vector(f"{where}.{name}", given[name], len(shape)) for name, shape in names.items()}
+    given = entry.get("parameters", {name: entry[name] for name in sizes if name in entry})
+    if not isinstance(given, dict) or given.keys() != sizes.keys():
+        raise InputError(f"{where}: expected the parameters {', '.join(sizes)} of {family.title}, got {given!r}")
+    parameters = {name: _vector(f"{where}.{name}", given[name], size) for name, size in sizes.items()}
     return Source(Task(index, split, parameters), _files(root, f"{where}.data", entry.get("data")))
 
 

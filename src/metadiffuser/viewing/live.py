@@ -68,6 +68,8 @@ def view(params: Params, family: str, task: int | None, method: str, factory: Pl
         InputError: an unknown family, task or guide, a missing artifact, or no display.
     """
     chosen = get_family(family)
+    if family not in params.families:
+        raise InputError(f"--family {family}: not in params.yaml, which has {', '.join(params.families)}")
     if method not in get_args(Guide):
         raise InputError(f"--method {method}: unknown guide{nearest(method, get_args(Guide))}")
     require_display(Path(paths.VIDEOS.format(preset=params.preset, family=family)))
