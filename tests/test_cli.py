@@ -82,6 +82,21 @@ def test_an_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plan", "--cores", "0"), "argument --cores: expected a whole number from 1 on, got '0'"),
+        (("plan", "--cores", "two"), "argument --cores: expected a whole number from 1 on, got 'two'"),
+        (("import", "--reward-tolerance", "-1"), "argument --reward-tolerance: expected a number from 0 on, got '-1'"),
+        (("import", "--state-tolerance", "nan"), "argument --state-tolerance: expected a number from 0 on, got 'nan'"),
+    ],
+)
+def test_an_option_says_what_it_expects(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(said)
+
+
+@pytest.mark.parametrize(
     ("error", "code", "said"),
     [
         (InputError("x is y; do z"), 2, "metadiffuser: x is y; do z\n"),

@@ -216,15 +216,65 @@ def test_rates_are_recovered_from_records() -> None:
     assert Costs.read() == found
 
 
+TIMING = {
+    "cpu_seconds": 1,
+    "peak_memory_mb": 2,
+    "cores": 4,
+    "machine": "Linux",
+    "finished": "2026-01-02",
+    "device": "cpu",
+}
+
+
+@pytest.mark.parametrize(
+    "timing", [{}, [], 3, {"device": "cpu"}, TIMING | {"cpu_seconds": "1"}, TIMING | {"finished": None}]
+)
+def test_a_timing_record_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str], timing: object) -> None:
+    job = dag.find_job("train_context", MODEL, QUICK)
+    stages = {job.name: {"params": {"params.yaml": dict(job.params)}, "outs": []}}
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    path = dag.timing_path(job.name, "quick")
+    before = COSTS.read_bytes()
+    write_json(Path(path), timing)
+    assert cli.main(["plan", "--measure"]) == 2
+    assert capsys.readouterr().err == (
+        f"metadiffuser: {path}: not as a job writes it; 'git checkout -- {path}' or delete it, then run this again\n"
+    )
+    assert COSTS.read_bytes() == before
+    write_json(Path(path), TIMING)
+    assert len(costs.find([QUICK], SHAPES)) == 1
+
+
+def test_what_a_new_method_or_family_lacks_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as changed:
+        changed.delitem(METHODS, "bc")
+        assert cli.main(["plan"]) == 2
+    assert "baseline bc: its work is not known; add it to METHODS in src/metadiffuser/workload.py" in (
+        capsys.readouterr().err
+    )
+    tree = read_json(COSTS)
+    del tree["shapes"]["point_robot"]
+    write_json(COSTS, tree)
+    assert cli.main(["plan"]) == 2
+    assert "family point_robot: its sizes are not in workflow/costs.json; run 'metadiffuser plan --measure'" in (
+        capsys.readouterr().err
+    )
+
+
 def test_only_records_of_the_presets_as_they_are_count() -> None:
     jobs = [dag.find_job(stage, MODEL, QUICK) for stage in ("train_context", "train_diffusion", "evaluate")]
     stages = {
-        job.name: {"params": {"params.yaml": dict(job.params)}, "outs": [{"path": "x", "size": 5}, {"size": 6}]}
+        job.name: {
+            "params": {"params.yaml": dict(job.params)},
+            "outs": [{"path": "x", "size": 5}, {"path": "y", "size": 6}],
+        }
         for job in jobs
     }
     Path("dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
     for job, device in zip(jobs, ("cpu", "cpu", "cuda"), strict=True):
-        write_json(Path(dag.timing_path(job.name, "quick")), {"device": device})
+        write_json(Path(dag.timing_path(job.name, "quick")), {**TIMING, "device": device})
     found = costs.find([QUICK], SHAPES)
     assert [(one.job.name, one.size) for one in found] == [(jobs[0].name, 11), (jobs[1].name, 11)]
     changed = edited(QUICK, diffusion={"steps": 77})

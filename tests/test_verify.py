@@ -14,7 +14,6 @@ import yaml
 
 from metadiffuser import cli, dag, dvclock, paths, receipts
 from metadiffuser.artifacts import write_json, write_tensors
-from metadiffuser.errors import InputError
 from metadiffuser.parameters import load
 from metadiffuser.rerun import _furnish, first_difference
 from metadiffuser.run import execute
@@ -355,7 +354,32 @@ def test_the_first_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert first_difference([Path("out")], scratch) == "out/a differs: the second run did not write it"
 
 
-def test_a_damaged_record_is_an_error_of_its_own(project: Path) -> None:
-    Path("dvc.lock").write_text("just words")
-    with pytest.raises(InputError, match=r"dvc\.lock: damaged"):
-        dvclock.read()
+@pytest.mark.parametrize(
+    "text",
+    [
+        "just words",
+        "stages: {x: 3}",
+        "stages: {x: {outs: }}",
+        "stages: {x: {outs: 3}}",
+        "stages: {x: {outs: [{md5: a}]}}",
+        "stages: {x: {outs: [{path: 3}]}}",
+        "stages: {x: {outs: [{path: a, md5: 3}]}}",
+        "stages: {x: {outs: [{path: a, size: large}]}}",
+        "stages: {x: {deps: {a: b}}}",
+        "stages: {x: {params: [a]}}",
+        "stages: {x: {params: {params.yaml: [a]}}}",
+        b"stages: {\xff: 3}",
+    ],
+)
+def test_a_damaged_record_is_an_error_of_its_own(
+    project: Path, capsys: pytest.CaptureFixture[str], text: str | bytes
+) -> None:
+    Path("dvc.lock").write_bytes(text if isinstance(text, bytes) else text.encode())
+    for words in (["verify"], ["plan", "--measure"]):
+        if words[0] == "plan":
+            shutil.copytree(ROOT / "presets", "presets")
+        assert cli.main(words) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "metadiffuser: dvc.lock: damaged or in the middle of a merge; "
+            "'git checkout -- dvc.lock' restores the committed one"
+        )

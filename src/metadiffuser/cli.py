@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, one_line
 from metadiffuser.parameters import load
 
 
@@ -71,17 +71,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cores(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    with suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{one_line(text)}'")
 
 
 def _tolerance(text: str) -> float:
-    value = float(text)
-    if not value >= 0:
-        raise ValueError(text)
-    return value
+    with suppress(ValueError):
+        if (value := float(text)) >= 0:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number from 0 on, got '{one_line(text)}'")
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, isfinite, log
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +118,26 @@ def find(every: Iterable[Params], shapes: Mapping[str, Shape]) -> list[Measured]
             entry, path = lock.get(job.name), Path(dag.timing_path(job.name, params.preset))
             if entry is None or not path.exists() or dvclock.parameters(entry) != dict(job.params):
                 continue
-            timing = read_json(path)
+            timing = _read_timing(path)
             if timing["device"] == "cpu":
-                sizes = [record.get("size") for record in entry["outs"]]
+                sizes = [record.get("size") for record in entry.get("outs", [])]
                 size = None if None in sizes else float(sum(sizes))
                 found.append(Measured(job, work_of(job, params, shapes), timing, size))
     return found
+
+
+def _read_timing(path: Path) -> Mapping[str, Any]:
+    """Read a job's timing record. Raises ``InputError`` if it is not one."""
+    timing = read_json(path)
+    try:
+        numbers = [timing[name] for name in ("cpu_seconds", "peak_memory_mb", "cores")]
+        words = [timing[name] for name in ("device", "machine", "finished")]
+        sound = all(isinstance(word, str) for word in words) and all(isfinite(number) for number in numbers)
+    except (KeyError, TypeError, OverflowError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path}: not as a job writes it; 'git checkout -- {path}' or delete it, then run this again")
+    return dict(timing)
 
 
 def measure(measured: Sequence[Measured], shapes: Mapping[str, Shape]) -> Costs:

@@ -18,6 +18,7 @@ from metadiffuser.errors import InputError
 
 LOCK = Path("dvc.lock")
 CACHE = Path(".dvc/cache/files/md5")
+_RESTORE = f"'git checkout -- {LOCK}' restores the committed one"
 FOLDER = ".dir"  # ends the hash of a folder, which is that of its listing
 
 Locked = Mapping[str, Any]
@@ -28,16 +29,37 @@ def read() -> dict[str, Locked]:
     return parse(LOCK.read_bytes()) if LOCK.exists() else {}
 
 
-def parse(record: str | bytes) -> dict[str, Locked]:
-    """Return {job name: its entry} of the contents of a dvc.lock. Raises ``InputError`` if they are damaged."""
+def parse(record: str | bytes, place: str = str(LOCK)) -> dict[str, Locked]:
+    """Return {job name: its entry} of the contents of a dvc.lock. Raises ``InputError`` if they are damaged.
+
+    Args:
+        record: the contents.
+        place: where they stand: the path, or git's name of a committed one (``refs/tags/v1:dvc.lock``).
+    """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         tree = yaml.load(record, Loader=loader) or {}  # noqa: S506 - both loaders are safe
-        return {name: dict(entry) for name, entry in tree.get("stages", {}).items()}
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError):
-        raise InputError(
-            f"{LOCK}: damaged or in the middle of a merge; 'git checkout -- {LOCK}' restores the committed one"
-        ) from None
+        return {name: _entry(entry) for name, entry in tree.get("stages", {}).items()}
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        reference, _, _ = place.rpartition(":")
+        remedy = f"commit a sound one there, or delete {reference}" if reference else _RESTORE
+        raise InputError(f"{place}: damaged or in the middle of a merge; {remedy}") from None
+
+
+def _entry(entry: Any) -> Locked:
+    """Return a job's entry. Raises ``TypeError`` if it has not the shape that is relied on."""
+    told = entry.get("params", {}).values()
+    records = [record for kind in ("deps", "outs") for record in entry.get(kind, [])]
+    words = [record.get(name, "") for record in records for name in ("path", "md5")]
+    sizes = [record.get("size", 0) for record in records]
+    if not (
+        all(isinstance(values, dict | None) for values in told)
+        and all("path" in record for record in records)
+        and all(isinstance(word, str) for word in words)
+        and all(isinstance(size, int) for size in sizes)
+    ):
+        raise TypeError
+    return dict(entry)
 
 
 def parameters(entry: Locked) -> dict[str, Any]:

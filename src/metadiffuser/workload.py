@@ -14,6 +14,7 @@ from typing import Any
 
 from metadiffuser import dag
 from metadiffuser.config import Params
+from metadiffuser.errors import InputError
 
 FLOAT = 4  # bytes
 PHYSICS = "environment_steps"
@@ -197,6 +198,9 @@ def _evaluate(case: _Case) -> Work:
 def _train_baseline(case: _Case) -> Work:
     method, shape = case.job.wildcards["method"], case.shape
     section, context = case.section(f"baseline.{method}"), case.section("context")
+    if method not in METHODS:
+        place = "METHODS in src/metadiffuser/workload.py"
+        raise InputError(f"baseline {method}: its work is not known; add it to {place} (docs/extending.md)")
     work, parameters = METHODS[method](shape, section, context)
     held = case.stored(case.section("tasks").train, (*section.qualities, *context.qualities))
     return Work({f"train_baseline/{method}": work}, held, parameters)
@@ -290,10 +294,20 @@ PER_FAMILY: Mapping[str, Callable[[_Case], Work]] = {
 
 
 def work_of(job: dag.Job, params: Params, shapes: Mapping[str, Shape]) -> Work:
-    """Return the work of a job; one that is not listed above takes the same time whatever it is told."""
+    """Return the work of a job; one that is not listed above takes the same time whatever it is told.
+
+    Raises:
+        InputError: a baseline or family of which nothing is known here.
+    """
     name = job.stage.name
     if name in PER_FAMILY:
-        return PER_FAMILY[name](_Case(job, params, shapes[job.wildcards["family"]]))
+        family = job.wildcards["family"]
+        if family not in shapes:
+            raise InputError(
+                f"family {family}: its sizes are not in workflow/costs.json; "
+                "run 'metadiffuser plan --measure', which adds them (docs/extending.md)"
+            )
+        return PER_FAMILY[name](_Case(job, params, shapes[family]))
     match name:
         case "make_tables":
             return Work({name: len(job.inputs) * params.report.bootstrap_samples})
