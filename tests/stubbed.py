@@ -19,15 +19,15 @@ import pytest
 from tests.conftest import ROOT, Project, copy_project
 
 # Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
-# apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that never ends; PADDING is
-# the number of bytes that each file has more.
+# apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that does not end before
+# there is a file named "released"; PADDING is the number of bytes that each file has more.
 STUB = """#!PYTHON
 import json, os, sys, time
 from contextlib import ExitStack
 from pathlib import Path
 from metadiffuser import dag, locks, receipts
 from metadiffuser.errors import InputError
-from metadiffuser.parameters import load
+from metadiffuser.parameters import PARAMS, load
 
 params = load()
 words = sys.argv[2:]
@@ -53,9 +53,13 @@ for template in job.stage.outputs:
             path.write_text(json.dumps({"made_from": made_from}) + int(os.environ.get("PADDING", 0)) * " ")
     if os.environ.get("FAIL") == job.stage.name:
         sys.exit("failed on purpose")
-    while os.environ.get("HANG") == job.stage.name:
+    while os.environ.get("HANG") == job.stage.name and not Path("released").exists():
         Path("hanging").touch()
         time.sleep(0.05)
+try:
+    receipts.check_unchanged(job, made_from, PARAMS)
+except InputError as error:
+    sys.exit(f"metadiffuser: {error}")
 if job.stage.timed:
     path = Path(dag.timing_path(job.name, params.preset))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -173,7 +173,7 @@ class TestInPlace:
         assert files(Path()) == before
         assert not Path("imports").exists()
 
-    @pytest.mark.parametrize("damage", ["array", "list", "folder", "family", "locked"])
+    @pytest.mark.parametrize("damage", ["array", "list", "folder", "family", "locked", "job"])
     def test_bad_data_are_one_sentence_and_nothing_is_written(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, request: pytest.FixtureRequest
     ) -> None:
@@ -191,6 +191,11 @@ class TestInPlace:
         elif damage == "family":
             words[2] = "point_robto"
             named = "did you mean 'point_robot'?"
+        elif damage == "job":
+            job = locks.exclusive("define_tasks@smoke-point_robot")
+            job.__enter__()
+            request.addfinalizer(lambda: job.__exit__(None, None, None))
+            named = "define_tasks@smoke-point_robot (process "
         else:
             locks.RUN.parent.mkdir(parents=True)
             held = locks.RUN.open("w")
@@ -200,7 +205,7 @@ class TestInPlace:
             assert other is not None
             json.dump(asdict(other), held)
             held.flush()
-            named = "Snakemake is at work"
+            named = f"Snakemake (process {os.getppid()}) is at work in this checkout; wait"
         before = files(Path())
         assert cli.main(words) == 2
         said = capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -105,6 +106,39 @@ def test_an_engine_keeps_others_out_until_it_is_killed(helpers: Helpers) -> None
     assert not locks.engine_at_work()
     with locks.job_at_work(JOB):
         pass
+
+
+def test_whatever_is_at_work_is_named(helpers: Helpers, project: Path) -> None:
+    locks.check_idle()
+    job = helpers.start("job", JOB)
+    with pytest.raises(InputError, match=rf"^{JOB} \(process {job.pid}\) is at work in this checkout; wait"):
+        locks.check_idle()
+    job.kill()
+    job.wait()
+    engine = helpers.start("engine")
+    with pytest.raises(InputError, match=rf"^Snakemake \(process {engine.pid}\) is at work in this checkout; wait"):
+        locks.check_idle()
+    engine.kill()
+    engine.wait()
+    locks.check_idle()
+    (project / ".dvc/tmp").mkdir(parents=True)
+    for told in (
+        {"write": {"out": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}},
+        {
+            "write": {},
+            "read": {"out": [{"pid": engine.pid, "cmd": "killed"}, {"pid": os.getpid(), "cmd": "dvc repro"}]},
+        },
+    ):
+        locks.RWLOCK.write_text(json.dumps(told))
+        with pytest.raises(InputError, match=rf"^dvc \(process {os.getpid()}\) is at work in this checkout; wait"):
+            locks.check_idle()
+    locks.RWLOCK.write_text("{")
+    locks.check_idle()
+    with locks.DVC_LOCK.open("w") as stream:  # between two jobs, dvc holds no more than this
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"^dvc is at work in this checkout; wait"):
+            locks.check_idle()
+    locks.check_idle()
 
 
 def test_a_job_by_hand_keeps_an_engine_out_and_lets_others_by_hand_run(helpers: Helpers) -> None:

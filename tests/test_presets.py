@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from metadiffuser import dag, presets
+from metadiffuser import cli, dag, locks, presets
 from metadiffuser.errors import InputError
 from metadiffuser.parameters import load
 from tests.conftest import ROOT
@@ -69,6 +70,49 @@ def test_edits_are_kept(project: Path) -> None:
     (project / "params.yaml").write_text("mine")
     presets.use("smoke")
     assert (project / "params.yaml.old").read_text() == "mine"
+
+
+def test_no_earlier_edit_is_lost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("mine", "mine, too", "and this"):
+        (project / "params.yaml").write_text(text)
+        presets.use("smoke")
+    kept = {path.name: path.read_text() for path in project.glob("params.yaml.*")}
+    assert kept == {"params.yaml.old": "mine", "params.yaml.old.1": "mine, too", "params.yaml.old.2": "and this"}
+    assert "it is kept as params.yaml.old.2." in capsys.readouterr().out
+
+
+def test_nothing_is_touched_while_a_job_is_at_work(project: Path) -> None:
+    (project / "params.yaml").write_text("mine")
+    with (
+        locks.exclusive("define_tasks@quick-point_robot"),
+        pytest.raises(InputError, match=r"^define_tasks@quick-point_robot .* is at work in this checkout; wait"),
+    ):
+        presets.use("smoke")
+    assert (project / "params.yaml").read_text() == "mine"
+    assert not list(project.glob("params.yaml.*"))
+    presets.use("smoke")
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"preset: \xff"), Path.mkdir], ids=["bytes", "folder"])
+def test_a_preset_that_is_no_text_is_one_sentence(
+    project: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(project / "presets" / "bad.yaml")
+    for words in (("use", "bad"), ("plan", "--preset", "bad")):
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("metadiffuser: presets/bad.yaml: cannot be read (not ")
+        assert said.count("\n") == 1
+    (project / "params.yaml").write_text("mine")
+    presets.use("smoke")
+    assert (project / "params.yaml.old").read_text() == "mine"
+
+
+def test_parameters_that_are_no_file_are_left_alone(project: Path) -> None:
+    (project / "params.yaml").unlink()
+    (project / "params.yaml").mkdir()
+    with pytest.raises(InputError, match=r"^params\.yaml: not a file; move it away"):
+        presets.use("smoke")
 
 
 def test_an_unknown_preset_names_the_choices(project: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +20,7 @@ from metadiffuser.artifacts import write_json, write_tensors
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
 from metadiffuser.locks import exclusive
+from metadiffuser.parameters import PARAMS as PARAMS_FILE
 from metadiffuser.parameters import load
 from metadiffuser.run import Run, execute
 from tests.conftest import ROOT
@@ -130,6 +133,60 @@ def test_other_parameters_start_anew(job: dag.Job, monkeypatch: pytest.MonkeyPat
         with pytest.raises(KeyboardInterrupt):
             execute(dag.find_job("define_tasks", {"family": "point_robot"}, params), params)
     assert seen == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda text: text.replace("seed: 0", "seed: 1", 1), "params.yaml was changed while the job ran"),
+        (lambda text: text.replace("preset: smoke", "preset: quick", 1), "params.yaml was changed while the job ran"),
+        (lambda _: "seed: [", "params.yaml: not valid YAML"),
+    ],
+    ids=["parameter", "preset", "broken"],
+)
+def test_an_edit_while_a_job_runs_leaves_it_to_be_run_again(
+    job: dag.Job, monkeypatch: pytest.MonkeyPatch, edit: Callable[[str], str], said: str
+) -> None:
+    before = (ROOT / "presets" / "smoke.yaml").read_text()
+    PARAMS_FILE.write_text(before)
+    seen: list[bool] = []
+
+    def work(run: Run) -> None:
+        seen.append((run.work / "half.txt").exists())
+        (run.work / "half.txt").touch()
+        write_json(run.path(paths.TASKS), len(seen))
+        if len(seen) == 1:
+            assert before != edit(before)
+            PARAMS_FILE.write_text(edit(before))
+
+    pretend(monkeypatch, "define_tasks", work)
+    with pytest.raises(InputError, match=re.escape(said)):
+        execute(job, PARAMS, PARAMS_FILE)
+    assert receipts.read(job) is None
+    PARAMS_FILE.write_text(before)
+    execute(job, PARAMS, PARAMS_FILE)
+    assert seen == [False, True], "with the edit undone, it goes on"
+    assert receipts.holds(job)
+
+
+def test_an_edit_of_other_parameters_does_not_matter(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (ROOT / "presets" / "smoke.yaml").read_text()
+    PARAMS_FILE.write_text(before)
+
+    def work(run: Run) -> None:
+        PARAMS_FILE.write_text(before.replace("  horizon: 8", "  horizon: 16", 1))
+        write_json(run.path(paths.TASKS), [])
+
+    pretend(monkeypatch, "define_tasks", work)
+    execute(job, PARAMS, PARAMS_FILE)
+    assert receipts.holds(job)
+
+
+def test_an_input_or_source_that_changes_while_a_job_runs_is_told(job: dag.Job) -> None:
+    made_from = receipts.fingerprint(job)
+    receipts.check_unchanged(job, made_from, None)
+    with pytest.raises(InputError, match="its source or an input was changed while the job ran"):
+        receipts.check_unchanged(job, "another", None)
 
 
 def test_time_is_summed_over_resumptions(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Two runs in one checkout, of one engine and of two: the second is refused; and engines that are killed."""
+"""Two runs in one checkout, of one engine and of two: the second is refused; killed engines; edits during a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from metadiffuser import dag
+from metadiffuser import dag, dvclock
 from metadiffuser.parameters import load
 from tests.stubbed import Stubbed, one_family
 
@@ -62,12 +63,12 @@ def eventually(holds: Callable[[], object], what: str, seconds: float = 120) -> 
         time.sleep(0.05)
 
 
-def start(project: Stubbed, engine: str) -> subprocess.Popen[bytes]:
-    """Start an engine and wait until a job of it hangs."""
+def start(project: Stubbed, engine: str, held: str = HELD) -> subprocess.Popen[bytes]:
+    """Start an engine and wait until its job of stage ``held`` hangs."""
     process = subprocess.Popen(
         ENGINES[engine],
         cwd=project.root,
-        env={**project.environment(), "HANG": HELD},
+        env={**project.environment(), "HANG": held},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -108,6 +109,15 @@ def test_the_second_run_is_refused_before_any_job(project: Stubbed, first: str, 
     by_hand = project.run("metadiffuser", "define_tasks", "--family", "point_robot", check=False)
     assert by_hand.returncode != 0
     assert "is at work in this checkout; wait" in by_hand.stderr
+    for words in (("use", "quick"), ("import", "--family", "point_robot", "--from", "data")):
+        parameters = (project.root / "params.yaml").read_bytes()
+        done = project.run(sys.executable, "-m", "metadiffuser.cli", *words, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("metadiffuser: ")
+        assert "is at work in this checkout; wait for it to end or stop it, then run this again" in done.stderr
+        assert (project.root / "params.yaml").read_bytes() == parameters
+        assert not (project.root / "params.yaml.old").exists()
+        assert not (project.root / "imports").exists()
     assert contents(project) == before
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -158,3 +168,38 @@ def test_a_killed_run_leaves_no_lock_behind(project: Stubbed, again: str) -> Non
     project.ran()
     project.run(*ONE_JOB[again])
     assert project.ran().count(JOB) == 1
+
+
+def finish(project: Stubbed, process: subprocess.Popen[bytes]) -> int:
+    """Let the job that hangs end, and the run with it."""
+    (project.root / "released").touch()
+    return process.wait(timeout=300)
+
+
+def test_an_edit_during_a_run_is_not_recorded_for_what_was_made_before_it(project: Stubbed) -> None:
+    shards = [f"train_behaviour@smoke-point_robot-{shard}" for shard in (0, 1)]
+    process = start(project, "snakemake", "collect_dataset")
+    assert set(shards) <= set(project.ran())
+    project.edit("params.yaml", "  discount: 0.99", "  discount: 0.98")
+    assert finish(project, process) == 0
+    stages = dvclock.parse((project.root / "dvc.lock").read_bytes())
+    assert "collect_dataset@smoke-point_robot" in stages, "what the edit has nothing to do with is recorded"
+    told = [dvclock.parameters(stages[shard]) for shard in shards if shard in stages]
+    assert all(one["behaviour"]["discount"] != 0.98 for one in told)
+    assert set(shards) <= project.waiting("snakemake") & project.waiting("dvc")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_job_during_which_its_parameters_were_edited_is_run_again(project: Stubbed, engine: str) -> None:
+    process = start(project, engine)
+    project.edit("params.yaml", "  latent_size: 4", "  latent_size: 5")
+    project.ran()
+    assert finish(project, process) != 0
+    assert set(project.ran()) <= {"describe_dataset@smoke-point_robot"}, "no job that reads its outputs"
+    assert not (project.root / f".work/receipts/{JOB}.json").exists()
+    assert JOB in project.waiting("dvc")
+    project.run(*ONE_JOB[engine])
+    assert project.ran().count(JOB) == 1
+    made = json.loads((project.root / CONTEXT).read_text())["made_from"]
+    assert made == json.loads((project.root / f".work/receipts/{JOB}.json").read_text())["made_from"]
+    assert JOB not in project.waiting(engine)

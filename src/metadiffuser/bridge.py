@@ -157,17 +157,23 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
         from dvc.repo import lock_repo
 
         stale = set(repo.status())
-        made = {job.name for job in jobs if job.name in stale and receipts.holds(job)}
+        made = {job.name: job.params for job in jobs if job.name in stale and receipts.holds(job)}
+        saved = []
         with lock_repo(repo):
-            stages = [stage for stage in repo.index.stages if stage.addressing in made]
-            for stage in stages:
-                stage.save()
+            for stage in (stage for stage in repo.index.stages if stage.addressing in made):
+                stage.save(run_cache=False)
+                # What was saved are the parameters of this moment, and comparing outputs may have taken minutes.
+                told = {key: one.hash_info.value[key] for one in stage.params for key in one.params}
+                if told != made[stage.addressing]:
+                    continue
+                repo.stage_cache.save(stage)
                 # Without relinking, which would change the times that Snakemake goes by.
                 stage.commit(relink=False)
-            if stages:  # all at once: DVC reads and writes the whole record each time, which takes it seconds
-                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+                saved.append(stage)
+            if saved:  # all at once: DVC reads and writes the whole record each time, which takes it seconds
+                saved[0].dvcfile.dump_stages(saved, update_pipeline=False)
         _disown(repo)
-        return stale - made
+        return stale - {stage.addressing for stage in saved}
 
 
 def keep_outputs() -> None:

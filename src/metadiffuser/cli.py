@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from metadiffuser.errors import InputError, one_line
-from metadiffuser.parameters import load
+from metadiffuser.parameters import PARAMS, load
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,7 +154,7 @@ def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
     _use_threads(dag.threads(job, params))
     from metadiffuser.run import execute
 
-    execute(job, params)
+    execute(job, params, PARAMS)
 
 
 def _use_threads(count: int) -> None:

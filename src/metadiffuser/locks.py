@@ -40,6 +40,7 @@ LOCKS = WORK / "locks"
 RUN = LOCKS / "run.lock"
 VARIABLE = "METADIFFUSER_ENGINE"  # by which Snakemake tells its jobs who started them
 RWLOCK = Path(".dvc/tmp/rwlock")  # in which DVC writes who runs what
+DVC_LOCK = Path(".dvc/tmp/lock")  # which DVC holds unless a job of its runs
 
 POLL = 0.5  # seconds between two looks at the engine
 MOMENT = 1.0  # seconds after which a lock that is held is not merely being looked at
@@ -185,6 +186,33 @@ def _running() -> list[_Running]:
             if not _take(stream, fcntl.LOCK_SH):
                 found.append(_read_running(path, stream))
     return found
+
+
+def check_idle() -> None:
+    """Check that nothing is at work in this checkout. Raises ``InputError`` if an engine or a job is."""
+    if found := _holder() or next(iter(_running()), None) or _dvc_at_work():
+        raise _refusal(found)
+
+
+def _dvc_at_work() -> Engine | str | None:
+    """Return a dvc that is at work here: it writes down whose outputs it makes, and holds its lock between jobs."""
+    try:
+        told = json.loads(RWLOCK.read_text(encoding="utf-8"))
+        listed = [*told["write"].values(), *(one for readers in told["read"].values() for one in readers)]
+        engines = [Engine.of("dvc", int(one["pid"])) for one in listed]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        engines = []
+    if found := next(filter(None, engines), None):
+        return found
+    if not DVC_LOCK.exists():
+        return None
+    with DVC_LOCK.open(encoding="utf-8") as stream:
+        deadline = time.monotonic() + MOMENT
+        while not _take(stream, fcntl.LOCK_SH):
+            if time.monotonic() > deadline:
+                return "dvc"
+            time.sleep(POLL / 10)
+    return None
 
 
 def _refusal(what: object) -> InputError:

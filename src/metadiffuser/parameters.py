@@ -13,6 +13,7 @@ from metadiffuser.coherence import complaints
 from metadiffuser.config import Params, sentence
 from metadiffuser.errors import InputError, shortened
 
+PARAMS = Path("params.yaml")
 LARGEST = 1 << 16  # characters, ten times a preset's: YAML takes its time to read
 
 # Words that are not strings. YAML 1.1, which PyYAML speaks, also knows 'yes', 017 (octal) and 1:30 (sixty and 30), and
@@ -77,7 +78,8 @@ def _tree(text: str, source: str) -> object:
         raise InputError(f"{source}: not valid YAML{where}: {shortened(str(problem).splitlines()[0], 200)}") from None
 
 
-def _text(path: Path, remedy: str) -> str:
+def read_text(path: Path, remedy: str) -> str:
+    """Return the text of a parameter file. Raises ``InputError`` with the remedy if it cannot be read."""
     try:
         if path.exists() and not path.is_file():
             raise OSError(0, "not a file")  # a pipe or a device could be read for ever
@@ -106,15 +108,15 @@ def check(tree: object, source: str = "params.yaml") -> Params:
     return params
 
 
-def load(path: Path | str = "params.yaml") -> Params:
+def load(path: Path | str = PARAMS) -> Params:
     """Read and check a parameter file. Raises ``InputError`` with one sentence."""
     path = Path(path)
-    return parse(_text(path, "run from the project's root, or 'metadiffuser use quick'"), str(path))
+    return parse(read_text(path, "run from the project's root, or 'metadiffuser use quick'"), str(path))
 
 
 def read_tree(path: Path) -> dict[str, Any]:
     """Read another YAML file, as strictly: a mapping without repeated keys. Raises ``InputError``."""
-    tree = _tree(_text(path, "run from the project's root, or name another file"), str(path))
+    tree = _tree(read_text(path, "run from the project's root, or name another file"), str(path))
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a mapping, got {type(tree).__name__}")
     return tree

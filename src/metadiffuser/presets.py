@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from metadiffuser import bridge, dag, dvclock
+from metadiffuser import bridge, dag, dvclock, locks
 from metadiffuser.artifacts import write_text
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
-from metadiffuser.parameters import parse
+from metadiffuser.parameters import PARAMS, parse, read_text
 
 PRESETS = Path("presets")
-PARAMS = Path("params.yaml")
 
 
 def names() -> list[str]:
@@ -49,7 +48,7 @@ def read(preset: str) -> tuple[str, Params]:
     if preset not in choices:
         raise InputError(f"preset '{preset}' is unknown; expected one of {', '.join(choices)}")
     source = PRESETS / f"{preset}.yaml"
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source, f"'git checkout -- {source}' restores a committed one")
     params = parse(text, str(source))
     if params.preset != preset:
         raise InputError(f"{source}: 'preset' is {params.preset}; it must be the file's name, {preset}")
@@ -60,9 +59,10 @@ def use(preset: str) -> None:
     """Write ``presets/PRESET.yaml`` to params.yaml, whole or not at all, and print what is to be run.
 
     Raises:
-        InputError: there is no such preset, or it is not a valid parameter file.
+        InputError: there is no such preset, it is not a valid parameter file, or an engine or a job is at work.
     """
     text, params = read(preset)
+    locks.check_idle()  # later jobs of a run would be of another preset than its first ones
     _keep_edits()
     bridge.keep_outputs()
     write_text(PARAMS, text)
@@ -77,8 +77,13 @@ def _keep_edits() -> None:
     """Keep a params.yaml that somebody has edited, so that no edit is lost."""
     if not PARAMS.exists():
         return
+    if not PARAMS.is_file():
+        raise InputError(f"{PARAMS}: not a file; move it away, then run this again")
     former = PARAMS.read_bytes()
-    if former not in [path.read_bytes() for path in PRESETS.glob("*.yaml")]:
-        kept = PARAMS.with_suffix(".yaml.old")
+    if former not in [path.read_bytes() for path in PRESETS.glob("*.yaml") if path.is_file()]:
+        kept, number = Path(f"{PARAMS}.old"), 0
+        while kept.exists():  # of an earlier edit
+            number += 1
+            kept = Path(f"{PARAMS}.old.{number}")
         kept.write_bytes(former)
         print(f"The former {PARAMS} was not a preset; it is kept as {kept}.")

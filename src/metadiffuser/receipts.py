@@ -16,6 +16,7 @@ from typing import Any
 from metadiffuser import dag
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import load
 
 WORK = Path(".work")
 IGNORED = (".snakemake_timestamp", "__pycache__")
@@ -73,6 +74,28 @@ def fingerprint(job: dag.Job) -> str:
     inputs = digest(*(Path(path) for path in job.inputs))
     told = json.dumps(job.params, sort_keys=True)
     return hashlib.blake2b(f"{told}\n{code}\n{inputs}".encode(), digest_size=16).hexdigest()
+
+
+def check_unchanged(job: dag.Job, made_from: str, source: Path | None) -> None:
+    """Check, when a job ends, that what decides its outputs is still what it was when the job began.
+
+    Otherwise the engines, which look at the files of today, would record the edit for what was made before it.
+
+    Args:
+        job: that has come to its end.
+        made_from: its fingerprint when it started.
+        source: the parameter file that it was told from, None if it was told by other means.
+
+    Raises:
+        InputError: parameters, source or inputs were changed; the job has no receipt then, and is to be run again.
+    """
+    told = {one.name: one.params for one in dag.jobs(load(source))}.get(job.name) if source else job.params
+    if told == job.params and fingerprint(job) == made_from:
+        return
+    changed = "its source or an input" if told == job.params else source
+    raise InputError(
+        f"{job.name}: {changed} was changed while the job ran, so its outputs are not recorded; run it again"
+    )
 
 
 def _path(job: dag.Job) -> Path:

@@ -14,10 +14,10 @@ from pathlib import Path
 from metadiffuser import dag, dvclock, paths, receipts
 from metadiffuser.config import Params
 from metadiffuser.errors import InputError
+from metadiffuser.parameters import PARAMS
 from metadiffuser.verify import check, lasting, outdated, select
 
 CHUNK = 1 << 20
-PARAMS = Path("params.yaml")
 
 
 def rerun(params: Params, stage: str, wildcards: Mapping[str, str]) -> int:

@@ -121,18 +121,24 @@ def _work_folder(job: dag.Job, current: str) -> Path:
     return folder
 
 
-def execute(job: dag.Job, params: Params) -> None:
+def execute(job: dag.Job, params: Params, source: Path | None = None) -> None:
     """Run one job to its end: check inputs, run the stage, record its time.
 
+    Args:
+        job: to be run.
+        params: that it is told from.
+        source: the file that they were read from, if it was one; it must tell the job the same when the job ends.
+
     Raises:
-        InputError: a missing or damaged input, a second copy of the job, or another engine at work.
+        InputError: a missing or damaged input, a second copy of the job, another engine at work, or an edit of what
+            the job is made from while it ran.
         OSError: the file system is full or refuses; ``filename`` tells where.
     """
     receipts.check_source()
     with job_at_work(job.name, job.outputs):
         _sweep(job)
         inputs.check(job, params)
-        _run(job, params)
+        _run(job, params, source)
 
 
 def _sweep(job: dag.Job) -> None:
@@ -143,7 +149,7 @@ def _sweep(job: dag.Job) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _run(job: dag.Job, params: Params) -> None:
+def _run(job: dag.Job, params: Params, source: Path | None) -> None:
     threads = dag.threads(job, params)
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), without a second of imports
@@ -155,6 +161,7 @@ def _run(job: dag.Job, params: Params) -> None:
         run = Run(job, work, device, {}, params)
         with spent:
             _go_on(run)
+        receipts.check_unchanged(job, made_from, source)
         if job.stage.timed:
             record = spent.record(job.name, threads, device) | run.notes
             write_json(Path(dag.timing_path(job.name, params.preset)), record)

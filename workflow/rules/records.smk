@@ -18,11 +18,11 @@ BRIDGED = workflow.is_main_process and bridge.wanted(sys.argv)
 
 
 def make_records_agree():
+    """Go by params.yaml as it is now, which is what DVC reads: it may have been edited since the run began."""
     if BRIDGED:
+        commands = {step.name: step.shellcmd for step in workflow.rules}
         try:
-            bridge.reconcile(
-                PARAMS, {step.name: step.shellcmd for step in workflow.rules}
-            )
+            bridge.reconcile(read_params(), commands)
         except InputError as error:
             refuse(error)
 

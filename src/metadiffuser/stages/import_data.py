@@ -25,7 +25,7 @@ from metadiffuser.importing.assemble import assemble
 from metadiffuser.importing.checks import Tolerances
 from metadiffuser.importing.store import Imported
 from metadiffuser.importing.tasklist import read_task_list
-from metadiffuser.parameters import parse
+from metadiffuser.parameters import PARAMS, parse
 from metadiffuser.run import execute
 
 STAGES = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
@@ -48,25 +48,25 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
     family = get_family(name)
     if name not in params.families:
         raise InputError(f"--family {name}: not in params.yaml, which has {', '.join(params.families)}")
-    if locks.engine_at_work():
-        raise InputError("Snakemake is at work in this checkout; wait for it to end (or 'snakemake --unlock')")
+    locks.check_idle()
     threads = params.section("dataset", name).threads
     imported = assemble(read_task_list(source, task_list, family), family, tolerances, threads)
     _named(name, "0" * 32)  # a parameter file that cannot be edited is refused before anything is written
+    locks.check_idle()  # again, for playing the data in the simulator may have taken minutes
     digest = imported.write(Path(paths.IMPORTED.format(family=name, digest="")).parent)
     text = _named(name, digest)
     in_force = parse(text)
-    write_text(presets.PARAMS, text)
+    write_text(PARAMS, text)
     logging.getLogger("metadiffuser.stages.train_behaviour").setLevel(logging.ERROR)  # that there is nothing to train
     for job in dag.jobs(in_force):
         if job.stage.name in STAGES and job.wildcards["family"] == name and not receipts.holds(job):
-            execute(job, in_force)
+            execute(job, in_force, PARAMS)
     _tell(in_force, imported, digest)
 
 
 def _named(family: str, digest: str) -> str:
     """Return the text of params.yaml with the hash named for the family, and all else as it is."""
-    text = presets.PARAMS.read_text(encoding="utf-8")
+    text = PARAMS.read_text(encoding="utf-8")
     wanted = parse(text).model_dump()
     wanted["overrides"][family]["tasks"]["imported"] = digest
     editor = YAML()
@@ -79,7 +79,7 @@ def _named(family: str, digest: str) -> str:
     editor.dump(tree, stream)
     if parse(stream.getvalue()).model_dump() != wanted:
         remedy = f"write 'imported: {digest}' there by hand"
-        raise InputError(f"{presets.PARAMS}: overrides.{family}.tasks cannot be edited safely; {remedy}")
+        raise InputError(f"{PARAMS}: overrides.{family}.tasks cannot be edited safely; {remedy}")
     return stream.getvalue()
 
 
@@ -90,7 +90,7 @@ def _tell(params: Params, imported: Imported, digest: str) -> None:
     episodes = sum(len(block) for by_task in imported.episodes.values() for block in by_task.values())
     lines = [
         f"{imported.family}: {splits.count('train')} training and {splits.count('test')} unseen tasks, {episodes} "
-        f"episodes, in place of generated data; {presets.PARAMS} names them by their hash, {digest}."
+        f"episodes, in place of generated data; {PARAMS} names them by their hash, {digest}."
     ]
     if notes["reward_difference"] is not None:
         lines.append(
