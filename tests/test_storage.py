@@ -277,6 +277,53 @@ def test_garbage_in_a_remote(made: Stubbed, tmp_path: Path) -> None:
     assert {path.parent.name + path.name for path in (tmp_path / "store").rglob("*") if path.is_file()} == left
 
 
+@pytest.mark.parametrize("name", ["c#d", "c, 'd' = [%e]"])
+def test_a_cache_of_any_name_keeps_what_is_recorded(made: Stubbed, tmp_path: Path, name: str) -> None:
+    project = made.twin(tmp_path / "project")
+    shutil.move(project.root / ".dvc" / "cache", tmp_path / name)
+    project.run("dvc", "cache", "dir", "--local", str(tmp_path / name))
+    garbage = tmp_path / name / "files" / "md5" / "00" / ("0" * 30)
+    garbage.parent.mkdir(exist_ok=True)
+    garbage.write_text("of no record")
+    use(project, "quick")  # so that nothing but the record names what smoke has made
+    gc(project)
+    assert not garbage.exists()
+    shutil.rmtree(project.root / "artifacts")
+    use(project, "smoke")
+    project.run("dvc", "checkout")
+    assert artifacts(project) == artifacts(made)
+
+
+def test_what_gc_cannot_do_is_one_sentence(made: Stubbed, tmp_path: Path) -> None:
+    project = made.twin(tmp_path / "project")
+
+    def refused(*options: str) -> str:
+        done = project.run("python", "-m", "metadiffuser.cli", "gc", *options, check=False)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        return str(done.stderr)
+
+    assert "--remote nope: no such remote; 'dvc remote add' makes one" in refused("--dry", "--remote", "nope")
+    project.run("dvc", "remote", "add", "lab", str(tmp_path / "store"))
+    assert "--remote nope: no such remote; expected one of lab" in refused("--dry", "--remote", "nope")
+    record = project.root / "dvc.lock"
+    sound = record.read_bytes()
+    for damage in (b"\xff", b"stages: {x: {outs: 3}}"):
+        record.write_bytes(damage)
+        assert refused().startswith("metadiffuser: dvc.lock: damaged or in the middle of a merge; 'git checkout")
+    git(project, "commit", "--quiet", "-m", "damaged", "dvc.lock")
+    git(project, "tag", "damaged")
+    git(project, "reset", "--quiet", "--soft", "HEAD~")
+    record.write_bytes(sound)
+    assert "refs/tags/damaged:dvc.lock: damaged" in refused()
+    assert "commit a sound one there, or delete refs/tags/damaged" in refused()
+    git(project, "tag", "--delete", "damaged")
+    (project.root / ".dvc" / "config").write_text("[core]\n    nonsense = 1\n")
+    said = refused()
+    assert said.startswith("metadiffuser: dvc gc: configuration error")
+    assert "dvc.org/support" not in said
+
+
 def test_without_a_record_there_is_nothing_to_keep(made: Stubbed, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     subprocess.run(["git", "init", "--quiet", tmp_path / "empty"], check=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ import yaml
 
 from metadiffuser import dvclock
 from metadiffuser.dvclock import LOCK
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, nearest
 
 REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
+DVC = (sys.executable, "-m", "dvc")
+CACHE = "cache"  # in the folder of the projects, a link to the cache
 NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
 
 
@@ -33,38 +35,51 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
         InputError: there is no record here, git or dvc does not know this place, dvc refuses, or files in a remote
             cannot be told from garbage because the cache does not know of which files a folder consists.
     """
-    found = list(dict.fromkeys(records()))
+    found = records()
     if not found:
         raise InputError(f"{LOCK}: no record of any outputs here; run in a clone of the project in which a job has run")
-    cache = Path(_output("dvc", sys.executable, "-m", "dvc", "cache", "dir").strip()).resolve()
+    cache = Path(_output("dvc", *DVC, "cache", "dir").strip()).resolve()
     if remote:
+        _check_remote(remote)
         _check_folders(found, cache, remote)
     with tempfile.TemporaryDirectory(prefix="metadiffuser-") as scratch:
-        projects = [_project(Path(scratch) / str(number), text, cache) for number, text in enumerate(found)]
+        # A link instead of its path, which may hold characters that mean something in DVC's settings.
+        (Path(scratch) / CACHE).symlink_to(cache)
+        projects = [
+            _project(Path(scratch) / str(number), text, place) for number, (text, place) in enumerate(found.items())
+        ]
         options = [*(["--dry"] if dry else []), *(["--cloud", "--remote", remote] if remote else [])]
-        command = (sys.executable, "-m", "dvc", "gc", "--workspace", "--force", *options, "--projects")
+        command = (*DVC, "gc", "--workspace", "--force", *options, "--projects")
         print(_output("dvc gc", *command, *map(str, projects)), end="")
 
 
-def records() -> Iterator[str]:
-    """Return the text of dvc.lock in the working tree, and at the tip of every branch, tag and experiment."""
-    if LOCK.is_file():
-        yield LOCK.read_text(encoding="utf-8")
+def records() -> dict[str, str]:
+    """Return {text: where it stands} of dvc.lock here, and at the tip of every branch, tag and experiment."""
+    # Bytes that are no text are left to the parser, which says what is wrong with the file.
+    found = {LOCK.read_text(encoding="utf-8", errors="surrogateescape"): str(LOCK)} if LOCK.is_file() else {}
     for line in _git("for-each-ref", "--format=%(objectname) %(refname)", *REFERENCES).splitlines():
         tip, reference = line.split(" ", 1)
         if not reference.startswith(NOT_KEPT) and _git("ls-tree", "--name-only", tip, str(LOCK)):
-            yield _git("show", f"{tip}:{LOCK}")
+            found.setdefault(_git("show", f"{tip}:{LOCK}"), f"{reference}:{LOCK}")
+    return found
 
 
-def outputs(text: str) -> list[dict[str, Any]]:
+def outputs(text: str, place: str = str(LOCK)) -> list[dict[str, Any]]:
     """Return the outputs below artifacts/ of all stages of a record, of all presets in it."""
-    entries = dvclock.parse(text).values()
+    entries = dvclock.parse(text, place).values()
     return [out for entry in entries for out in entry.get("outs", []) if out["path"].startswith("artifacts/")]
 
 
-def _check_folders(found: Iterable[str], cache: Path, remote: str) -> None:
-    for out in (out for text in found for out in outputs(text)):
-        digest = out["md5"]
+def _check_remote(remote: str) -> None:
+    known = [line.split()[0] for line in _output("dvc", *DVC, "remote", "list").splitlines() if line.strip()]
+    if remote not in known:
+        remedy = nearest(remote, known) or "; 'dvc remote add' makes one"
+        raise InputError(f"--remote {remote}: no such remote{remedy}")
+
+
+def _check_folders(found: Mapping[str, str], cache: Path, remote: str) -> None:
+    for out in (out for text, place in found.items() for out in outputs(text, place)):
+        digest = out.get("md5", "")
         if digest.endswith(dvclock.FOLDER) and not dvclock.cached(digest, cache / "files" / "md5").is_file():
             raise InputError(
                 f"{out['path']}: a version of it is recorded and not in the cache, so its files in '{remote}' cannot "
@@ -72,11 +87,11 @@ def _check_folders(found: Iterable[str], cache: Path, remote: str) -> None:
             )
 
 
-def _project(folder: Path, text: str, cache: Path) -> Path:
+def _project(folder: Path, text: str, place: str) -> Path:
     """Make a project in ``folder`` that has the outputs of a record, one a stage; return ``folder``."""
-    kept = outputs(text)
+    kept = outputs(text, place)
     (folder / ".dvc").mkdir(parents=True)
-    settings = f"[core]\n    no_scm = true\n    analytics = false\n[cache]\n    dir = {cache}\n"
+    settings = f"[core]\n    no_scm = true\n    analytics = false\n[cache]\n    dir = ../../{CACHE}\n"
     (folder / ".dvc" / "config").write_text(settings, encoding="utf-8")
     stages = {f"keep{i}": {"cmd": "true", "outs": [out["path"]]} for i, out in enumerate(kept)}
     made = {f"keep{i}": {"cmd": "true", "outs": [out]} for i, out in enumerate(kept)}
@@ -90,8 +105,10 @@ def _git(*arguments: str) -> str:
 
 
 def _output(name: str, *command: str) -> str:
-    """Return what a program prints. Raises ``InputError`` with its last words if it fails."""
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    """Return what a program prints. Raises ``InputError`` with its last error, else its last words, if it fails."""
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     if ended.returncode:
-        raise InputError(f"{name}: {(ended.stderr.strip().splitlines() or ['failed without a word'])[-1]}")
+        said = ended.stderr.strip().splitlines() or ["failed without a word"]
+        error = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
+        raise InputError(f"{name}: {(error or said)[-1]}")
     return ended.stdout
