@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,6 +209,49 @@ def test_outputs_of_a_job_that_did_not_end(project: Path) -> None:
     (fault,) = check(job, None).faults
     assert fault.path == job.outputs[0]
     assert fault.what.startswith("unrecorded")
+
+
+def git(*words: str) -> None:
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", *identity, *words], check=True, capture_output=True)
+
+
+def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = dag.find_job("train_context", {"family": "point_robot", "representation": "generalised", "seed": "0"}, PARAMS)
+    fill(job)
+    git("init", "--quiet")
+    git("add", "--force", str(METRICS), str(CURVE))
+    git("commit", "--quiet", "-m", "results made elsewhere")
+    CONTEXT.unlink()
+    Path(dag.timing_path(job.name, "smoke")).unlink()
+    words = ("train_context", "--family", "point_robot")
+    code, lines = verify(capsys, *words)
+    assert code == 0
+    assert lines == [
+        f"{job.name}: {path}: from git, without the record of its job; 'git log -- {path}' tells who committed it"
+        for path in (str(CURVE), str(METRICS))
+    ] + ["smoke: 1 jobs: 0 as recorded, 0 not, 0 not made, 1 from git without a record"]
+    assert not any("delete" in line for line in lines)
+    (CURVE / "index.json").write_text("[9]")
+    code, lines = verify(capsys, *words)
+    assert code == 1
+    assert (
+        f"{job.name}: {CURVE}: unrecorded: neither as git has it nor of a job that has ended; 'git status" in lines[0]
+    )
+    assert "delete" not in lines[0]
+    assert lines[-1] == "smoke: 1 jobs: 0 as recorded, 1 not (outputs: 1 unrecorded), 0 not made"
+    git("checkout", "--", str(CURVE))
+    (CURVE / "more.json").write_text("[9]")
+    assert verify(capsys, *words)[0] == 1
+    (CURVE / "more.json").unlink()
+    (CURVE / ".snakemake_timestamp").touch()
+    assert verify(capsys, *words)[0] == 0
+    fill(job)
+    code, lines = verify(capsys, *words)
+    assert code == 1
+    assert f"{job.name}: {CONTEXT}: unrecorded: its job did not end; delete it and run" in lines[0]
+    receipts.write(job, "fingerprint")
+    assert verify(capsys, *words) == (0, ["smoke: 1 jobs: 1 as recorded, 0 not, 0 not made"])
 
 
 def test_receipts_of_before_hold_and_tell_what_they_can(project: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,10 +40,17 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a job's outputs: ``made`` tells whether there is any trace of it, ``faults`` what is wrong."""
+    """What became of a job's outputs.
+
+    Attributes:
+        made: whether there is any trace of the job.
+        faults: what is wrong.
+        committed: outputs that are as git has them, while the record of the job that made them is not here.
+    """
 
     made: bool
     faults: tuple[Fault, ...] = ()
+    committed: tuple[str, ...] = ()
 
 
 def select(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> list[dag.Job]:
@@ -84,6 +92,11 @@ def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> i
         for fault in verdict.faults:
             print(f"{name}: {fault}")
     for name, verdict in verdicts.items():
+        for path in verdict.committed:
+            print(
+                f"{name}: {path}: from git, without the record of its job; 'git log -- {path}' tells who committed it"
+            )
+    for name, verdict in verdicts.items():
         if not verdict.made:
             print(f"{name}: not made")
     if stage is None and not wildcards:
@@ -93,8 +106,11 @@ def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> i
     absent = sum(not verdict.made for verdict in verdicts.values())
     kinds = Counter(re.split("[ :;]", fault.what)[0] for verdict in verdicts.values() for fault in verdict.faults)
     wrong = f" (outputs: {', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if kinds else ""
-    sound = len(verdicts) - faulty - absent
-    print(f"{params.preset}: {len(verdicts)} jobs: {sound} as recorded, {faulty} not{wrong}, {absent} not made")
+    from_git = sum(bool(verdict.committed) and not verdict.faults for verdict in verdicts.values())
+    sound = len(verdicts) - faulty - absent - from_git
+    counts = [f"{sound} as recorded", f"{faulty} not{wrong}", f"{absent} not made"]
+    counts += [f"{from_git} from git without a record"] if from_git else []
+    print(f"{params.preset}: {len(verdicts)} jobs: {', '.join(counts)}")
     return 1 if faulty else 0
 
 
@@ -103,8 +119,8 @@ def check(job: dag.Job, locked: Locked | None) -> Verdict:
     receipt = receipts.read(job)
     present = [path for path in job.outputs if Path(path).exists()]
     if receipt is None and locked is None:
-        what = "unrecorded: its job did not end"
-        return Verdict(bool(present), tuple(Fault(path, what, f"delete it and {RUN}") for path in present))
+        committed = tuple(path for path in present if _as_committed(path))
+        return Verdict(bool(present), tuple(_unrecorded(path) for path in present if path not in committed), committed)
     attempts: list[list[Fault]] = []
     if receipt is not None:
         whole, single = receipts.digests(*map(Path, present))
@@ -121,6 +137,29 @@ def check(job: dag.Job, locked: Locked | None) -> Verdict:
         attempts.append(_by_total(job, present))
     fewest: list[Fault] = min(attempts, key=len)
     return Verdict(True, tuple(fewest))
+
+
+def _as_committed(output: str) -> bool:
+    """Tell whether git has an output just as it is here."""
+    here = {path.as_posix() for path in receipts.files(Path(output))}
+    return bool(here) and here <= _tracked(output) and not _tracked(output, "--modified")
+
+
+def _unrecorded(output: str) -> Fault:
+    if _tracked(output):
+        remedy = f"'git status {output}' tells what differs, 'git checkout -- {output}' restores it"
+        return Fault(output, "unrecorded: neither as git has it nor of a job that has ended", remedy)
+    return Fault(output, "unrecorded: its job did not end", f"delete it and {RUN}")
+
+
+def _tracked(output: str, *options: str) -> set[str]:
+    """Return the files of an output that git tracks, with ``--modified`` those that it has otherwise."""
+    command = ("git", "ls-files", "-z", *options, "--", output)
+    try:
+        listed = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+    except FileNotFoundError:  # no git, no commits
+        return set()
+    return set(filter(None, listed.stdout.split("\0")))
 
 
 def _by_receipt(
