@@ -71,7 +71,9 @@ def outputs(text: str, place: str = str(LOCK)) -> list[dict[str, Any]]:
 
 
 def _check_remote(remote: str) -> None:
-    known = [line.split()[0] for line in _output("dvc", *DVC, "remote", "list").splitlines() if line.strip()]
+    from dvc.config import Config  # takes a second to import; what 'dvc remote list' prints breaks long lines
+
+    known = list(Config.from_cwd()["remote"])
     if remote not in known:
         remedy = nearest(remote, known) or "; 'dvc remote add' makes one"
         raise InputError(f"--remote {remote}: no such remote{remedy}")
