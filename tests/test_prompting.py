@@ -232,6 +232,28 @@ def test_z_is_of_the_transitions_before_a_step_in_training_and_at_play() -> None
     assert torch.allclose(agent._errors, meta_dt.surprises(model, data.transitions)[:2, 1], atol=1e-5)
 
 
+def test_half_of_the_windows_are_given_z_of_another_episode_of_their_task() -> None:
+    data, rows = make_data(), 4000
+    tasks, episodes = len(data.rewards), data.rewards.shape[1]
+    # The z of other episodes names its task, episode and time; that of the windows themselves is negative.
+    names = torch.cartesian_prod(torch.arange(tasks), torch.arange(episodes), torch.arange(T))
+    others = names.float().view(tasks, episodes, T, 3)
+    own = Sequences.of(data, -1.0 - others)
+    task = torch.arange(rows) % tasks
+    window = draw_windows(own, task, K, torch.Generator().manual_seed(0))
+    found = meta_dt.swap_latents(window, task, others, torch.Generator().manual_seed(1))
+    swapped = found.latents[:, 0, 0] >= 0
+    assert swapped.float().mean() == pytest.approx(meta_dt.SWAPPED, abs=0.03)
+    assert torch.equal(found.latents[~swapped], window.latents[~swapped])
+    named = found.latents[swapped].long()
+    assert torch.equal(named[..., 0], task[swapped, None].expand(-1, K))
+    assert torch.equal(named[..., 2], window.times[swapped])
+    assert (named[..., 1] == named[:, :1, 1]).all(), "all z of a window are of one episode"
+    assert len(named[:, 0, 1].unique()) == episodes
+    for field in ("returns", "states", "actions", "times", "known"):
+        assert torch.equal(getattr(found, field), getattr(window, field))
+
+
 def test_surprise_by_hand() -> None:
     model = build("meta_dt")
     features = torch.zeros(1, S + A + 1 + S)

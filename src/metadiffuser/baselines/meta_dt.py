@@ -6,12 +6,14 @@ Wang et al., *Meta-DT: Offline Meta-RL as Conditional Sequence Modeling with Wor
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser.baselines.shared.interface import HELD_OUT, Floats, Records, Sizes, Training
-from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, no_latents, train_prompted
+from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
 from metadiffuser.config import MetaDT
 from metadiffuser.context.encoder import mlp
@@ -27,6 +29,7 @@ LABEL = "train_baseline meta_dt"
 WORLD_BATCH = 256  # transitions in one step of the world model (ours)
 WORLD_RATE = 1e-3  # step size of the world model, as published
 VALIDATION_TRANSITIONS = 1024
+SWAPPED = 0.5  # share of training windows whose z is of any episode of the task (ours)
 CHUNK = 256  # episodes that z is computed of at once, so that memory stays small
 
 
@@ -121,12 +124,20 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     prompts = Sequences.of(contexts, no_latents(contexts))
     starts = worst_segments(surprises(model, contexts.transitions), model.prompt, model.world.length)
 
-    def draw(tasks: Tensor) -> Steps:
+    def prompts_of(tasks: Tensor) -> Steps:
         episode = torch.randint(starts.shape[1], tasks.shape, generator=training.generator)
         return prompts.take(tasks, episode, starts[tasks, episode], model.prompt)
 
+    others = describe(model, contexts.transitions)
+
+    def steps_of(part: Sequences, tasks: Tensor) -> Steps:
+        window = draw_windows(part, tasks, model.window, training.generator)
+        return swap_latents(window, tasks, others, training.generator)
+
     data = training.pool(model.config.qualities)
-    second = train_prompted(model, training, data, lambda part: describe(model, part.transitions), draw, LABEL)
+    second = train_prompted(
+        model, training, data, lambda part: describe(model, part.transitions), prompts_of, steps_of, LABEL
+    )
     return model, [record | world for record, world in zip(second, first, strict=True)]
 
 
@@ -155,6 +166,24 @@ def train_world(model: Model, data: TaskData, training: Training) -> Records:
         generator,
         training.checkpoint,
     )
+
+
+def swap_latents(window: Steps, tasks: Tensor, latents: Tensor, generator: torch.Generator) -> Steps:
+    """Give a share of the windows z of any episode of their task, at the same times.
+
+    Imitated states come with z of an expert's transitions only. At play z is of the agent's own, which are no expert's
+    once it has strayed: what to do then is learnt from states beside z of any episode.
+
+    Args:
+        window: steps (B, K) of episodes that are imitated.
+        tasks: of the windows (B,).
+        latents: z (N, E, T, Z) of episodes of every quality.
+        generator: of the choice.
+    """
+    swapped = torch.rand(len(tasks), 1, 1, generator=generator) < SWAPPED
+    episode = torch.randint(latents.shape[1], (len(tasks), 1), generator=generator)
+    others = latents[tasks[:, None], episode, window.times]
+    return replace(window, latents=torch.where(swapped, others, window.latents))
 
 
 @torch.no_grad()

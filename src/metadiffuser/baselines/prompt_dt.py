@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metadiffuser.baselines.shared.interface import Records, Training
-from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, no_latents, train_prompted
+from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
 from metadiffuser.config import PromptDT
 from metadiffuser.context.representation import ContextModel
@@ -43,15 +43,18 @@ class Model(PromptedModel):
 
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
-    """Imitate the episodes of ``qualities``; prompts are of other episodes of the task, those of contexts."""
+    """Imitate the episodes of ``qualities``; prompts are of any episodes of the task that contexts are of."""
     contexts = training.contexts()
     prompts = Sequences.of(contexts, no_latents(contexts))
 
-    def draw(tasks: Tensor) -> Steps:
+    def prompts_of(tasks: Tensor) -> Steps:
         return draw_prompts(prompts, tasks, model.prompt, training.generator)
 
+    def steps_of(part: Sequences, tasks: Tensor) -> Steps:
+        return draw_windows(part, tasks, model.window, training.generator)
+
     data = training.pool(model.config.qualities)
-    return model, train_prompted(model, training, data, no_latents, draw, LABEL)
+    return model, train_prompted(model, training, data, no_latents, prompts_of, steps_of, LABEL)
 
 
 def draw_prompts(data: Sequences, tasks: Tensor, length: int, generator: torch.Generator) -> Steps:

@@ -149,8 +149,8 @@ def write_page(
         "Every setting was trained on the training tasks without the held-out ones and judged on those; unseen tasks "
         "had no part in it. Score: 100 (R - R_random) / (R_expert - R_random), mean over held-out tasks, episodes and "
         f"contexts; brackets: {confidence:.0%} bootstrap interval, stratified by task and context. Settings tried per "
-        f"family: {count}. One training run each; the times are those of the machine it ran on. Made by "
-        "`metadiffuser tune`.\n\n"
+        f"family: {count}. One training run each; the times are those of the machine it ran on. {PRESET.capitalize()} "
+        "is what it was then: all values stand in `tuning.csv`. Made by `metadiffuser tune`.\n\n"
     )
     write_text(path, text + "\n".join(lines) + "\n")
 

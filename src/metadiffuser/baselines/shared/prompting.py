@@ -105,7 +105,8 @@ def train_prompted(
     training: Training,
     data: TaskData,
     describe: Callable[[TaskData], Tensor],
-    draw_prompts: Callable[[Tensor], Steps],
+    prompts_of: Callable[[Tensor], Steps],
+    steps_of: Callable[[Sequences, Tensor], Steps],
     label: str,
 ) -> Records:
     """Train the transformer in place; return the learning curve.
@@ -115,7 +116,8 @@ def train_prompted(
         training: generator and checkpoint.
         data: episodes imitated.
         describe: episodes -> what is given with their states (N, E, T, Z).
-        draw_prompts: tasks (B,) -> prompts of them.
+        prompts_of: tasks (B,) -> prompts of them.
+        steps_of: episodes imitated, tasks (B,) -> windows of them.
         label: shown with the progress.
     """
     generator, config = training.generator, model.config
@@ -126,8 +128,8 @@ def train_prompted(
 
     def draw(part: Sequences, count: int) -> tuple[Steps, Steps, Tensor]:
         tasks = torch.randint(len(within_reach), (count,), generator=generator)
-        prompts = hide_steps(draw_prompts(tasks), generator)
-        return prompts, draw_windows(part, tasks, model.window, generator), within_reach[tasks]
+        prompts = hide_steps(prompts_of(tasks), generator)
+        return prompts, steps_of(part, tasks), within_reach[tasks]
 
     validation = draw(held_out, VALIDATION_WINDOWS)
 
