@@ -229,7 +229,7 @@ def test_z_is_of_the_transitions_before_a_step_in_training_and_at_play() -> None
         assert torch.allclose(agent.latents[:, step], latents[:2, 1, step], atol=1e-5)
         moved = (episodes.actions[:, step], episodes.rewards[:, step], episodes.observations[:, step + 1])
         agent.observe(episodes.observations[:, step].numpy(), *(value.numpy() for value in moved))
-    assert torch.allclose(agent._errors, meta_dt.surprises(model, data.transitions)[:2, 1], atol=1e-5)
+    assert torch.allclose(agent._errors, meta_dt.surprises(model, data.transitions, latents)[:2, 1], atol=1e-5)
 
 
 def test_half_of_the_windows_are_given_z_of_another_episode_of_their_task() -> None:

@@ -122,17 +122,17 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     first = train_world(model, contexts, training)
     model.world.requires_grad_(False)
     prompts = Sequences.of(contexts, no_latents(contexts))
-    starts = worst_segments(surprises(model, contexts.transitions), model.prompt, model.world.length)
+    described = describe(model, contexts.transitions)
+    errors = surprises(model, contexts.transitions, described)
+    starts = worst_segments(errors, model.prompt, model.world.length)
 
     def prompts_of(tasks: Tensor) -> Steps:
         episode = torch.randint(starts.shape[1], tasks.shape, generator=training.generator)
         return prompts.take(tasks, episode, starts[tasks, episode], model.prompt)
 
-    others = describe(model, contexts.transitions)
-
     def steps_of(part: Sequences, tasks: Tensor) -> Steps:
         window = draw_windows(part, tasks, model.window, training.generator)
-        return swap_latents(window, tasks, others, training.generator)
+        return swap_latents(window, tasks, described, training.generator)
 
     data = training.pool(model.config.qualities)
     second = train_prompted(
@@ -197,10 +197,9 @@ def describe(model: Model, transitions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def surprises(model: Model, transitions: Tensor) -> Tensor:
-    """Return the world model's errors (..., T) at every step of episodes (..., T, 2S + A + 1)."""
-    features = model.world.features(transitions, model.normaliser)
-    return surprise(model.world, features, describe(model, transitions))
+def surprises(model: Model, transitions: Tensor, latents: Tensor) -> Tensor:
+    """Return the world model's errors (..., T) at every step of episodes (..., T, 2S + A + 1) with their z."""
+    return surprise(model.world, model.world.features(transitions, model.normaliser), latents)
 
 
 def worst_segments(errors: Tensor, length: int, history: int) -> Tensor:
@@ -235,7 +234,8 @@ class Agent(PromptedAgent):
     model: Model
 
     def __init__(self, model: Model, told: WarmStart):
-        starts = worst_segments(surprises(model, told.transitions), model.prompt, model.world.length)
+        errors = surprises(model, told.transitions, describe(model, told.transitions))
+        starts = worst_segments(errors, model.prompt, model.world.length)
         super().__init__(model, lambda prompt, history: act(model, prompt, history), told, starts)
         width = sum(model.world.sizes)
         self._features = torch.zeros(len(told), model.world.length + model.sizes.episode, width)
