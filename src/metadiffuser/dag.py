@@ -198,7 +198,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="make_tables",
             wildcards=(),
-            params=("families", "representations", "seeds", "report"),
+            params=("families", "representations", "baselines", "seeds", "report"),
             inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
             outputs=(paths.TABLES,),
             code=("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
@@ -206,7 +206,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="make_figures",
             wildcards=(),
-            params=("families", "representations", "seeds", "report"),
+            params=("families", "representations", "baselines", "seeds", "report"),
             inputs=(
                 paths.DATASET_METRICS,
                 paths.CONTEXT_METRICS,

@@ -38,7 +38,7 @@ rule make_tables:
         mem_mb=2000,
         gpu=0,
     params:
-        told=told("families", "representations", "seeds", "report"),
+        told=told("families", "representations", "baselines", "seeds", "report"),
     message:
         "Making the tables"
     shell:
@@ -90,7 +90,7 @@ rule make_figures:
         mem_mb=2000,
         gpu=0,
     params:
-        told=told("families", "representations", "seeds", "report"),
+        told=told("families", "representations", "baselines", "seeds", "report"),
     message:
         "Drawing the figures"
     shell:
