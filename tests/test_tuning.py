@@ -31,6 +31,7 @@ FAMILY = get_family("point_robot")
 SMOKE = load(ROOT / "presets" / "smoke.yaml").model_copy(update={"families": ["point_robot"]})
 WANTED = {
     "held_out": 1,
+    "folds": 1,
     "episodes": 2,
     "contexts": ["expert", "random"],
     "settings": {
@@ -64,11 +65,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_last_training_tasks_are_held_out_and_unseen_ones_have_no_part() -> None:
     tasks = draw_tasks(FAMILY, 45, 5, np.random.default_rng(0))
-    found = hold_out(tasks, 5)
+    (found,) = hold_out(tasks, 5)
     assert [source.task.index for source in found] == list(range(45))
     assert [source.task.index for source in found if source.task.split == "test"] == [40, 41, 42, 43, 44]
     assert [source.task.parameters for source in found] == [task.parameters for task in split(tasks, "train")]
-    assert Counter(source.task.split for source in hold_out(tasks, 40))["test"] == 15, "at most a third"
+    assert Counter(source.task.split for source in hold_out(tasks, 40)[0])["test"] == 15, "at most a third"
+
+
+def test_each_fold_holds_out_other_tasks_while_there_are_enough() -> None:
+    tasks = draw_tasks(FAMILY, 13, 5, np.random.default_rng(0))
+    found = [[source.task.index for source in part if source.task.split == "test"] for part in hold_out(tasks, 4, 9)]
+    assert found == [[9, 10, 11, 12], [5, 6, 7, 8], [1, 2, 3, 4]]
+    for part in hold_out(tasks, 4, 9):
+        assert [source.index for source in part] == list(range(13)), "the others are trained on"
+    assert hold_out(tasks, 4) == hold_out(tasks, 4, 9)[:1]
+    assert len(hold_out(tasks[:2], 4, 9)) == 1, "two tasks are held out by episodes, which is one split"
 
 
 def test_two_training_tasks_are_held_out_by_episodes(tmp_path: Path) -> None:
@@ -81,7 +92,7 @@ def test_two_training_tasks_are_held_out_by_episodes(tmp_path: Path) -> None:
         {"family": "point_robot"},
         tmp_path / "all",
         FAMILY,
-        hold_out(tasks, 5),
+        hold_out(tasks, 5, 3)[0],
         tmp_path / "tasks.json",
         tmp_path / "some",
     )
@@ -146,8 +157,27 @@ def test_tune_tries_every_setting_once_and_records_the_best(
     assert {cell["guide"] for cell in cells if cell["method"] == "metadiffuser"} == {"dual"}
 
 
+def test_folds_are_trained_apart_and_scored_together(project: Path) -> None:
+    only = {"bc": {"every_family": [{}]}}
+    found = []
+    for folds in (1, 3):
+        tune(SMOKE, write_settings(folds=folds, settings=only), None, None)
+        (row,) = record.read_record(project / "results/smoke/tuning.csv")
+        found.append((row["tasks"], row["score"]))
+    assert [tasks for tasks, _ in found] == ["1", "3"]
+    assert found[0][1] != found[1][1]
+    scores = []
+    for metrics in (project / ".work/tuning").glob("*/*/results/t*/metrics/baselines/**/seed0.json"):
+        cells = [cell for cell in read_json(metrics)["cells"] if cell["method"] == "bc"]
+        (held,) = {task for cell in cells for task in cell["returns"]}
+        low, high = anchors(Path(paths.DATASET.format(**PLACE)), "point_robot", int(held))
+        scores += [100 * (np.mean(cell["returns"][held]) - low) / (high - low) for cell in cells]
+    assert float(found[1][1]) == pytest.approx(np.mean(scores), abs=0.01)
+    assert len(scores) == 3 * 2
+
+
 def test_the_scratch_folder_holds_links_to_training_data_and_nothing_of_unseen_tasks(project: Path) -> None:
-    scratch = trial.Scratch.prepare(SMOKE, "point_robot", 1)
+    (scratch,) = trial.Scratch.prepare(SMOKE, "point_robot", 1, 1)
     tasks, data = (
         scratch.root / template.format(preset="data", family="point_robot") for template in (paths.TASKS, paths.DATASET)
     )
@@ -168,7 +198,7 @@ def test_the_scratch_folder_holds_links_to_training_data_and_nothing_of_unseen_t
     assert original["task"]["split"] == "train", "the data themselves are left alone"
     assert list(read_family(data, written, ["expert"])["expert"]) == [0, 1, 2]
     before = tasks.stat().st_mtime_ns
-    trial.Scratch.prepare(SMOKE, "point_robot", 1)
+    trial.Scratch.prepare(SMOKE, "point_robot", 1, 1)
     assert tasks.stat().st_mtime_ns == before
     write_dataset(
         Path("more"),
@@ -181,7 +211,7 @@ def test_the_scratch_folder_holds_links_to_training_data_and_nothing_of_unseen_t
     place = Path(paths.DATASET.format(**PLACE)) / "metadiffuser/point_robot/000-expert-v0"
     shutil.rmtree(place)
     shutil.copytree("more/metadiffuser/point_robot/000-expert-v0", place)
-    trial.Scratch.prepare(SMOKE, "point_robot", 1)
+    trial.Scratch.prepare(SMOKE, "point_robot", 1, 1)
     assert anchors(data, "point_robot", 0) == (-9.0, -1.0), "made anew when the data change"
 
 
@@ -293,6 +323,12 @@ def test_the_file_of_the_project_fits_its_presets() -> None:
                 assert len(found) == 4
                 assert preset != "laptop" or len({record.text(trial.values) for trial in found}) == 4
                 assert found[0].params.section("planning", family) == params.section("planning", family)
+
+
+def test_the_file_for_walkers_fits_the_laptop_preset() -> None:
+    tuning = read_settings(ROOT / "workflow" / "tuning_walker.yaml")
+    found = trials(tuning, load(ROOT / "presets" / "laptop.yaml"), "metadiffuser", "walker_param")
+    assert len({record.text(trial.values) for trial in found}) == 4
 
 
 def test_the_file_for_mixed_data_fits_its_preset() -> None:

@@ -45,23 +45,27 @@ class Source:
     half: int | None = None
 
 
-def hold_out(tasks: Sequence[Task], count: int) -> list[Source]:
-    """Return a split of the training tasks: the last ``count``, at most a third, take the unseen tasks' place.
+def hold_out(tasks: Sequence[Task], count: int, folds: int = 1) -> list[list[Source]]:
+    """Return ``folds`` splits of the training tasks, in each of which others take the unseen tasks' place.
 
-    With fewer than three training tasks none can be spared (Cheetah-Dir has two, and they are its unseen ones as
-    well). Then all are trained on and judged on, each by one half of its episodes: every task must have equally many.
+    The first split holds out the last ``count`` tasks, at most a third, the next the ``count`` before them, and so on
+    while there are enough. With fewer than three training tasks none can be spared (Cheetah-Dir has two, and they are
+    its unseen ones as well). Then there is one split: all are trained on and judged on, each by one half of its
+    episodes; every task must have equally many.
     """
     train = split(list(tasks), "train")
     spared = min(count, int(len(train) * MOST))
     if spared:
-        kept = len(train) - spared
-        return [
-            Source(replace(task, split="train" if i < kept else "test"), task.index) for i, task in enumerate(train)
-        ]
+        last = range(len(train), spared - 1, -spared)[:folds]
+        return [_without(train, range(end - spared, end)) for end in last]
     first = [Source(task, task.index, 0) for task in train]
     last = max(task.index for task in train) + 1
     copies = [replace(task, index=last + i, split="test") for i, task in enumerate(train)]
-    return [*first, *(Source(copy, task.index, 1) for copy, task in zip(copies, train, strict=True))]
+    return [[*first, *(Source(copy, task.index, 1) for copy, task in zip(copies, train, strict=True))]]
+
+
+def _without(train: Sequence[Task], held: range) -> list[Source]:
+    return [Source(replace(task, split="test" if i in held else "train"), task.index) for i, task in enumerate(train)]
 
 
 def qualities(root: Path, family: str, task: int) -> list[str]:

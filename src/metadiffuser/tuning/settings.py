@@ -38,6 +38,9 @@ class Tuning(Section):
     """The file of settings."""
 
     held_out: Count = Field(description="training tasks of a family that settings are judged on, and not trained on")
+    folds: Count = Field(
+        description="how often that is done, other tasks being held out each time; the score is the mean over all"
+    )
     episodes: Count = Field(description="episodes per held-out task and context")
     contexts: Annotated[list[ContextSource], Field(min_length=1)] = Field(
         description="where the warm-start context comes from; the score is the mean over them"

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from metadiffuser import dag, paths, receipts
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config import Params
-from metadiffuser.envs import get_family
+from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.tasks import read_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import normalised_score
 from metadiffuser.run import execute
-from metadiffuser.tuning.holdout import anchors, hold_out, write_split
+from metadiffuser.tuning.holdout import Source, anchors, hold_out, write_split
 from metadiffuser.tuning.settings import OWN, Trial
 
 DATA = "data"  # the scratch folder's preset that holds the tasks and datasets
@@ -43,6 +43,13 @@ class Score:
     normalised: dict[str, dict[str, NDArray[np.float64]]]
     seconds: float
 
+    @classmethod
+    def join(cls, folds: Sequence[Score]) -> Score:
+        """Return the score on the held-out tasks of all folds, and the mean time of training one."""
+        contexts = folds[0].normalised
+        joined = {name: {k: v for fold in folds for k, v in fold.normalised[name].items()} for name in contexts}
+        return cls(joined, float(np.mean([fold.seconds for fold in folds])))
+
 
 @contextlib.contextmanager
 def waiting(path: Path) -> Iterator[None]:
@@ -60,8 +67,10 @@ class Scratch:
     root: Path
 
     @classmethod
-    def prepare(cls, params: Params, family: str, count: int) -> Scratch:
-        """Return the scratch folder with ``count`` training tasks held out, made anew if data or split have changed.
+    def prepare(cls, params: Params, family: str, count: int, folds: int) -> list[Scratch]:
+        """Return a scratch folder for each fold of ``count`` held-out training tasks.
+
+        One is made anew if data or split have changed.
 
         Raises:
             InputError: the family's tasks or datasets are missing or damaged.
@@ -71,18 +80,26 @@ class Scratch:
         for path in (tasks, data):
             if not path.exists():
                 raise InputError(f"{path}: missing; run 'snakemake --cores all {data}'")
-        scratch = cls((receipts.WORK / "tuning" / params.preset / f"{family}-{count}").resolve())
-        with waiting(scratch.root / "data.lock"):
-            marker, sources = scratch.root / "data.json", hold_out(read_tasks(tasks), count)
+        place = (receipts.WORK / "tuning" / params.preset).resolve()
+        digest = receipts.digest(tasks, data)
+        found = []
+        for fold, sources in enumerate(hold_out(read_tasks(tasks), count, folds)):
+            scratch = cls(place / f"{family}-{count}-{fold}")
+            scratch._fill(sources, tasks, data, get_family(family), digest)
+            found.append(scratch)
+        return found
+
+    def _fill(self, sources: Sequence[Source], tasks: Path, data: Path, family: Family, digest: str) -> None:
+        with waiting(self.root / "data.lock"):
+            marker = self.root / "data.json"
             parts = [[source.task.to_json(), source.index, source.half] for source in sources]
-            current = {"data": receipts.digest(tasks, data), "split": parts}
+            current = {"data": digest, "split": parts}
             if not marker.is_file() or read_json(marker) != current:
                 marker.unlink(missing_ok=True)
-                place = {"preset": DATA, "family": family}
-                target = [scratch.root / template.format(**place) for template in (paths.TASKS, paths.DATASET)]
-                write_split(read_json(tasks), data, get_family(family), sources, *target)
+                place = {"preset": DATA, "family": family.name}
+                target = [self.root / template.format(**place) for template in (paths.TASKS, paths.DATASET)]
+                write_split(read_json(tasks), data, family, sources, *target)
                 write_json(marker, current)
-        return scratch
 
     def run(self, trial: Trial) -> Score:
         """Run the jobs of a trial that have not been run, and return its score."""

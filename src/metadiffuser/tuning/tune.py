@@ -12,7 +12,7 @@ from metadiffuser.receipts import WORK
 from metadiffuser.reporting import style
 from metadiffuser.tuning import record
 from metadiffuser.tuning.settings import read_settings, trials
-from metadiffuser.tuning.trial import Scratch, waiting
+from metadiffuser.tuning.trial import Score, Scratch, waiting
 
 
 def tune(params: Params, file: Path, method: str | None, family: str | None) -> None:
@@ -33,10 +33,10 @@ def tune(params: Params, file: Path, method: str | None, family: str | None) -> 
     ]
     bootstrap = Bootstrap(params.report.confidence, params.report.bootstrap_samples)
     for listed in planned:
-        scratch = Scratch.prepare(params, listed[0].family, tuning.held_out)
+        scratches = Scratch.prepare(params, listed[0].family, tuning.held_out, tuning.folds)
         judged = []
         for trial in listed:
-            judged.append(record.Judged(trial, scratch.run(trial)))
+            judged.append(record.Judged(trial, Score.join([scratch.run(trial) for scratch in scratches])))
             name = f"{trial.method}, {trial.family}, {record.text(trial.overrides) or record.PRESET}"
             print(f"{name}: {judged[-1].mean:.2f}", flush=True)
         rows = record.judge(judged, bootstrap, params.seed)
