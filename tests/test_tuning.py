@@ -158,7 +158,7 @@ def test_tune_tries_every_setting_once_and_records_the_best(
 
 
 def test_folds_are_trained_apart_and_scored_together(project: Path) -> None:
-    only = {"bc": {"every_family": [{}]}}
+    only: Any = {"bc": {"every_family": [{}]}}
     found = []
     for folds in (1, 3):
         tune(SMOKE, write_settings(folds=folds, settings=only), None, None)
@@ -336,5 +336,4 @@ def test_the_file_for_mixed_data_fits_its_preset() -> None:
     params = load(ROOT / "presets" / "mixed.yaml")
     for family in tuning.settings["metadiffuser"]:
         found = trials(tuning, params, "metadiffuser", family)
-        told = [trial.params.section("context", family).qualities for trial in found]
-        assert told == [["mixed", "random"], ["mixed"], ["mixed", "random"], ["mixed", "random"]]
+        assert len({record.text(trial.values) for trial in found}) == 4

@@ -56,8 +56,8 @@ def hold_out(tasks: Sequence[Task], count: int, folds: int = 1) -> list[list[Sou
     train = split(list(tasks), "train")
     spared = min(count, int(len(train) * MOST))
     if spared:
-        last = range(len(train), spared - 1, -spared)[:folds]
-        return [_without(train, range(end - spared, end)) for end in last]
+        ends = range(len(train), spared - 1, -spared)[:folds]
+        return [_without(train, range(end - spared, end)) for end in ends]
     first = [Source(task, task.index, 0) for task in train]
     last = max(task.index for task in train) + 1
     copies = [replace(task, index=last + i, split="test") for i, task in enumerate(train)]
