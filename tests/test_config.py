@@ -151,6 +151,7 @@ def test_a_study_departs_from_laptop_in_what_it_studies_alone(study: str) -> Non
     changed = {name for name in own | laptop if own.get(name) != laptop.get(name)} - {"preset"}
     tuned = {name for name in changed if name.startswith("overrides.")}
     assert tuned == TUNED[study]
+    assert own.keys() - tuned == laptop.keys() - tuned
     changed -= tuned
     parts = {name: name.split(".") for name in changed}
     assert {"qualities" if path[-1] == "qualities" else path[0] for path in parts.values()} == STUDIES[study]

@@ -337,3 +337,6 @@ def test_the_file_for_mixed_data_fits_its_preset() -> None:
     for family in tuning.settings["metadiffuser"]:
         found = trials(tuning, params, "metadiffuser", family)
         assert len({record.text(trial.values) for trial in found}) == 4
+        told = [trial.params.section("context", family).qualities for trial in found]
+        second = ["mixed"] if family == "point_robot" else ["mixed", "random"]
+        assert told == [["mixed", "random"], second, ["mixed", "random"], ["mixed", "random"]]
