@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from measure import MATRIX_OPERATIONS, alternate, matrix_product, operations
@@ -76,28 +78,35 @@ def denoiser(name: str, params: Params, batch: int, repeats: int) -> None:
 
 
 def layouts(batch: int, horizon: int, channels: int, repeats: int) -> None:
-    """Print the time of one convolution: by torch in its own layout, over unfolded copies, and time first."""
+    """Print the time of one convolution by torch in its own layout, over unfolded copies, and with time first."""
     layer = Convolution(channels, channels)
     x = torch.randn(horizon, batch, channels)
-    weight = layer.weight.detach().permute(2, 1, 0).contiguous()
-    unfolded = layer.weight.detach().flatten(0, 1)
     by_channel, by_segment = x.permute(1, 2, 0).contiguous(), x.transpose(0, 1).contiguous()
+    kernel = layer.weight.detach().transpose(1, 2).contiguous().requires_grad_()
+    taps = layer.weight.detach().permute(1, 2, 0).flatten(0, 1).contiguous().requires_grad_()
 
-    def unfold() -> Tensor:
-        padded = functional.pad(by_segment, (0, 0, 1, 1))
-        return torch.cat([padded[:, tap : tap + horizon] for tap in range(3)], dim=2).flatten(0, 1) @ unfolded
+    def unfold(x: Tensor) -> Tensor:
+        padded = functional.pad(x, (0, 0, 1, 1))
+        return torch.cat([padded[:, tap : tap + horizon] for tap in range(3)], dim=2).flatten(0, 1) @ taps
 
-    with torch.inference_mode():
-        taken = alternate(
-            {
-                "Conv1d": lambda: functional.conv1d(by_channel, weight, padding=1),
-                "unfolded": unfold,
-                "time first": lambda: layer(x),
-            },
-            repeats,
-        )
-    times = ", ".join(f"{label} {1e6 * statistics.median(seconds):.0f} us" for label, seconds in taken.items())
+    candidates: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+        "Conv1d": (lambda x: functional.conv1d(x, kernel, padding=1), by_channel),
+        "unfolded": (unfold, by_segment),
+        "time first": (layer, x),
+    }
+    calls: dict[str, Callable[[], object]] = {}
+    for label, (function, given) in candidates.items():
+        calls[label] = torch.inference_mode()(partial(function, given))
+        gradient = torch.ones_like(function(given))
+        calls[f"{label}, trained"] = partial(with_gradients, function, given.requires_grad_(), gradient)
+    taken = alternate(calls, repeats)
+    times = "; ".join(f"{label} {1e6 * statistics.median(seconds):.0f} us" for label, seconds in taken.items())
     print(f"convolution of {channels} channels, horizon {horizon}: {times}")
+
+
+def with_gradients(function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> None:
+    """Go forth and back through ``function``."""
+    function(x).backward(gradient)
 
 
 if __name__ == "__main__":

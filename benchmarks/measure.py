@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,15 +46,21 @@ def matrix_product() -> Callable[[], object]:
     return lambda: matrix @ matrix
 
 
-def operations(function: Callable[[], object]) -> int:
+def operations(function: Callable[[], object], padding: bool = False) -> int:
     """Return the floating-point operations of the products and convolutions that ``function`` computes.
 
-    A convolution counts as torch counts it, its padding included.
+    With ``padding``, a convolution counts as torch counts it; without, the products of the zeros around a segment are
+    left out. (Of a convolution's backward pass, torch's count stands.)
     """
 
-    def added(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
-        return int(2 * left[0] * left[1] * right[1])
+    def inside(x: Any, weight: Any, _: Any, stride: Any, padded: Any, *__: Any, out_shape: Any, **___: Any) -> int:
+        reached = [
+            sum(0 <= place * step + tap - around < size for place in range(places) for tap in range(taps))
+            for size, taps, step, around, places in zip(x[2:], weight[2:], stride, padded, out_shape[2:], strict=True)
+        ]
+        return int(2 * x[0] * weight[0] * weight[1] * math.prod(reached))
 
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added}) as counter:
+    mapping = {} if padding else {torch.ops.aten.convolution: inside}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         function()
     return int(counter.get_total_flops())

@@ -15,9 +15,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from measure import MATRIX_OPERATIONS, alternate, matrix_product
+from measure import MATRIX_OPERATIONS, alternate, matrix_product, operations
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
@@ -115,9 +114,7 @@ def shares(planner: Planner, slices: int) -> None:
     x = torch.randn(DENOISER_BATCH, diffusion.config.horizon, diffusion.low.numel())
     with torch.no_grad():
         condition = network.task_condition(request.latents, request.known) + network.step_condition(torch.tensor([1]))
-        with FlopCounterMode(display=False) as counter:
-            network(x, condition)
-    operations = counter.get_total_flops()
+        counted = operations(lambda: network(x, condition))
     gradient = DualGuide(planner.context).prepare(request.latents, request.return_scale, request.dynamics_scale)
 
     @torch.inference_mode()
@@ -139,9 +136,9 @@ def shares(planner: Planner, slices: int) -> None:
         return statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
 
     peak = MATRIX_OPERATIONS / statistics.median(times["product"])
-    print(f"matrix product: {peak / 1e9:.0f} GFLOP/s; denoiser: {operations / DENOISER_BATCH / 1e6:.1f} MFLOP/segment")
+    print(f"matrix product: {peak / 1e9:.0f} GFLOP/s; denoiser: {counted / DENOISER_BATCH / 1e6:.1f} MFLOP/segment")
     for name, rows in (("branch", 1), ("both", 2)):
-        share = rows * operations / MATRIX_OPERATIONS * ratio("product", name)
+        share = rows * counted / MATRIX_OPERATIONS * ratio("product", name)
         print(f"  denoiser, {rows * DENOISER_BATCH} segments: {100 * share:.0f}% of the matrix product's rate")
     print(f"  guide's gradient, {DENOISER_BATCH} segments: {ratio('guide', 'both'):.2f} of both branches' time;")
     print(f"  {ratio('autograd', 'guide'):.2f} times as long by automatic differentiation")

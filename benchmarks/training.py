@@ -3,9 +3,8 @@
 The textbook network is a temporal U-Net in the manner of Diffuser (Janner et al., 2022), written down as one would
 with torch's layers: Conv1d of five taps, GroupNorm, Mish, two blocks a level, the condition added as a shift; trained
 with plain Adam, an exponential moving average in a loop over parameters, and segments normalised and cut out as they
-are drawn. Its channels are chosen so that both networks have equally many operations, where a convolution counts as
-torch counts it in both: with the products of the zeros around a segment, which the denoiser leaves out. Both train in
-turn in one run, on one thread, on the same synthetic episodes.
+are drawn. Its channels are chosen so that both networks have equally many operations, as torch counts them. Both train
+in turn in one run, on one thread, on the same synthetic episodes.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py [--preset presets/laptop.yaml] [--repeats 30]
 """
@@ -27,7 +26,6 @@ from torch.nn import functional
 
 from metadiffuser.config import Diffusion, Params
 from metadiffuser.data.windows import TaskData, draw_segments
-from metadiffuser.diffusion.layers import Convolution
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.envs import Family, get_family
@@ -193,21 +191,6 @@ def textbook(
     return update, network
 
 
-def as_convolutions(network: nn.Module, function: Callable[[], object]) -> int:
-    """Return the operations of ``function``, with the products of zeros that the network's convolutions leave out."""
-    left_out = 0
-
-    def add(module: Convolution, inputs: tuple[Tensor], _: Tensor) -> None:
-        nonlocal left_out
-        left_out += 2 * inputs[0].shape[1] * (module.weight.numel() - module.weight[1].numel())  # a row of either tap
-
-    handles = [module.register_forward_hook(add) for module in network.modules() if isinstance(module, Convolution)]
-    counted = operations(function)
-    for handle in handles:
-        handle.remove()
-    return counted + left_out
-
-
 def equal_channels(family: Family, config: Diffusion, latent_size: int, wanted: int) -> list[int]:
     """Return the channels of the textbook's two levels with which its forward pass has ``wanted`` operations."""
     size, count = family.observation_size + family.action_size, config.batch_size
@@ -221,7 +204,7 @@ def equal_channels(family: Family, config: Diffusion, latent_size: int, wanted: 
             arguments = [tensor.to("meta") for tensor in (x, *given)]
             network.step[0] = nn.Identity()  # its embedding has no products
             arguments[1] = arguments[1][:, None].expand(-1, CONDITION).float()
-            counted = operations(lambda network=network, arguments=arguments: network(*arguments))  # type: ignore[misc]
+            counted = operations(lambda network=network, arguments=arguments: network(*arguments), padding=True)  # type: ignore[misc]
             differences[narrow, wide] = abs(counted / wanted - 1)
     best = min(differences, key=lambda channels: differences[channels])
     if differences[best] > TOLERANCE:
@@ -238,12 +221,15 @@ def compare(name: str, params: Params, repeats: int) -> None:
     count, size = config.batch_size, family.observation_size + family.action_size
     x, steps, known = torch.randn(count, config.horizon, size), torch.ones(count, dtype=torch.long), torch.ones(count)
     told = model.network.task_condition(latents[0, :count], known.bool()) + model.network.step_condition(steps)
-    wanted = as_convolutions(model.network, lambda: model.network(x, told))
+    wanted = operations(lambda: model.network(x, told), padding=True)
     channels = equal_channels(family, config, latent_size, wanted)
     plain, network = textbook(family, config, data, latents, channels)
     print(f"{name}: batch {count}, horizon {config.horizon}, textbook of {channels} channels")
     taken = alternate({"denoiser": ours, "textbook": plain, "drawing": drawing}, repeats)
-    flops = {"denoiser": wanted, "textbook": operations(lambda: network(x, steps, latents[0, :count], known))}
+    flops = {
+        "denoiser": wanted,
+        "textbook": operations(lambda: network(x, steps, latents[0, :count], known), padding=True),
+    }
     for label, module in (("denoiser", model.network), ("textbook", network)):
         parameters = sum(parameter.numel() for parameter in module.parameters())
         rate = count / statistics.median(taken[label])

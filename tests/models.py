@@ -44,6 +44,7 @@ DIFFUSION = Diffusion(
     learning_rate=1e-3,
     ema_decay=0.9,
     condition_dropout=0.25,
+    latent_noise=0.0,
     first_action_weight=10.0,
 )
 PLANNING = Planning(

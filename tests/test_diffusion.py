@@ -206,6 +206,37 @@ def test_condition_dropout_divides_training_between_task_and_null(tmp_path: Path
         assert torch.equal(first, before) is not task_moves
 
 
+def test_latent_noise_changes_what_is_learned_of_the_task_alone(tmp_path: Path) -> None:
+    quiet, noisy, other = (trained(tmp_path / str(noise), latent_noise=noise)[0] for noise in (0.0, 0.1, 0.5))
+    assert not same(quiet, noisy)
+    assert not same(noisy, other)
+    told, untold = (
+        trained(tmp_path / f"untold{noise}", latent_noise=noise, condition_dropout=1.0)[0].network.get_parameter(
+            "embed_task.0.weight"
+        )
+        for noise in (0.0, 0.5)
+    )
+    assert torch.equal(told, untold), "the null condition has no noise"
+
+
+def test_a_denoiser_that_met_noise_on_z_depends_less_on_it(tmp_path: Path) -> None:
+    data, noise = make_data(), 0.3 * torch.randn(64, Z, generator=torch.Generator().manual_seed(1))
+    changes = {"steps": 300, "width": 16, "batch_size": 32, "learning_rate": 3e-3}
+    differences = []
+    for level in (0.0, 0.5):
+        _, model, _ = trained(tmp_path / str(level), data, latent_noise=level, **changes)
+        x, z = torch.randn(64, 8, S + A, generator=torch.Generator().manual_seed(2)), torch.zeros(64, Z)
+        known, steps = torch.ones(64, dtype=torch.bool), torch.full((64,), 6)
+        with torch.inference_mode():
+            network = model.network
+            first, second = (
+                network(x, network.task_condition(latents, known) + network.step_condition(steps))
+                for latents in (z, z + noise)
+            )
+        differences.append(float((first - second).square().mean()))
+    assert differences[1] < differences[0]
+
+
 @pytest.mark.parametrize("horizon", [4, 12, 16])
 def test_horizon_is_the_length_of_what_is_trained_on(
     tmp_path: Path, horizon: int, monkeypatch: pytest.MonkeyPatch

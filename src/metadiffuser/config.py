@@ -125,6 +125,9 @@ class Diffusion(Section):
     learning_rate: Rate = Field(description="Adam's peak step size, cosine decay")
     ema_decay: Fraction = Field(description="decay of the averaged weights, which are what is evaluated")
     condition_dropout: Fraction = Field(description="p, probability of the null condition")
+    latent_noise: Fraction = Field(
+        description="standard deviation of noise on z in training, in z's own standard deviations (ours)"
+    )
     first_action_weight: Scale = Field(description="loss weight of the first action")
 
 

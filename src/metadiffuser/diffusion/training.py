@@ -79,6 +79,8 @@ def train_diffusion(
         tasks, clean, mask = draw_segments(rows, config.horizon, count, generator)
         clean = model.relative(clean.to(device))
         chosen = latents[tasks, torch.randint(latents.shape[1], (count,), generator=generator)]
+        if config.latent_noise:
+            chosen = chosen + config.latent_noise * torch.randn(chosen.shape, generator=generator)
         known = torch.rand(count, generator=generator) >= config.condition_dropout
         steps = torch.randint(1, config.denoising_steps + 1, (count,), generator=generator)
         drawn = clean, mask, chosen, known, steps, torch.randn(clean.shape, generator=generator)

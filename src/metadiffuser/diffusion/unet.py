@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Return (H, B, outputs) of x (H, B, inputs), modulated by scale and shift (B, outputs)."""
-        return self.second(modulate(self.first(x), scale, shift), self.shortcut(x))
+        return self.second(modulate(self.first(x), scale, shift)) + self.shortcut(x)
 
 
 class TemporalUNet(nn.Module):
@@ -73,7 +73,7 @@ class TemporalUNet(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return the prediction (B, H, S + A) of segments x (B, H, S + A) under condition (B, EMBEDDING)."""
         parts = iter(self.modulate(functional.silu(condition)).split(self.modulations, dim=1))
-        hidden = self.enter(x.transpose(0, 1))
+        hidden = self.enter(x.transpose(0, 1).contiguous())
         skips = []
         for level, block in enumerate(self.down):
             hidden = block(hidden, next(parts), next(parts))
