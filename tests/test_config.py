@@ -133,7 +133,13 @@ TUNED = {
     "representations": set(),
     "mixed": {
         f"overrides.ant_dir.{key}"
-        for key in ("diffusion.width", "diffusion.steps", "planning.sampler", "planning.guidance_weight")
+        for key in (
+            "diffusion.width",
+            "diffusion.steps",
+            "diffusion.latent_noise",
+            "planning.sampler",
+            "planning.guidance_weight",
+        )
     },
 }
 

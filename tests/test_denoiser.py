@@ -16,7 +16,7 @@ from tests.models import A, S, Z, make_diffusion
 
 def conv1d(layer: Convolution, x: Tensor) -> Tensor:
     """The same convolution by torch, on features (B, C, H)."""
-    return functional.conv1d(x, layer.weight.permute(2, 1, 0), padding=1)
+    return functional.conv1d(x, layer.weight.transpose(1, 2), padding=1)
 
 
 def linear(layer: nn.Module, x: Tensor) -> Tensor:
@@ -79,11 +79,18 @@ def test_gradients_agree_with_finite_differences(horizon: int) -> None:
     def values(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    layer = Convolution(4, 6).double()
-    x, start = values(horizon, 3, 4), values(horizon, 3, 6)
-    assert torch.autograd.gradcheck(lambda x, start, _: layer(x, start), (x, start, layer.weight))
+    layer, x = Convolution(4, 6).double(), values(horizon, 3, 4)
     assert torch.autograd.gradcheck(lambda x, _: layer(x), (x, layer.weight))
     assert torch.autograd.gradcheck(modulate, (x, values(3, 4), values(3, 4)))
+
+
+def test_convolutions_leave_time_first_in_memory() -> None:
+    layer, x = Convolution(4, 6), torch.randn(5, 3, 4, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert y.is_contiguous(), "what follows would be computed over places far apart in memory"
+    assert x.grad is not None
+    assert x.grad.is_contiguous()
 
 
 def test_without_gradients_the_same_comes_out_and_nothing_given_changes() -> None:
@@ -109,6 +116,6 @@ def test_segments_of_a_batch_do_not_see_each_other() -> None:
 def test_width_and_multipliers_are_the_channels_of_the_levels(changes: dict[str, Any]) -> None:
     model = make_diffusion(**changes)
     channels = [model.config.width * multiplier for multiplier in model.config.multipliers]
-    assert [block.second.weight.shape[2] for block in model.network.down] == channels  # type: ignore[index, union-attr]
-    assert model.network.middle.second.weight.shape == (3, channels[-1], channels[-1])
+    assert [block.second.weight.shape[0] for block in model.network.down] == channels  # type: ignore[index, union-attr]
+    assert model.network.middle.second.weight.shape == (channels[-1], 3, channels[-1])
     assert model.network(torch.randn(2, 8, S + A), model.network.null.expand(2, -1)).shape == (2, 8, S + A)
