@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
@@ -206,17 +207,30 @@ def test_condition_dropout_divides_training_between_task_and_null(tmp_path: Path
         assert torch.equal(first, before) is not task_moves
 
 
-def test_latent_noise_changes_what_is_learned_of_the_task_alone(tmp_path: Path) -> None:
+def test_latent_noise_changes_what_is_learned(tmp_path: Path) -> None:
     quiet, noisy, other = (trained(tmp_path / str(noise), latent_noise=noise)[0] for noise in (0.0, 0.1, 0.5))
     assert not same(quiet, noisy)
     assert not same(noisy, other)
-    told, untold = (
-        trained(tmp_path / f"untold{noise}", latent_noise=noise, condition_dropout=1.0)[0].network.get_parameter(
-            "embed_task.0.weight"
-        )
-        for noise in (0.0, 0.5)
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.1, 0.5])
+def test_latent_noise_is_the_standard_deviation_of_what_is_added_to_z(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deviation: float
+) -> None:
+    added = []
+
+    def loss(model: DiffusionModel, clean: Tensor, mask: Tensor, latents: Tensor, *rest: Tensor) -> Tensor:
+        added.append(latents - 1.0)
+        return diffusion_loss(model, clean, mask, latents, *rest)
+
+    monkeypatch.setattr("metadiffuser.diffusion.training.diffusion_loss", loss)
+    model = make_diffusion(latent_noise=deviation, batch_size=4000, steps=1).requires_grad_()
+    train_diffusion(
+        model, make_data(), torch.ones(4, 3, Z), torch.Generator().manual_seed(0), tmp_path / "d.safetensors"
     )
-    assert torch.equal(told, untold), "the null condition has no noise"
+    for noise in added:
+        assert float(noise.std()) == pytest.approx(deviation, rel=0.1)
+        assert float(noise.mean()) == pytest.approx(0.0, abs=0.1 * deviation)
 
 
 def test_a_denoiser_that_met_noise_on_z_depends_less_on_it(tmp_path: Path) -> None:
