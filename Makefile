@@ -47,13 +47,13 @@ smoke: $(READY)  ## run the smoke preset under Snakemake and DVC, in scratch clo
 	.ci/smoke
 
 faults: $(READY)  ## kill jobs and engines at random in the smoke preset, 30 times in each engine
-	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.engines.faults
 
 slurm: $(READY) $(VENV)/.cluster  ## run the smoke preset on a SLURM of one node (as root, or with sudo)
-	$(BIN)/python -m pytest -m cluster tests/test_cluster.py
+	$(BIN)/python -m pytest -m cluster tests/engines/test_cluster.py
 
 storage: $(READY) $(VENV)/.storage  ## push to and pull from an SSH server and an S3 API, both on this machine
-	$(BIN)/python -m pytest -m storage tests/test_storage.py
+	$(BIN)/python -m pytest -m storage tests/pipeline/test_storage.py
 
 # What a target needs beside the tests' own packages.
 $(VENV)/.cluster $(VENV)/.storage: $(VENV)/.%: $(READY)
@@ -61,7 +61,7 @@ $(VENV)/.cluster $(VENV)/.storage: $(VENV)/.%: $(READY)
 	@touch $@
 
 staleness: $(READY)  ## hold both engines to the same stale jobs for an edit of every parameter
-	EVERY_KEY=true $(BIN)/python -m pytest tests/test_staleness.py
+	EVERY_KEY=true $(BIN)/python -m pytest tests/engines/test_staleness.py
 
 audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where the index allows
 	.ci/audit

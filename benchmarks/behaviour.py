@@ -19,10 +19,10 @@ import torch
 from metadiffuser.behaviour.replay import Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.behaviour.training import Trainer
-from metadiffuser.config import Behaviour
+from metadiffuser.config.loading import load
+from metadiffuser.config.schema import Behaviour
 from metadiffuser.envs import Family, get_family
-from metadiffuser.envs.tasks import draw_tasks
-from metadiffuser.parameters import load
+from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.seeding import numpy_generator, torch_generator
 
 SHAPES = ((1, 64, 1024), (1, 64, 512), (1, 128, 1024), (1, 128, 256), (50, 64, 64), (50, 64, 256))  # M, width, batch

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser import paths
-from metadiffuser.config import Context
+from metadiffuser.config.loading import load
+from metadiffuser.config.schema import Context
 from metadiffuser.context.encoder import ContextEncoder, mlp
 from metadiffuser.context.probe import linear_probe
 from metadiffuser.context.representation import ContextModel
@@ -33,8 +34,7 @@ from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.windows import TaskData, draw_transitions
 from metadiffuser.envs import Family, Task, get_family
-from metadiffuser.envs.tasks import read_tasks, split
-from metadiffuser.parameters import load
+from metadiffuser.envs.shared.tasks import read_tasks, split
 
 CONTEXTS = 16  # per held-out task and quality
 TARGETS = 64  # transitions predicted for each
@@ -109,7 +109,7 @@ def train(name: str, seed: int, config: Context, bench: Bench) -> tuple[ContextM
     """Return a variant's model and the milliseconds of CPU that a step of its training took."""
     torch.manual_seed(seed)
     sizes = (bench.family.observation_size, bench.family.action_size)
-    model = ContextModel(*sizes, config, bench.family.travelled)
+    model = ContextModel(*sizes, config, bench.family.unbounded_dims)
     if "attention" in VARIANTS[name]:
         model.encoder = Pooled(sizes, config.latent_size, config.encoder_width, VARIANTS[name]["attention"])
     data, generator = bench.data(slice(0, -bench.held_out)), torch.Generator().manual_seed(seed)

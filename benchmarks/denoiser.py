@@ -19,12 +19,12 @@ from measure import MATRIX_OPERATIONS, alternate, matrix_product, operations
 from torch import Tensor
 from torch.nn import functional
 
-from metadiffuser.config import Params
+from metadiffuser.config.loading import load
+from metadiffuser.config.schema import Params
 from metadiffuser.diffusion.layers import Convolution
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.envs import get_family
-from metadiffuser.parameters import load
 
 FAMILIES = ("point_robot", "cheetah_vel")
 

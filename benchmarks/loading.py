@@ -27,7 +27,7 @@ from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, read_family, write_dataset
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import FAMILIES, Family, Task, get_family
-from metadiffuser.envs.tasks import draw_tasks
+from metadiffuser.envs.shared.tasks import draw_tasks
 
 QUALITIES = ("expert", "medium", "random")  # those that contexts are trained on
 TEST_SHARE = 0.1  # of the tasks

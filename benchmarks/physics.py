@@ -34,8 +34,8 @@ import mujoco
 import numpy as np
 
 from metadiffuser.envs import get_family, total_reward
-from metadiffuser.envs.robots import EPISODE_LENGTH, asset
-from metadiffuser.envs.tasks import draw_tasks
+from metadiffuser.envs.shared.robots import EPISODE_LENGTH, asset
+from metadiffuser.envs.shared.tasks import draw_tasks
 
 COPIES = (1, 64, 512)
 THREADS = (1, 2)

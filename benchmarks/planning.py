@@ -18,13 +18,13 @@ import torch
 from measure import MATRIX_OPERATIONS, alternate, matrix_product, operations
 from torch import Tensor
 
+from metadiffuser.config.loading import load
 from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import Family, get_family
-from metadiffuser.envs.tasks import draw_tasks
-from metadiffuser.evaluation.rollout import Group
-from metadiffuser.parameters import load
+from metadiffuser.envs.shared.tasks import draw_tasks
+from metadiffuser.evaluation.rollout import BatchedEnvs
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import DualGuide
@@ -147,7 +147,7 @@ def shares(planner: Planner, slices: int) -> None:
 def evaluation(planner: Planner, family: Family, threads: int, slices: int) -> None:
     """Print the time of a whole evaluation, from a few steps of it: contexts, plans and physics."""
     tasks = draw_tasks(family, EPISODES, 1, np.random.default_rng(0))[:EPISODES]
-    group = Group(family, tasks, 1, lambda: np.random.default_rng(0), threads)
+    group = BatchedEnvs(family, tasks, 1, lambda: np.random.default_rng(0), threads)
     length, width = planner.context.config.context_length, 2 * family.observation_size + family.action_size + 1
     told = Instructions(
         torch.randn(EPISODES, length, width),

@@ -37,8 +37,8 @@ import torch
 
 from metadiffuser.behaviour.replay import Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
-from metadiffuser.config import Behaviour
-from metadiffuser.parameters import load
+from metadiffuser.config.loading import load
+from metadiffuser.config.schema import Behaviour
 from metadiffuser.seeding import torch_generator
 
 OBSERVATIONS, TASK, ACTIONS = 20, 1, 6  # Cheetah-Vel

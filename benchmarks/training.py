@@ -24,12 +24,12 @@ from measure import alternate, operations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metadiffuser.config import Diffusion, Params
+from metadiffuser.config.loading import load
+from metadiffuser.config.schema import Diffusion, Params
 from metadiffuser.data.windows import TaskData, draw_segments
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.envs import Family, get_family
-from metadiffuser.parameters import load
 from metadiffuser.training import MovingAverage
 
 FAMILIES = ("point_robot", "cheetah_vel")

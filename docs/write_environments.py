@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 
 from metadiffuser.envs import FAMILIES, Family, Task
-from metadiffuser.envs.tasks import draw_tasks
+from metadiffuser.envs.shared.tasks import draw_tasks
 
 PAGE = Path(__file__).resolve().with_name("environments.md")
 NUDGE = 1e-3  # m, rad and their rates: how far a coordinate is moved

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.errors import InputError, one_line
-from metadiffuser.parameters import PARAMS, load
 
 
 def _parser() -> argparse.ArgumentParser:
-    from metadiffuser.dag import STAGES
+    from metadiffuser.pipeline.dag import STAGES
 
     parser = argparse.ArgumentParser(prog="metadiffuser", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -87,17 +87,17 @@ def _tolerance(text: str) -> float:
 def _dispatch(arguments: argparse.Namespace) -> int:
     """Run the verb; return the exit code."""
     if arguments.verb == "use":
-        from metadiffuser.presets import use
+        from metadiffuser.pipeline.presets import use
 
         use(arguments.preset)
     elif arguments.verb == "schema":
         import json
 
-        from metadiffuser.parameters import schema
+        from metadiffuser.config.loading import schema
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
     elif arguments.verb == "gc":
-        from metadiffuser.garbage import collect_garbage
+        from metadiffuser.pipeline.gc import collect_garbage
 
         collect_garbage(arguments.dry, arguments.remote)
     elif arguments.verb == "import":
@@ -120,12 +120,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         view(params, arguments.family, arguments.task, arguments.method, make_player)
     elif arguments.verb == "plan":
-        from metadiffuser import plan, presets
+        from metadiffuser.pipeline import estimate, presets
 
         if arguments.measure:
-            plan.measure_costs()
+            estimate.measure_costs()
         else:
-            plan.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
+            estimate.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
     elif arguments.verb == "verify":
         return _verify(arguments)
     else:
@@ -138,21 +138,21 @@ def _verify(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in ("family", "shard", "representation", "seed", "method")}
     wildcards = {name: value for name, value in given.items() if value is not None}
     if arguments.rerun:
-        from metadiffuser.rerun import rerun
+        from metadiffuser.pipeline.rerun import rerun
 
         return rerun(params, arguments.rerun, wildcards)
-    from metadiffuser.verify import verify
+    from metadiffuser.pipeline.verify import verify
 
     return verify(params, arguments.of, wildcards)
 
 
 def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
-    from metadiffuser import dag
+    from metadiffuser.pipeline import dag
 
     params = load()
     job = dag.find_job(stage, wildcards, params)
     _use_threads(dag.threads(job, params))
-    from metadiffuser.run import execute
+    from metadiffuser.pipeline.run import execute
 
     execute(job, params, PARAMS)
 

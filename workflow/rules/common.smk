@@ -3,8 +3,8 @@
 import json
 import sys
 
-from metadiffuser import dag
-from metadiffuser.parameters import load
+from metadiffuser.pipeline import dag
+from metadiffuser.config.loading import load
 from metadiffuser.errors import InputError
 
 

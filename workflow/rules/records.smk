@@ -1,20 +1,20 @@
-"""Before and after a run: the records of Snakemake and DVC are made to agree (metadiffuser.bridge)."""
+"""Before and after a run: the records of Snakemake and DVC are made to agree (metadiffuser.pipeline.sync)."""
 
 import sys
 
-from metadiffuser import bridge, locks
+from metadiffuser.pipeline import sync, locks
 
 
 def take_checkout():
     """Keep other engines out for the whole run; a job on a cluster learns whose job it is."""
     try:
-        bridge.take_checkout(sys.argv) if workflow.is_main_process else locks.pass_on()
+        sync.take_checkout(sys.argv) if workflow.is_main_process else locks.pass_on()
     except InputError as error:
         refuse(error)
 
 
 take_checkout()
-BRIDGED = workflow.is_main_process and bridge.wanted(sys.argv)
+BRIDGED = workflow.is_main_process and sync.wanted(sys.argv)
 
 
 def make_records_agree():
@@ -22,12 +22,12 @@ def make_records_agree():
     if BRIDGED:
         commands = {step.name: step.shellcmd for step in workflow.rules}
         try:
-            bridge.reconcile(read_params(), commands)
+            sync.reconcile(read_params(), commands)
         except InputError as error:
             refuse(error)
 
 
-bridge.find_programs()
+sync.find_programs()
 make_records_agree()
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import cast, get_args
 
 from metadiffuser.baselines.shared.interface import Method
-from metadiffuser.config import BaselineName
+from metadiffuser.config.schema import BaselineName
 
 METHODS: tuple[str, ...] = get_args(BaselineName)
 

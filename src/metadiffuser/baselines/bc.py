@@ -12,7 +12,7 @@ from torch.nn import functional
 from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config import BehaviourCloning
+from metadiffuser.config.schema import BehaviourCloning
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import encode_tasks

@@ -13,7 +13,7 @@ from torch import Tensor
 from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
 from metadiffuser.baselines.shared.interface import Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.config import Context, Corro
+from metadiffuser.config.schema import Context, Corro
 from metadiffuser.context import corro as representation
 from metadiffuser.context.corro import Relabeller
 from metadiffuser.context.representation import ContextModel

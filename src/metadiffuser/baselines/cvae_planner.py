@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config import CvaePlanner
+from metadiffuser.config.schema import CvaePlanner
 from metadiffuser.context import objective as worth
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
@@ -69,7 +69,7 @@ class Model(BaselineModel):
         return torch.cat([first[:, None], segments[:, 1:]], dim=1)
 
     def normalise(self, segments: Tensor) -> Tensor:
-        """Normalise the states of segments (B, H, S + A); travelled coordinates count from a segment's first state."""
+        """Normalise the states of segments (B, H, S + A); unbounded coordinates count from a segment's first state."""
         states, actions = segments.split([self.sizes.observation, self.sizes.action], dim=-1)
         return torch.cat([self.normaliser.state(states - self.normaliser.origin(states[:, :1])), actions], dim=-1)
 

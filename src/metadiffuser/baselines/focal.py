@@ -13,7 +13,7 @@ from torch import Tensor
 from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
 from metadiffuser.baselines.shared.interface import Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.config import Context, Focal
+from metadiffuser.config.schema import Context, Focal
 from metadiffuser.context.focal import distance_metric_loss
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart

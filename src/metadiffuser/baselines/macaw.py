@@ -19,7 +19,7 @@ from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Flo
 from metadiffuser.baselines.shared.networks import Perceptrons
 from metadiffuser.behaviour.networks import perceptron, unflatten
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config import Macaw
+from metadiffuser.config.schema import Macaw
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import row_sizes, transition_rows
 from metadiffuser.data.warm_start import WarmStart

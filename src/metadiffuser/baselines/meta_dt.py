@@ -15,7 +15,7 @@ from torch.nn import functional
 from metadiffuser.baselines.shared.interface import HELD_OUT, Floats, Records, Sizes, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.config import MetaDT
+from metadiffuser.config.schema import MetaDT
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.normaliser import Normaliser

@@ -11,7 +11,7 @@ from torch import Tensor
 from metadiffuser.baselines.shared.interface import Records, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.config import PromptDT
+from metadiffuser.config.schema import PromptDT
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart
 

@@ -24,7 +24,7 @@ from metadiffuser.behaviour.policies import Controller, Policies, Trained, assig
 from metadiffuser.behaviour.training import standard_tasks, task_features
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.envs import Array, Family, Task
-from metadiffuser.envs.symmetry import Symmetry
+from metadiffuser.envs.shared.symmetry import Symmetry
 from metadiffuser.errors import InputError
 from metadiffuser.seeding import numpy_generator
 

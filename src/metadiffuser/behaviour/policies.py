@@ -15,7 +15,7 @@ from metadiffuser.artifacts import read_tensors, write_tensors
 from metadiffuser.behaviour.networks import perceptron, squashed_mean, squashed_sample
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.envs import Array, Family, Task, total_reward
-from metadiffuser.envs.symmetry import Symmetry
+from metadiffuser.envs.shared.symmetry import Symmetry
 from metadiffuser.errors import InputError
 
 Controller = Callable[[Array], Floats]  # observations (B, S) -> actions (B, A)

@@ -21,13 +21,13 @@ class Batch(NamedTuple):
         pairs: inputs, then actions (M, B, I + A).
         rewards: (M, B).
         successors: inputs of the next step (M, B, I).
-        lasting: 1 where the future counts (M, B), 0 where the episode ended in a fall.
+        not_done: 1 where the future counts (M, B), 0 where the episode ended in a fall.
     """
 
     pairs: Tensor
     rewards: Tensor
     successors: Tensor
-    lasting: Tensor
+    not_done: Tensor
 
     @property
     def inputs(self) -> Tensor:
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 class Replay:
     """The last ``capacity`` transitions of each of M agents, and running statistics of their inputs.
 
-    A row is (input, action, reward, lasting, next input) as it was observed; normalisation happens on sampling, with
+    A row is (input, action, reward, not_done, next input) as it was observed; normalisation happens on sampling, with
     the statistics of that moment.
 
     Args:
@@ -75,12 +75,12 @@ class Replay:
     def __len__(self) -> int:
         return int(self.position[1])
 
-    def add(self, inputs: Floats, actions: Floats, rewards: Floats, lasting: Floats, successors: Floats) -> None:
+    def add(self, inputs: Floats, actions: Floats, rewards: Floats, not_done: Floats, successors: Floats) -> None:
         """Store C transitions of each agent: (M, C, I), (M, C, A), (M, C), (M, C), (M, C, I)."""
         count = rewards.shape[1]
         where = (self.position[0] + np.arange(count)) % self.capacity
         self.rows[:, where] = np.concatenate(
-            [inputs, actions, rewards[..., None], lasting[..., None], successors], axis=-1
+            [inputs, actions, rewards[..., None], not_done[..., None], successors], axis=-1
         )
         self.position[:] = (self.position[0] + count) % self.capacity, min(len(self) + count, self.capacity)
         seen = successors[..., : self.observations].astype(np.float64)
@@ -103,6 +103,6 @@ class Replay:
         centre = np.concatenate([self.centre, raw, self.centre], axis=1)[:, None]
         factor = np.concatenate([1 / self.scale, raw + 1, 1 / self.scale], axis=1)[:, None]
         rows.sub_(torch.from_numpy(centre).to(device)).mul_(torch.from_numpy(factor).to(device))
-        pairs, rewards, lasting, successors = rows.split([self.inputs + self.actions, 1, 1, self.inputs], dim=-1)
-        parts = (pairs, rewards.squeeze(-1), successors, lasting.squeeze(-1))
+        pairs, rewards, not_done, successors = rows.split([self.inputs + self.actions, 1, 1, self.inputs], dim=-1)
+        parts = (pairs, rewards.squeeze(-1), successors, not_done.squeeze(-1))
         return [Batch(*batch) for batch in zip(*(part.unbind(0) for part in parts), strict=True)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metadiffuser.behaviour.adam import Adam
 from metadiffuser.behaviour.networks import MemberMLP, squashed_sample, squashed_slope
 from metadiffuser.behaviour.replay import Batch
-from metadiffuser.config import Behaviour
+from metadiffuser.config.schema import Behaviour
 
 ENTROPY_PER_ACTION = 0.5  # of the automatic temperature: target entropy is minus this many nats an action dimension
 INITIAL_TEMPERATURE = 0.1  # of an automatic temperature: one makes the first thousands of updates seek noise alone
@@ -55,7 +55,7 @@ class SoftActorCritic(nn.Module):
         actions, log_density = squashed_sample(self.actor(batch.successors), noise)
         ahead = self._values(self.targets, torch.cat([batch.successors, actions], dim=-1))[-1].amin(dim=0)
         ahead.addcmul_(self.log_temperature.exp()[:, None], log_density, value=-1.0)
-        return torch.addcmul(batch.rewards, batch.lasting, ahead, value=self.config.discount)
+        return torch.addcmul(batch.rewards, batch.not_done, ahead, value=self.config.discount)
 
     def update_critics(self, batch: Batch, noise: Tensor, rate: float) -> Tensor:
         """Make one step of both critics towards ``goal``; return the mean square of their errors, summed (M,)."""

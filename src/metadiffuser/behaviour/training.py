@@ -15,9 +15,9 @@ from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, 
 from metadiffuser.behaviour.replay import Batch, Floats, Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config import Behaviour
+from metadiffuser.config.schema import Behaviour
 from metadiffuser.envs import Array, Family, Task, total_reward
-from metadiffuser.envs.symmetry import Symmetry, to_standard
+from metadiffuser.envs.shared.symmetry import Symmetry, to_standard
 from metadiffuser.progress import Progress
 from metadiffuser.seeding import numpy_generator, torch_generator
 

@@ -14,7 +14,7 @@ from metadiffuser.context.training import encode_some, encode_tasks, prediction_
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import Family, Task
-from metadiffuser.envs.tasks import split
+from metadiffuser.envs.shared.tasks import split
 
 PROBED_CONTEXTS = 8  # contexts per task and quality for the probe and the embedding
 BASES = 4  # tasks on which it is tried out whether a parameter shows

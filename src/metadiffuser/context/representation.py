@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metadiffuser.artifacts import read_tensors, write_tensors
-from metadiffuser.config import Context, Representation
+from metadiffuser.config.schema import Context, Representation
 from metadiffuser.context.encoder import ContextEncoder
 from metadiffuser.context.models import DynamicsModel, RewardModel
 from metadiffuser.data.episodes import row_sizes
@@ -33,7 +33,7 @@ class ContextModel(nn.Module):
         observation_size: S.
         action_size: A.
         config: widths and sizes.
-        travelled: entries of the observation that are positions along an endless floor.
+        unbounded_dims: entries of the observation that are positions along an endless floor.
         representation: what z is.
         parameter_size: F, the number of a task's parameters.
 
@@ -49,7 +49,7 @@ class ContextModel(nn.Module):
         observation_size: int,
         action_size: int,
         config: Context,
-        travelled: Sequence[int] = (),
+        unbounded_dims: Sequence[int] = (),
         representation: Representation = "generalised",
         parameter_size: int = 0,
     ):
@@ -59,7 +59,7 @@ class ContextModel(nn.Module):
         self.observation_size = observation_size
         self.action_size = action_size
         self.config = config
-        self.normaliser = Normaliser(observation_size, travelled)
+        self.normaliser = Normaliser(observation_size, unbounded_dims)
         self.sizes = row_sizes(observation_size, action_size)
         self.encoder: ContextEncoder | None = None
         if representation == "true_task":

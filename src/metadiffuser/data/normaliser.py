@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-TRAVEL = 10  # steps whose displacement is one unit of a travelled coordinate
+TRAVEL = 10  # steps whose displacement is one unit of an unbounded coordinate
 FLOOR = 1e-3  # smallest standard deviation divided by: a constant coordinate stays constant
 
 
@@ -21,7 +21,7 @@ class Normaliser(nn.Module):
 
     Args:
         observation_size: S.
-        travelled: entries of the observation that are travelled coordinates.
+        unbounded_dims: entries of the observation that are unbounded coordinates.
     """
 
     state_mean: Tensor
@@ -32,13 +32,13 @@ class Normaliser(nn.Module):
     reward_std: Tensor
     local_mask: Tensor
 
-    def __init__(self, observation_size: int, travelled: Sequence[int] = ()):
+    def __init__(self, observation_size: int, unbounded_dims: Sequence[int] = ()):
         super().__init__()
         for name in ("state", "delta"):
             self.register_buffer(f"{name}_mean", torch.zeros(observation_size))
             self.register_buffer(f"{name}_std", torch.ones(observation_size))
         self.register_buffer("local_mask", torch.ones(observation_size))
-        self.local_mask[list(travelled)] = 0.0
+        self.local_mask[list(unbounded_dims)] = 0.0
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_std", torch.ones(()))
 
@@ -50,10 +50,10 @@ class Normaliser(nn.Module):
             flat = values.reshape(-1, size).double()
             getattr(self, f"{name}_mean").copy_(flat.mean(0))
             getattr(self, f"{name}_std").copy_(flat.std(0).clamp_min(FLOOR))
-        travelled = self.local_mask == 0
+        unbounded_dims = self.local_mask == 0
         step = deltas.flatten(0, -2).double().square().mean(0).sqrt()
-        self.state_mean[travelled] = 0.0
-        self.state_std[travelled] = (TRAVEL * step).clamp_min(FLOOR).float()[travelled]
+        self.state_mean[unbounded_dims] = 0.0
+        self.state_std[unbounded_dims] = (TRAVEL * step).clamp_min(FLOOR).float()[unbounded_dims]
         self.reward_mean.copy_(rewards.double().mean())
         self.reward_std.copy_(rewards.double().std().clamp_min(FLOOR))
         return self
@@ -63,14 +63,14 @@ class Normaliser(nn.Module):
         return (states - self.state_mean) / self.state_std
 
     def origin(self, states: Tensor) -> Tensor:
-        """Return the travelled coordinates of states (..., S), zero elsewhere: what to subtract from a segment."""
+        """Return the unbounded coordinates of states (..., S), zero elsewhere: what to subtract from a segment."""
         return states * (1 - self.local_mask)
 
     def local(self, normalised: Tensor) -> Tensor:
-        """Return normalised states (..., S) without the travelled coordinates."""
+        """Return normalised states (..., S) without the unbounded coordinates."""
         return normalised * self.local_mask
 
-    def raw_state(self, states: Tensor) -> Tensor:
+    def denormalise_state(self, states: Tensor) -> Tensor:
         """Invert ``state``."""
         return states * self.state_std + self.state_mean
 

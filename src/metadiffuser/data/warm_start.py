@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metadiffuser.config import Window
+from metadiffuser.config.schema import Window
 
 
 @dataclass(frozen=True)

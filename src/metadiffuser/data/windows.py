@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metadiffuser.config import Window
+from metadiffuser.config.schema import Window
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.errors import InputError
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from metadiffuser.artifacts import read_tensors, write_tensors
-from metadiffuser.config import Diffusion
+from metadiffuser.config.schema import Diffusion
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.schedule import ReverseStep, signal_rates
@@ -53,7 +53,7 @@ class DiffusionModel(nn.Module):
         return torch.cat([self.normaliser.state(data.observations), pad(data.actions, (0, 0, 0, 1))], dim=-1)
 
     def relative(self, segments: Tensor) -> Tensor:
-        """Count the travelled coordinates of segments (B, H, S + A) of ``rows`` from their first state, in place."""
+        """Count the unbounded coordinates of segments (B, H, S + A) of ``rows`` from their first state, in place."""
         if not bool(self.normaliser.local_mask.all()):
             states = segments[..., : self.observation_size]
             states -= self.normaliser.origin(states[:, :1])
@@ -64,9 +64,9 @@ class DiffusionModel(nn.Module):
         size, normaliser = self.observation_size, self.normaliser
         states = normaliser.local(normaliser.state(observations)).flatten(0, -2)
         low, high = states.amin(0), states.amax(0)
-        travelled = normaliser.state(normaliser.origin(observations)) * (1 - normaliser.local_mask)
+        unbounded_dims = normaliser.state(normaliser.origin(observations)) * (1 - normaliser.local_mask)
         for ahead in range(1, min(self.config.horizon, observations.shape[-2])):
-            moved = (travelled[..., ahead:, :] - travelled[..., :-ahead, :]).flatten(0, -2)
+            moved = (unbounded_dims[..., ahead:, :] - unbounded_dims[..., :-ahead, :]).flatten(0, -2)
             low, high = torch.minimum(low, moved.amin(0)), torch.maximum(high, moved.amax(0))
         self.low[:size], self.high[:size] = low, high
 
@@ -79,7 +79,7 @@ class DiffusionModel(nn.Module):
 
     def clean(self, prediction: Tensor, noisy: Tensor, step: ReverseStep) -> Tensor:
         """Return x0 (B, H, S + A), limited to the data's range, from what the network predicts at ``noisy``."""
-        if self.config.predicts == "noise":
+        if self.config.prediction_type == "noise":
             prediction = (noisy - step.noise * prediction) / step.signal
         return torch.minimum(torch.maximum(prediction, self.low), self.high)
 

@@ -41,7 +41,7 @@ def diffusion_loss(
     network, size = model.network, model.observation_size
     noisy = model.add_noise(clean, steps, noise)
     condition = network.task_condition(latents, known) + network.step_condition(steps)
-    target = clean if model.config.predicts == "x0" else noise
+    target = clean if model.config.prediction_type == "x0" else noise
     weights = torch.ones_like(clean[0])
     weights[0, :size] = 0.0
     weights[0, size:] = model.config.first_action_weight

@@ -1,8 +1,8 @@
 """Families of tasks, their batched physics and their gymnasium environments."""
 
-from metadiffuser.envs.base import Array, Family, Simulator, Task, total_reward
-from metadiffuser.envs.gym import register
-from metadiffuser.envs.registry import FAMILIES, get_family
+from metadiffuser.envs.shared.base import Array, Family, Simulator, Task, total_reward
+from metadiffuser.envs.shared.gym import register
+from metadiffuser.envs.shared.registry import FAMILIES, get_family
 
 __all__ = ["FAMILIES", "Array", "Family", "Simulator", "Task", "get_family", "register", "total_reward"]
 

@@ -17,7 +17,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from metadiffuser.envs.base import Array, Family, Task
+from metadiffuser.envs.shared.base import Array, Family, Task
 
 STEP = 0.1  # metres of displacement at full action
 EPISODE_LENGTH = 20  # steps
@@ -57,15 +57,15 @@ def model(task: Task) -> mujoco.MjModel:
     return scene
 
 
-def place(positions: Array) -> Array:
+def world_points(positions: Array) -> Array:
     """Return the world points (..., 3) of positions (..., 2), just above the floor."""
     height = np.full((*positions.shape[:-1], 1), 0.06)
     return np.concatenate([positions, height], axis=-1)
 
 
-def path(states: Array, start: Array) -> Array:
+def integrate(states: Array, start: Array) -> Array:
     """Return the world points (..., T, 3) of states (..., T, 2), which are positions."""
-    return place(states)
+    return world_points(states)
 
 
 class PointRobotSimulator:
@@ -120,7 +120,7 @@ POINT_ROBOT = Family(
     simulator=PointRobotSimulator,
     model=model,
     reward_terms=("distance",),
-    place=place,
-    path=path,
+    world_points=world_points,
+    integrate=integrate,
     optimum=lambda task: optimal_return(np.array(task.parameters["goal"])),
 )

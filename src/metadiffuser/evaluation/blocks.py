@@ -1,4 +1,4 @@
-"""Cells are played in blocks, each one batch; a finished block is kept, so that a killed job goes on after it.
+"""Cells are played in blocks, each one batch; a finished block is load_or_play, so that a killed job goes on after it.
 
 Every cell plays the same episodes: the same tasks, initial states and sampling noise, whatever block it is in.
 """
@@ -21,7 +21,7 @@ from metadiffuser.envs import Family, Task
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.cells import Cell, inform, instruct, uniform_actions
 from metadiffuser.evaluation.observers import Film, PlanErrors, PredictedReturns, steps_ahead
-from metadiffuser.evaluation.rollout import Agent, Floats, Group, Observer, Recording, play
+from metadiffuser.evaluation.rollout import Agent, BatchedEnvs, Floats, Observer, Recording, play
 from metadiffuser.planning.agent import Instructions, PlanningAgent
 from metadiffuser.planning.planner import Planner
 from metadiffuser.seeding import numpy_generator, torch_generator
@@ -31,7 +31,7 @@ ORACLE_CONTEXTS = 64  # contexts whose mean z is the oracle's
 
 
 @dataclass(frozen=True)
-class Match:
+class EpisodeSetup:
     """The episodes that every cell plays.
 
     Attributes:
@@ -70,16 +70,16 @@ class Match:
         return len(self.tasks) * self.episodes
 
     def generator(self, *names: str) -> torch.Generator:
-        """Return the generator of the stream ``names`` below the match's own."""
+        """Return the generator of the stream ``names`` below the setup's own."""
         return torch_generator(self.root_seed, *self.stream, *names)
 
-    def group(self, cells: int) -> Group:
+    def envs(self, cells: int) -> BatchedEnvs:
         """Return the environments of ``cells`` cells."""
 
         def start() -> np.random.Generator:
             return numpy_generator(self.root_seed, *self.start)
 
-        return Group(self.family, self.played, cells, start, self.threads)
+        return BatchedEnvs(self.family, self.played, cells, start, self.threads)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Outcome:
         return cls(*parts, header["seconds"], header["decisions"])
 
 
-def kept(path: Path, play: Callable[[], Outcome]) -> Outcome:
+def load_or_play(path: Path, play: Callable[[], Outcome]) -> Outcome:
     """Return the outcome kept at ``path``; if there is none, play and keep it."""
     try:
         return Outcome.load(path)
@@ -156,7 +156,7 @@ def blocks(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return [list(cells[first:last]) for first, last in pairwise(edges)]
 
 
-def brief(planner: Planner, cell: Cell, match: Match) -> tuple[Instructions, Tensor | None]:
+def brief(planner: Planner, cell: Cell, setup: EpisodeSetup) -> tuple[Instructions, Tensor | None]:
     """Return the instructions of a cell, and z (R, Z) of its episodes where the agent is not to make it itself.
 
     Cells that share a context draw the same warm-start transitions. The oracle's z is the mean over many contexts,
@@ -165,8 +165,8 @@ def brief(planner: Planner, cell: Cell, match: Match) -> tuple[Instructions, Ten
     model = planner.context
 
     def told(source: Cell, positions: Sequence[int], *stream: str) -> Instructions:
-        length, window, draws = model.config.context_length, model.config.window, match.generator(*stream)
-        instructions = instruct(source, match.warm_start, positions, planner.config, length, draws, window)
+        length, window, draws = model.config.context_length, model.config.window, setup.generator(*stream)
+        instructions = instruct(source, setup.warm_start, positions, planner.config, length, draws, window)
         parts: list[Tensor] = [getattr(instructions, name) for name in Instructions.__dataclass_fields__]
         return Instructions(*(part.to(model.latent_mean.device) for part in parts))
 
@@ -174,38 +174,40 @@ def brief(planner: Planner, cell: Cell, match: Match) -> tuple[Instructions, Ten
     def encoded(instructions: Instructions) -> Tensor:
         return model.encode(instructions.contexts, instructions.mask, instructions.parameters)
 
-    own = told(cell, match.positions, "context", cell.context)
+    own = told(cell, setup.positions, "context", cell.context)
     if cell.context == "oracle":
-        many = [position for position in range(len(match.tasks)) for _ in range(ORACLE_CONTEXTS)]
+        many = [position for position in range(len(setup.tasks)) for _ in range(ORACLE_CONTEXTS)]
         latents = encoded(told(replace(cell, context="expert"), many, "oracle"))
-        return own, latents.unflatten(0, (-1, ORACLE_CONTEXTS)).mean(dim=1)[match.positions]
+        return own, latents.unflatten(0, (-1, ORACLE_CONTEXTS)).mean(dim=1)[setup.positions]
     if cell.method == "unconditional" and cell.context != "none":
         return replace(own, mask=torch.zeros_like(own.mask)), encoded(own)
     return own, None
 
 
-def play_cells(planner: Planner, cells: Sequence[Cell], match: Match, label: str, shown: Sequence[int] = ()) -> Outcome:
+def play_cells(
+    planner: Planner, cells: Sequence[Cell], setup: EpisodeSetup, label: str, shown: Sequence[int] = ()
+) -> Outcome:
     """Play cells of planning methods as one batch.
 
     Args:
         planner: makes the plans of all cells.
         cells: played with the same noise, so that they compare in pairs.
-        match: the episodes of each cell.
+        setup: the episodes of each cell.
         label: shown with the progress.
         shown: rows of the block that are filmed.
     """
     model = planner.context
-    briefs = [brief(planner, cell, match) for cell in cells]
+    briefs = [brief(planner, cell, setup) for cell in cells]
     told = Instructions.join([instructions for instructions, _ in briefs])
-    agent = PlanningAgent(planner, told, match.generator("noise"), blocks=len(cells))
+    agent = PlanningAgent(planner, told, setup.generator("noise"), blocks=len(cells))
     inform(agent, cells, [latents for _, latents in briefs])
 
-    group, steps, horizon = match.group(len(cells)), match.family.episode_length, planner.diffusion.config.horizon
+    envs, steps, horizon = setup.envs(len(cells)), setup.family.episode_length, planner.diffusion.config.horizon
     errors = PlanErrors(agent, steps_ahead(horizon), model.normaliser.state_std.cpu().numpy())
     promises = PredictedReturns(agent, model, horizon, steps)
-    film = Film(agent, group, shown)
+    film = Film(agent, envs, shown)
     observers: list[Observer] = [errors, promises, *([film] if shown else [])]
-    recording = play(agent, group, steps, label, observers)
+    recording = play(agent, envs, steps, label, observers)
     outcome = _outcome(recording)
     predicted, received = promises.means() or (outcome.predicted, outcome.received)
     filmed: dict[str, np.ndarray] = {}
@@ -230,10 +232,10 @@ class _Uniform(Agent):
         pass
 
 
-def play_random(match: Match, label: str) -> Outcome:
-    """Play the episodes of ``match`` with uniform actions."""
-    uniform = _Uniform(numpy_generator(match.root_seed, *match.stream, "uniform"), match.family.action_size)
-    return _outcome(play(uniform, match.group(1), match.family.episode_length, label))
+def play_random(setup: EpisodeSetup, label: str) -> Outcome:
+    """Play the episodes of ``setup`` with uniform actions."""
+    uniform = _Uniform(numpy_generator(setup.root_seed, *setup.stream, "uniform"), setup.family.action_size)
+    return _outcome(play(uniform, setup.envs(1), setup.family.episode_length, label))
 
 
 def _outcome(recording: Recording) -> Outcome:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metadiffuser.config import Evaluation, Planning, Window
+from metadiffuser.config.schema import Evaluation, Planning, Window
 from metadiffuser.data.windows import TaskData, draw_contexts
 from metadiffuser.evaluation.warm_start import warm_start_source
 from metadiffuser.planning.agent import Instructions, PlanningAgent

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.evaluation.rollout import Floats, Group
+from metadiffuser.evaluation.rollout import BatchedEnvs, Floats
 from metadiffuser.planning.agent import PlanningAgent
 from metadiffuser.planning.planner import Plan
 
@@ -25,7 +25,7 @@ def steps_ahead(horizon: int) -> list[int]:
     return sorted({1, min(5, horizon - 1), horizon - 1})
 
 
-class _Fresh:
+class NewPlanDetector:
     """Tells a plan that was just made from one that is still in force."""
 
     def __init__(self, agent: PlanningAgent):
@@ -51,7 +51,7 @@ class PlanErrors:
     """
 
     def __init__(self, agent: PlanningAgent, ahead: Sequence[int], scale: Floats):
-        self._fresh, self._ahead, self._scale = _Fresh(agent), list(ahead), scale
+        self._fresh, self._ahead, self._scale = NewPlanDetector(agent), list(ahead), scale
         self._expected: dict[int, list[tuple[int, Floats]]] = {}
         self._sums: dict[int, Sums] = {}
         self._counts: dict[int, int] = {}
@@ -90,7 +90,7 @@ class PredictedReturns:
     """
 
     def __init__(self, agent: PlanningAgent, model: ContextModel, horizon: int, steps: int):
-        self._agent, self._fresh, self._model = agent, _Fresh(agent), model
+        self._agent, self._fresh, self._model = agent, NewPlanDetector(agent), model
         self._horizon, self._steps = horizon, steps
         self._paid: Sums | float = 0.0
         self._paid_before: dict[int, Sums | float] = {}
@@ -133,13 +133,13 @@ class Film:
 
     Args:
         agent: whose plans are watched.
-        group: the environments, not yet reset.
+        envs: the environments, not yet reset.
         rows: the episodes shown, of B.
     """
 
-    def __init__(self, agent: PlanningAgent, group: Group, rows: Sequence[int]):
-        self._agent, self._group, self._rows = agent, group, list(rows)
-        self._fresh, self._made = _Fresh(agent), 0
+    def __init__(self, agent: PlanningAgent, envs: BatchedEnvs, rows: Sequence[int]):
+        self._agent, self._group, self._rows = agent, envs, list(rows)
+        self._fresh, self._made = NewPlanDetector(agent), 0
         self.positions: list[Floats] = []
         self.plans: list[Floats] = []
         self.made: list[int] = []

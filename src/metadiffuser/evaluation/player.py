@@ -5,7 +5,7 @@ from __future__ import annotations
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import Array, Family, Task
 from metadiffuser.evaluation.cells import Cell, instruct
-from metadiffuser.evaluation.rollout import Group
+from metadiffuser.evaluation.rollout import BatchedEnvs
 from metadiffuser.planning.agent import PlanningAgent
 from metadiffuser.planning.planner import Planner
 from metadiffuser.seeding import numpy_generator, torch_generator
@@ -32,7 +32,9 @@ class LivePlayer:
         """Start the next episode and plan its first step."""
         self._episode += 1
         stream = ("view", self._family.name, self._task.index, self._episode)
-        self._group = Group(self._family, [self._task], 1, lambda: numpy_generator(self._seed, *stream, "start"), 1)
+        self._group = BatchedEnvs(
+            self._family, [self._task], 1, lambda: numpy_generator(self._seed, *stream, "start"), 1
+        )
         context = self._planner.context
         told = instruct(
             Cell("metadiffuser", self._guide, "expert"),
@@ -62,7 +64,7 @@ class LivePlayer:
         before = self._agent.plan
         self._action = self._agent.act(self._observation)
         if self._agent.plan is not before:
-            self._start = self._family.place(self.positions)
+            self._start = self._family.world_points(self.positions)
 
     @property
     def positions(self) -> Array:
@@ -73,7 +75,7 @@ class LivePlayer:
     def plan(self) -> Array | None:
         """Planned world points (H, 3)."""
         assert self._agent.plan is not None
-        return self._family.path(self._agent.plan.states[0].numpy().astype(float), self._start)
+        return self._family.integrate(self._agent.plan.states[0].numpy().astype(float), self._start)
 
     @property
     def caption(self) -> str:

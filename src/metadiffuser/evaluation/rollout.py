@@ -40,7 +40,7 @@ class Observer(Protocol):
         ...
 
 
-class Group:
+class BatchedEnvs:
     """Simulators of several blocks of episodes that one agent plays together.
 
     Every block starts from the same initial states, so cells are compared on equal terms.
@@ -99,17 +99,17 @@ class Recording:
     decision_seconds: float
 
 
-def play(agent: Agent, group: Group, steps: int, label: str, observers: Sequence[Observer] = ()) -> Recording:
-    """Play ``steps`` steps of every episode in ``group`` with ``agent``.
+def play(agent: Agent, envs: BatchedEnvs, steps: int, label: str, observers: Sequence[Observer] = ()) -> Recording:
+    """Play ``steps`` steps of every episode in ``envs`` with ``agent``.
 
     Args:
         agent: acts for all episodes at once.
-        group: the environments.
+        envs: the environments.
         steps: T.
         label: shown with the progress.
         observers: told of every decision and of every step.
     """
-    observations = group.reset()
+    observations = envs.reset()
     paid = []
     spent = 0.0
     with Progress(label, steps) as progress:
@@ -119,7 +119,7 @@ def play(agent: Agent, group: Group, steps: int, label: str, observers: Sequence
             spent += time.perf_counter() - before
             for observer in observers:
                 observer.decided(step)
-            successors, rewards = group.step(actions)
+            successors, rewards = envs.step(actions)
             agent.observe(observations, actions, rewards, successors)
             for observer in observers:
                 observer.stepped(step, successors, rewards)

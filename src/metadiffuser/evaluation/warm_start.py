@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from metadiffuser.config import Context
+from metadiffuser.config.schema import Context
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
 

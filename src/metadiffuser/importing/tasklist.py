@@ -11,7 +11,7 @@ from typing import Any
 
 from metadiffuser.data.minari_store import NAMESPACE
 from metadiffuser.envs import Family, Task
-from metadiffuser.envs.tasks import parameter_sizes
+from metadiffuser.envs.shared.tasks import parameter_sizes
 from metadiffuser.errors import InputError, nearest, shortened
 from metadiffuser.importing.readers import DATA_FILE, METADATA_FILE, read_metadata
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metadiffuser.config import Planning
+from metadiffuser.config.schema import Planning
 from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
@@ -55,7 +55,7 @@ class Plan:
     """B plans of H steps.
 
     Attributes:
-        segments: (B, H, S + A), normalised states and actions; travelled coordinates count from the first state.
+        segments: (B, H, S + A), normalised states and actions; unbounded coordinates count from the first state.
         states: (B, H, S), in the environment's units.
         actions: (B, H, A), in [-1, 1].
     """
@@ -124,7 +124,7 @@ class Planner:
         if count > 1:
             segments = self._best(segments, request.repeat(count), count)
         normaliser, size = self.diffusion.normaliser, self.diffusion.observation_size
-        states = normaliser.raw_state(segments[..., :size]) + normaliser.origin(request.states)[:, None]
+        states = normaliser.denormalise_state(segments[..., :size]) + normaliser.origin(request.states)[:, None]
         return Plan(segments, states, segments[..., size:])
 
     def _denoise(self, request: Request, noise: Tensor, previous: Tensor | None) -> Tensor:

@@ -17,9 +17,9 @@ from metadiffuser.behaviour.policies import Trained
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Family, Task, get_family
-from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.importing.store import imported_digest, read_imported
-from metadiffuser.run import Run
+from metadiffuser.pipeline.run import Run
 
 COMPARED = ("reward_difference", "state_difference", "steps", "untold")  # of imported data
 

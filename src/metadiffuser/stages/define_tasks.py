@@ -11,9 +11,9 @@ from typing import Any
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.envs import get_family
-from metadiffuser.envs.tasks import draw_tasks
+from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.importing.store import read_imported
-from metadiffuser.run import Run
+from metadiffuser.pipeline.run import Run
 from metadiffuser.seeding import numpy_generator
 
 

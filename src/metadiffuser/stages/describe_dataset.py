@@ -5,8 +5,8 @@ from __future__ import annotations
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, whole_directory
 from metadiffuser.envs import get_family
+from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting.card import write_card
-from metadiffuser.run import Run
 
 
 def run(run: Run) -> None:

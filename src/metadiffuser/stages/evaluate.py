@@ -11,17 +11,17 @@ import torch
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
-from metadiffuser.config import Evaluation, Planning
+from metadiffuser.config.schema import Evaluation, Planning
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import Family, Task, get_family
-from metadiffuser.envs.tasks import read_tasks, split
-from metadiffuser.evaluation.blocks import Match, Outcome, blocks, kept, play_cells, play_random
+from metadiffuser.envs.shared.tasks import read_tasks, split
+from metadiffuser.evaluation.blocks import EpisodeSetup, Outcome, blocks, load_or_play, play_cells, play_random
 from metadiffuser.evaluation.cells import Cell, make_cells
+from metadiffuser.pipeline.run import Run
 from metadiffuser.planning.planner import Planner
-from metadiffuser.run import Run
 
 WARM_START = ("expert", "medium", "random")
 TRACED = 0.1  # share of an episode after which the plan is made that the figures show
@@ -34,28 +34,30 @@ def run(run: Run) -> None:
     context, _ = ContextModel.load(run.path(paths.CONTEXT), run.device)
     diffusion, _ = DiffusionModel.load(run.path(paths.DIFFUSION), run.device)
     tasks = read_tasks(run.path(paths.TASKS))
-    match = _match(run, family, split(tasks, "test"), section.episodes, WARM_START)
+    setup = _episode_setup(run, family, split(tasks, "test"), section.episodes, WARM_START)
     cells = make_cells(section)
     planned = [cell for cell in cells if cell.method != "random"]
     results, films, filmed = [], [], []
     played: list[Outcome] = []
     planner = Planner(diffusion, context, run.section("planning"))
-    for number, block in enumerate(blocks(planned, match.size)):
+    for number, block in enumerate(blocks(planned, setup.size)):
         shown = [cell for cell in block if _is_shown(cell, section)]
-        starts = (block.index(cell) * match.size for cell in shown)
-        rows = [start + first for start in starts for first in range(0, match.size, match.episodes)]
+        starts = (block.index(cell) * setup.size for cell in shown)
+        rows = [start + first for start in starts for first in range(0, setup.size, setup.episodes)]
         label = f"evaluate {family.name}, {len(block)} of {len(planned)} cells"
-        outcome = kept(run.work / f"cells{number}.safetensors", partial(play_cells, planner, block, match, label, rows))
-        results += [_result(cell, outcome.cell(index, match.size), match) for index, cell in enumerate(block)]
-        filmed += [(cell, task) for cell in shown for task in match.tasks]
+        outcome = load_or_play(
+            run.work / f"cells{number}.safetensors", partial(play_cells, planner, block, setup, label, rows)
+        )
+        results += [_result(cell, outcome.cell(index, setup.size), setup) for index, cell in enumerate(block)]
+        filmed += [(cell, task) for cell in shown for task in setup.tasks]
         played.append(outcome)
         if shown:
             films.append(outcome.film)
     run.notes["decisions"] = sum(outcome.decisions for outcome in played)
     spent = sum(outcome.seconds for outcome in played)
     run.notes["milliseconds_per_decision"] = round(1000 * spent / run.notes["decisions"], 4)
-    random = kept(run.work / "random.safetensors", partial(play_random, match, "random planner"))
-    results.append(_result(Cell("random", "none", "none"), random, match))
+    random = load_or_play(run.work / "random.safetensors", partial(play_random, setup, "random planner"))
+    results.append(_result(Cell("random", "none", "none"), random, setup))
 
     film = {
         name: films[0][name] if name == "made" else np.concatenate([part[name] for part in films]) for name in films[0]
@@ -75,11 +77,13 @@ def run(run: Run) -> None:
     _write_rollouts(run, family, film, filmed)
 
 
-def _match(run: Run, family: Family, tasks: list[Task], episodes: int, qualities: Sequence[str], *names: str) -> Match:
+def _episode_setup(
+    run: Run, family: Family, tasks: list[Task], episodes: int, qualities: Sequence[str], *names: str
+) -> EpisodeSetup:
     """Return the episodes to play on ``tasks``; ``names`` tell its random streams from those of the evaluation."""
     found = read_family(run.path(paths.DATASET), tasks, qualities)
     indices = [task.index for task in tasks]
-    return Match(
+    return EpisodeSetup(
         family,
         tasks,
         episodes,
@@ -106,20 +110,20 @@ def _on_training_tasks(
     """
     section, planning = run.section("evaluation"), run.section("planning")
     studied = split(tasks, "train")[: section.study_tasks]
-    match = _match(run, family, studied, section.study_episodes, ("expert",), "study")
+    setup = _episode_setup(run, family, studied, section.study_episodes, ("expert",), "study")
     cell = Cell("metadiffuser", section.guides[0], "expert")
     planner, label = Planner(*models, planning), f"{family.name}, training tasks"
-    own = kept(run.work / "training_tasks.safetensors", partial(play_cells, planner, [cell], match, label))
+    own = load_or_play(run.work / "training_tasks.safetensors", partial(play_cells, planner, [cell], setup, label))
     return {
-        "training_tasks": [_result(cell, own, match)],
-        "sampler_study": _sampler_study(run, models, match, cell, section, planning),
+        "training_tasks": [_result(cell, own, setup)],
+        "sampler_study": _sampler_study(run, models, setup, cell, section, planning),
     }
 
 
 def _sampler_study(
     run: Run,
     models: tuple[DiffusionModel, ContextModel],
-    match: Match,
+    setup: EpisodeSetup,
     cell: Cell,
     section: Evaluation,
     planning: Planning,
@@ -129,9 +133,11 @@ def _sampler_study(
     for number, setting in enumerate(section.samplers):
         steps = min(setting.steps, models[0].config.denoising_steps)
         chosen = planning.model_copy(update={"sampler": setting.sampler, "sampling_steps": steps})
-        planner, label = Planner(*models, chosen), f"{match.family.name}, {setting.sampler} {steps}"
-        outcome = kept(run.work / f"study{number}.safetensors", partial(play_cells, planner, [cell], match, label))
-        study.append({"sampler": setting.sampler, "steps": steps, "returns": _returns(outcome, match)})
+        planner, label = Planner(*models, chosen), f"{setup.family.name}, {setting.sampler} {steps}"
+        outcome = load_or_play(
+            run.work / f"study{number}.safetensors", partial(play_cells, planner, [cell], setup, label)
+        )
+        study.append({"sampler": setting.sampler, "steps": steps, "returns": _returns(outcome, setup)})
         note = f"milliseconds_per_decision_{setting.sampler}_{steps}"
         run.notes[note] = round(outcome.milliseconds_per_decision, 4)
     return study
@@ -142,24 +148,24 @@ def _is_shown(cell: Cell, section: Evaluation) -> bool:
     return cell in (Cell("metadiffuser", guide, section.contexts[0]) for guide in (section.guides[0], "none"))
 
 
-def _returns(outcome: Outcome, match: Match) -> dict[str, list[float]]:
+def _returns(outcome: Outcome, setup: EpisodeSetup) -> dict[str, list[float]]:
     """Return {task: returns of its episodes}."""
-    by_task = outcome.returns.reshape(len(match.tasks), match.episodes)
+    by_task = outcome.returns.reshape(len(setup.tasks), setup.episodes)
     return {
         str(task.index): [round(float(value), 5) for value in values]
-        for task, values in zip(match.tasks, by_task, strict=True)
+        for task, values in zip(setup.tasks, by_task, strict=True)
     }
 
 
-def _result(cell: Cell, outcome: Outcome, match: Match) -> dict[str, Any]:
+def _result(cell: Cell, outcome: Outcome, setup: EpisodeSetup) -> dict[str, Any]:
     """Return one cell of the metrics: returns per task and episode, and how well plans came true."""
     errors: dict[str, float] = {}
     errors_by_task: dict[str, dict[str, float]] = {}
     for ahead, squares in outcome.squares.items():
-        by_task = squares.reshape(len(match.tasks), match.episodes).mean(axis=1)
+        by_task = squares.reshape(len(setup.tasks), setup.episodes).mean(axis=1)
         errors[str(ahead)] = _root(by_task.mean())
         errors_by_task[str(ahead)] = {
-            str(task.index): _root(value) for task, value in zip(match.tasks, by_task, strict=True)
+            str(task.index): _root(value) for task, value in zip(setup.tasks, by_task, strict=True)
         }
     promise = None
     if cell.context != "none" and len(outcome.predicted):
@@ -169,7 +175,7 @@ def _result(cell: Cell, outcome: Outcome, match: Match) -> dict[str, Any]:
         "method": cell.method,
         "guide": cell.guide,
         "context": cell.context,
-        "returns": _returns(outcome, match),
+        "returns": _returns(outcome, setup),
         "plan_error": errors or None,
         "plan_error_by_task": errors_by_task or None,
         "predicted_return": promise,
@@ -185,8 +191,8 @@ def _traces(family: Family, film: dict[str, np.ndarray], filmed: list[tuple[Cell
     step = int(TRACED * family.episode_length)
     traces = []
     for (cell, task), positions, plans in zip(filmed, film["positions"], film["plans"], strict=True):
-        executed = family.place(positions.astype(float))
-        planned = family.path(plans[step].astype(float), executed[film["made"][step]])
+        executed = family.world_points(positions.astype(float))
+        planned = family.integrate(plans[step].astype(float), executed[film["made"][step]])
         traces.append(
             {
                 "method": cell.method,
@@ -203,11 +209,11 @@ def _traces(family: Family, film: dict[str, np.ndarray], filmed: list[tuple[Cell
 
 def _write_rollouts(run: Run, family: Family, film: dict[str, np.ndarray], filmed: list[tuple[Cell, Task]]) -> None:
     """Write positions, executed paths, plans and rewards of the filmed episodes."""
-    executed = family.place(film["positions"].astype(float))
+    executed = family.world_points(film["positions"].astype(float))
     tensors = {
         "positions": film["positions"],
         "paths": executed,
-        "plans": family.path(film["plans"].astype(float), executed[:, film["made"]]),
+        "plans": family.integrate(film["plans"].astype(float), executed[:, film["made"]]),
         "rewards": film["rewards"],
     }
     episodes = []

@@ -16,10 +16,10 @@ from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import Task, get_family
-from metadiffuser.envs.tasks import read_tasks, split
-from metadiffuser.evaluation.rollout import Floats, Group, play
+from metadiffuser.envs.shared.tasks import read_tasks, split
+from metadiffuser.evaluation.rollout import BatchedEnvs, Floats, play
 from metadiffuser.evaluation.warm_start import draw_warm_start
-from metadiffuser.run import Run
+from metadiffuser.pipeline.run import Run
 from metadiffuser.seeding import numpy_generator, torch_generator
 
 WARM_START = ("expert", "medium", "random")
@@ -75,10 +75,10 @@ def _play(
     noise = torch_generator(run.root_seed, "evaluate_baseline", family.name, name, seed, *names)
     told = WarmStart.join([tell(source) for source in sources])
     agent = get_method(name).adapt(model, told, context, noise)
-    group = Group(family, played, len(sources), start, run.section("evaluation").threads)
-    recording = play(agent, group, family.episode_length, f"evaluate_baseline {family.name} {name}")
+    envs = BatchedEnvs(family, played, len(sources), start, run.section("evaluation").threads)
+    recording = play(agent, envs, family.episode_length, f"evaluate_baseline {family.name} {name}")
     if not names:
-        decisions = family.episode_length * group.size
+        decisions = family.episode_length * envs.size
         run.notes["decisions"] = decisions
         run.notes["milliseconds_per_decision"] = round(1000 * recording.decision_seconds / decisions, 4)
     blocks = np.split(recording.rewards, len(sources))

@@ -16,17 +16,18 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from metadiffuser import dag, locks, paths, presets, receipts
+from metadiffuser import paths
 from metadiffuser.artifacts import write_text
-from metadiffuser.config import Params
+from metadiffuser.config.loading import PARAMS, parse
+from metadiffuser.config.schema import Params
 from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble
 from metadiffuser.importing.checks import Tolerances
 from metadiffuser.importing.store import Imported
 from metadiffuser.importing.tasklist import read_task_list
-from metadiffuser.parameters import PARAMS, parse
-from metadiffuser.run import execute
+from metadiffuser.pipeline import dag, locks, presets, records
+from metadiffuser.pipeline.run import execute
 
 STAGES = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
 
@@ -44,7 +45,7 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
     Raises:
         InputError: the data are not the family's, and nothing has been written; or an engine is at work.
     """
-    receipts.check_source()
+    records.check_source()
     family = get_family(name)
     if name not in params.families:
         raise InputError(f"--family {name}: not in params.yaml, which has {', '.join(params.families)}")
@@ -59,7 +60,7 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
     write_text(PARAMS, text)
     logging.getLogger("metadiffuser.stages.train_behaviour").setLevel(logging.ERROR)  # that there is nothing to train
     for job in dag.jobs(in_force):
-        if job.stage.name in STAGES and job.wildcards["family"] == name and not receipts.holds(job):
+        if job.stage.name in STAGES and job.wildcards["family"] == name and not records.is_current(job):
             execute(job, in_force, PARAMS)
     _tell(in_force, imported, digest)
 
@@ -109,7 +110,7 @@ def _tell(params: Params, imported: Imported, digest: str) -> None:
     if notes["left_out"]:
         lines.append(f"Left out: {notes['left_out']} episodes, so that all tasks have equally many.")
     waiting = presets.stale(params)
-    recorded = {job.name for job in dag.jobs(params) if job.stage.name in STAGES and receipts.holds(job)}
+    recorded = {job.name for job in dag.jobs(params) if job.stage.name in STAGES and records.is_current(job)}
     waiting = [name for name in waiting if name not in recorded]
     lines.append(f"To be run: {len(waiting)} of {len(dag.jobs(params))} jobs.")
     print("\n".join(lines))

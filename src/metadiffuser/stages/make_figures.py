@@ -7,9 +7,9 @@ import pandas as pd
 from metadiffuser import paths
 from metadiffuser.artifacts import whole_directory
 from metadiffuser.evaluation.statistics import Bootstrap
+from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting import scores
 from metadiffuser.reporting.figures import all_figures, write_figures
-from metadiffuser.run import Run
 from metadiffuser.tracking import read_curve
 
 CURVES = {"behaviour": paths.BEHAVIOUR_CURVE, "context": paths.CONTEXT_CURVE, "diffusion": paths.DIFFUSION_CURVE}

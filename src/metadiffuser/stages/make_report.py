@@ -6,8 +6,8 @@ from pathlib import Path
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_text
+from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting.report import Contents, render
-from metadiffuser.run import Run
 
 
 def run(run: Run) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from metadiffuser import paths
 from metadiffuser.artifacts import whole_directory
 from metadiffuser.evaluation.statistics import Bootstrap
+from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting.evidence import gather, notes
 from metadiffuser.reporting.summary import sizes
 from metadiffuser.reporting.tables import all_tables, write_tables
-from metadiffuser.run import Run
 
 
 def run(run: Run) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 
 from metadiffuser import paths
 from metadiffuser.artifacts import whole_directory
-from metadiffuser.config import Rendering
-from metadiffuser.envs import Family, get_family, gl
-from metadiffuser.envs.tasks import read_tasks, split
+from metadiffuser.config.schema import Rendering
+from metadiffuser.envs import Family, get_family
+from metadiffuser.envs.shared import gl
+from metadiffuser.envs.shared.tasks import read_tasks, split
 from metadiffuser.errors import InputError
+from metadiffuser.pipeline.run import Run
 from metadiffuser.progress import Progress
-from metadiffuser.run import Run
 from metadiffuser.viewing.frames import caption, episode_frame, frame_rate, open_painter, rollout_frames, stride
 from metadiffuser.viewing.rollouts import Episode, read_rollouts
 from metadiffuser.viewing.video import film, write_strip

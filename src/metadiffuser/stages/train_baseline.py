@@ -8,8 +8,8 @@ from metadiffuser.baselines.shared.interface import Sizes, Training
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs import get_family
-from metadiffuser.envs.tasks import read_tasks, split
-from metadiffuser.run import Run
+from metadiffuser.envs.shared.tasks import read_tasks, split
+from metadiffuser.pipeline.run import Run
 from metadiffuser.seeding import torch_generator, torch_initialisation
 from metadiffuser.tracking import write_curve
 

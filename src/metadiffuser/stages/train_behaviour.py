@@ -12,9 +12,9 @@ import logging
 from metadiffuser import paths
 from metadiffuser.behaviour.training import Trainer, empty_shard
 from metadiffuser.envs import get_family
-from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.importing.store import imported_digest
-from metadiffuser.run import Run
+from metadiffuser.pipeline.run import Run
 from metadiffuser.tracking import write_curve
 
 log = logging.getLogger(__name__)

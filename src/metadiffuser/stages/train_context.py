@@ -6,15 +6,15 @@ from typing import cast
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
-from metadiffuser.config import Representation
+from metadiffuser.config.schema import Representation
 from metadiffuser.context.diagnostics import diagnose
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import train_context
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import get_family
-from metadiffuser.envs.tasks import read_tasks, split
-from metadiffuser.run import Run
+from metadiffuser.envs.shared.tasks import read_tasks, split
+from metadiffuser.pipeline.run import Run
 from metadiffuser.seeding import numpy_generator, torch_generator, torch_initialisation
 from metadiffuser.tracking import write_curve
 
@@ -30,7 +30,7 @@ def run(run: Run) -> None:
     data = TaskData.stack(episodes, [task.index for task in split(tasks, "train")])
     with torch_initialisation(run.root_seed, *stream):
         sizes = (family.observation_size, family.action_size)
-        model = ContextModel(*sizes, section, family.travelled, representation, data.parameters.shape[1])
+        model = ContextModel(*sizes, section, family.unbounded_dims, representation, data.parameters.shape[1])
     generator = torch_generator(run.root_seed, *stream)
     records = train_context(model, data, generator, run.work / "training.safetensors")
     model.eval()

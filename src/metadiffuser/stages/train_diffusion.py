@@ -10,8 +10,8 @@ from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import train_diffusion
 from metadiffuser.envs import get_family
-from metadiffuser.envs.tasks import read_tasks, split
-from metadiffuser.run import Run
+from metadiffuser.envs.shared.tasks import read_tasks, split
+from metadiffuser.pipeline.run import Run
 from metadiffuser.seeding import torch_generator, torch_initialisation
 from metadiffuser.tracking import write_curve
 

@@ -24,7 +24,7 @@ from metadiffuser.data.minari_store import (
     write_dataset,
 )
 from metadiffuser.envs import Family, Task
-from metadiffuser.envs.tasks import split
+from metadiffuser.envs.shared.tasks import split
 from metadiffuser.errors import InputError
 
 MOST = 1 / 3  # of the training tasks: the rest has to be enough to learn from

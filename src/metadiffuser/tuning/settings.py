@@ -9,8 +9,9 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, ValidationError
 
-from metadiffuser.coherence import complaints
-from metadiffuser.config import (
+from metadiffuser.config.consistency import inconsistencies
+from metadiffuser.config.loading import read_tree
+from metadiffuser.config.schema import (
     OVERRIDABLE,
     BaselineName,
     ContextSource,
@@ -21,7 +22,6 @@ from metadiffuser.config import (
     sentence,
 )
 from metadiffuser.errors import InputError, nearest
-from metadiffuser.parameters import read_tree
 
 FILE = Path("workflow/tuning.yaml")
 OWN = "metadiffuser"
@@ -164,6 +164,6 @@ def _told(tuning: Tuning, params: Params, method: str, family: str, overrides: O
         told = Params.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"settings.{method}, {family}: {sentence(error, '', Params)}") from None
-    for complaint in complaints(told, protocol=False):
-        raise InputError(f"settings.{method}, {family}: {complaint}")
+    for inconsistency in inconsistencies(told, protocol=False):
+        raise InputError(f"settings.{method}, {family}: {inconsistency}")
     return told

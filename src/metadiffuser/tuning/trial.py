@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metadiffuser import dag, paths, receipts
+from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config import Params
+from metadiffuser.config.schema import Params
 from metadiffuser.envs import Family, get_family
-from metadiffuser.envs.tasks import read_tasks
+from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import normalised_score
-from metadiffuser.run import execute
+from metadiffuser.pipeline import dag, records
+from metadiffuser.pipeline.run import execute
 from metadiffuser.tuning.holdout import Source, anchors, hold_out, write_split
 from metadiffuser.tuning.settings import OWN, Trial
 
@@ -80,8 +81,8 @@ class Scratch:
         for path in (tasks, data):
             if not path.exists():
                 raise InputError(f"{path}: missing; run 'snakemake --cores all {data}'")
-        place = (receipts.WORK / "tuning" / params.preset).resolve()
-        digest = receipts.digest(tasks, data)
+        place = (records.WORK / "tuning" / params.preset).resolve()
+        digest = records.digest(tasks, data)
         found = []
         for fold, sources in enumerate(hold_out(read_tasks(tasks), count, folds)):
             scratch = cls(place / f"{family}-{count}-{fold}")
@@ -106,7 +107,7 @@ class Scratch:
         with contextlib.chdir(self.root):
             place = {"preset": DATA, "family": trial.family}
             made = {template: Path(template.format(**place)) for template in (paths.TASKS, paths.DATASET)}
-            known = dag.domains(trial.params)
+            known = dag.wildcard_values(trial.params)
             upstream: list[Any] = []
             seconds = 0.0
             for name in CHAINS.get(trial.method, RIVAL):
@@ -116,7 +117,7 @@ class Scratch:
                 job, params = _job(name, wildcards, trial.params, upstream)
                 _link_inputs(job, made)
                 with waiting(Path("locks") / f"{job.name}.lock"):
-                    if not receipts.holds(job):
+                    if not records.is_current(job):
                         execute(job, params)
                 made |= dict(zip(job.stage.outputs, map(Path, job.outputs), strict=False))
                 if name.startswith("train_") and (name != SHARED or trial.method == OWN):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from metadiffuser import paths
-from metadiffuser.config import Params
+from metadiffuser.config.schema import Params
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
-from metadiffuser.receipts import WORK
+from metadiffuser.pipeline.records import WORK
 from metadiffuser.reporting import style
 from metadiffuser.tuning import record
 from metadiffuser.tuning.settings import read_settings, trials

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from metadiffuser.envs import Array, Family, gl
-from metadiffuser.envs.camera import camera
+from metadiffuser.envs import Array, Family
+from metadiffuser.envs.shared import gl
+from metadiffuser.envs.shared.camera import camera
 from metadiffuser.viewing.rollouts import Episode
 from metadiffuser.viewing.scene import EXECUTED, PLAN, Colour, Image, draw_plan, draw_trail
 from metadiffuser.viewing.sideview import SideView

@@ -13,9 +13,10 @@ import mujoco
 import numpy as np
 
 from metadiffuser import paths
-from metadiffuser.config import Guide, Params
-from metadiffuser.envs import Array, Family, Task, get_family, gl
-from metadiffuser.envs.tasks import read_tasks, split
+from metadiffuser.config.schema import Guide, Params
+from metadiffuser.envs import Array, Family, Task, get_family
+from metadiffuser.envs.shared import gl
+from metadiffuser.envs.shared.tasks import read_tasks, split
 from metadiffuser.errors import InputError, nearest
 from metadiffuser.viewing.frames import frame_rate
 from metadiffuser.viewing.window import Window

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageDraw
 
-from metadiffuser.envs import Array, gl
-from metadiffuser.envs.camera import DISTANCE, roams, seen_from_top, sight
+from metadiffuser.envs import Array
+from metadiffuser.envs.shared import gl
+from metadiffuser.envs.shared.camera import DISTANCE, roams, seen_from_top, sight
 from metadiffuser.viewing.scene import EXECUTED, PLAN, PLAN_RADIUS, TAPER, TRAIL_RADIUS, Colour, Image
 
 SMOOTHING = 2  # pictures are drawn so many times larger and shrunk, for smooth edges

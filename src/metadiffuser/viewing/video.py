@@ -57,9 +57,9 @@ def film(path: Path, height: int, width: int, rate: float) -> Iterator[Callable[
             encoder.kill()
             raise
         finally:
-            _, complaint = encoder.communicate()
+            _, message = encoder.communicate()
         if encoder.returncode != 0 or cut:
-            reason = complaint.decode(errors="replace").strip()
+            reason = message.decode(errors="replace").strip()
             raise OSError(errno.EIO, f"the encoder failed: {reason}", str(path)) from cut
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from mujoco_viewer import MujocoViewer
 
 from metadiffuser.envs import Array
-from metadiffuser.envs.camera import camera, seen_from_top, sight
+from metadiffuser.envs.shared.camera import camera, seen_from_top, sight
 from metadiffuser.viewing.scene import draw_plan, draw_trail
 
 DOUBLE_CLICK = 0.3  # seconds

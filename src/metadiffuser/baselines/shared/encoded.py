@@ -15,7 +15,7 @@ from metadiffuser.baselines.shared.actor_critic import ActorCritic, Batch
 from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LATENTS, draw_latents
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config import ActorCriticMethod
+from metadiffuser.config.schema import ActorCriticMethod
 from metadiffuser.context.encoder import ContextEncoder
 from metadiffuser.data.episodes import row_sizes
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from metadiffuser import config as parameters
 from metadiffuser.artifacts import read_tensors, write_tensors
+from metadiffuser.config import schema as parameters
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.normaliser import Normaliser

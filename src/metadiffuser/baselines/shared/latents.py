@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metadiffuser.baselines.shared.interface import Floats
-from metadiffuser.config import Context
+from metadiffuser.config.schema import Context
 from metadiffuser.data.episodes import transition_rows
 from metadiffuser.data.warm_start import WarmStart, gathered_steps
 

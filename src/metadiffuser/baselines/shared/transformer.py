@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser.baselines.shared.interface import BaselineModel, Sizes
-from metadiffuser.config import PromptedMethod
+from metadiffuser.config.schema import PromptedMethod
 
 ORDER = (0, 2, 1)  # place within a step of its return-to-go, action and state, the order of tokens in memory
 KINDS = len(ORDER)

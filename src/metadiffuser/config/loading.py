@@ -1,0 +1,127 @@
+"""Reading ``params.yaml``: every mistake in it becomes one ``InputError`` that names the key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from metadiffuser.config.consistency import inconsistencies
+from metadiffuser.config.schema import Params, sentence
+from metadiffuser.errors import InputError, shortened
+
+PARAMS = Path("params.yaml")
+LARGEST = 1 << 16  # characters, ten times a preset's: YAML takes its time to read
+
+# Words that are not strings. YAML 1.1, which PyYAML speaks, also knows 'yes', 017 (octal) and 1:30 (sixty and 30), and
+# takes 1e-3 for a string; DVC speaks YAML 1.2. What the two would read as different values stays a string here, and is
+# refused where a number or a truth value is expected.
+_WORDS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "int": (r"[-+]?(0|[1-9][0-9]{0,39})", "-+0123456789"),
+    "float": (
+        r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    "timestamp": (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "0123456789"),
+    "merge": (r"<<", "<"),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, read as DVC reads it, without aliases; repeated keys are refused."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse an alias: a few of them, nested, stand for more values than there is memory."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise InputError(f"line {event.start_mark.line + 1}: alias '*{event.anchor}'; write the value out")
+        return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _name, (_pattern, _first) in _WORDS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if key.tag != "tag:yaml.org,2002:str":
+            shown = shortened(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+            raise InputError(f"line {line}: expected a word as key, got {shown}")
+        if key.value in seen:
+            raise InputError(f"key '{shortened(key.value)}' stands twice (line {line}); remove one")
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _tree(text: str, source: str) -> object:
+    if len(text) > LARGEST:
+        raise InputError(f"{source}: longer than {LARGEST} characters; expected parameters as in presets/")
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a stricter mapping
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error) or "nested too deeply"
+        raise InputError(f"{source}: not valid YAML{where}: {shortened(str(problem).splitlines()[0], 200)}") from None
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """Return the text of a parameter file. Raises ``InputError`` with the remedy if it cannot be read."""
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(0, "not a file")  # a pipe or a device could be read for ever
+        with path.open(encoding="utf-8") as stream:
+            return stream.read(LARGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from None
+
+
+def parse(text: str, source: str = "params.yaml") -> Params:
+    """Check the text of a parameter file. Raises ``InputError`` with one sentence."""
+    return check(_tree(text, source), source)
+
+
+def check(tree: object, source: str = "params.yaml") -> Params:
+    """Check what a parameter file holds. Raises ``InputError`` with one sentence."""
+    if not isinstance(tree, dict):
+        raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
+    try:
+        params = Params.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{source}: {sentence(error, '', Params)}") from None
+    for inconsistency in inconsistencies(params):
+        raise InputError(f"{source}: {inconsistency}")
+    return params
+
+
+def load(path: Path | str = PARAMS) -> Params:
+    """Read and check a parameter file. Raises ``InputError`` with one sentence."""
+    path = Path(path)
+    return parse(read_text(path, "run from the project's root, or 'metadiffuser use quick'"), str(path))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Read another YAML file, as strictly: a mapping without repeated keys. Raises ``InputError``."""
+    tree = _tree(read_text(path, "run from the project's root, or name another file"), str(path))
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: expected a mapping, got {type(tree).__name__}")
+    return tree
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the parameter file."""
+    return Params.model_json_schema()

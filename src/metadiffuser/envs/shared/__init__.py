@@ -1,0 +1,1 @@
+"""What the families of tasks share: robots, physics, drawing, gymnasium's interface."""

@@ -1,0 +1,116 @@
+"""Dropping from DVC's cache, and from a remote, what no record names.
+
+``dvc gc`` keeps what the stages of dvc.yaml have out, and those are the stages of the one preset that is in force:
+on its own it would drop the artifacts of all the others, although dvc.lock records them and their results are
+shown. So it is told of every record here: the dvc.lock of the working tree and those at the tips of all branches,
+tags and experiments. Each is handed to it as a small project, in which the record's outputs are stages of their own.
+The projects share the cache, because what a folder holds stands there, in an object of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metadiffuser.errors import InputError, nearest
+from metadiffuser.pipeline import dvc_lock
+from metadiffuser.pipeline.dvc_lock import LOCK
+
+REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
+DVC = (sys.executable, "-m", "dvc")
+CACHE = "cache"  # in the folder of the projects, a link to the cache
+NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
+
+
+def collect_garbage(dry: bool, remote: str | None) -> None:
+    """Drop every object that no record names from the cache, and from ``remote`` if one is named.
+
+    Raises:
+        InputError: there is no record here, git or dvc does not know this place, dvc refuses, or files in a remote
+            cannot be told from garbage because the cache does not know of which files a folder consists.
+    """
+    found = records()
+    if not found:
+        raise InputError(f"{LOCK}: no record of any outputs here; run in a clone of the project in which a job has run")
+    cache = Path(_output("dvc", *DVC, "cache", "dir").strip()).resolve()
+    if remote:
+        _check_remote(remote)
+        _check_folders(found, cache, remote)
+    with tempfile.TemporaryDirectory(prefix="metadiffuser-") as scratch:
+        # A link instead of its path, which may hold characters that mean something in DVC's settings.
+        (Path(scratch) / CACHE).symlink_to(cache)
+        projects = [
+            _project(Path(scratch) / str(number), text, place) for number, (text, place) in enumerate(found.items())
+        ]
+        options = [*(["--dry"] if dry else []), *(["--cloud", "--remote", remote] if remote else [])]
+        command = (*DVC, "gc", "--workspace", "--force", *options, "--projects")
+        print(_output("dvc gc", *command, *map(str, projects)), end="")
+
+
+def records() -> dict[str, str]:
+    """Return {text: where it stands} of dvc.lock here, and at the tip of every branch, tag and experiment."""
+    # Bytes that are no text are left to the parser, which says what is wrong with the file.
+    found = {LOCK.read_text(encoding="utf-8", errors="surrogateescape"): str(LOCK)} if LOCK.is_file() else {}
+    for line in _git("for-each-ref", "--format=%(objectname) %(refname)", *REFERENCES).splitlines():
+        tip, reference = line.split(" ", 1)
+        if not reference.startswith(NOT_KEPT) and _git("ls-tree", "--name-only", tip, str(LOCK)):
+            found.setdefault(_git("show", f"{tip}:{LOCK}"), f"{reference}:{LOCK}")
+    return found
+
+
+def outputs(text: str, place: str = str(LOCK)) -> list[dict[str, Any]]:
+    """Return the outputs below artifacts/ of all stages of a record, of all presets in it."""
+    entries = dvc_lock.parse(text, place).values()
+    return [out for entry in entries for out in entry.get("outs", []) if out["path"].startswith("artifacts/")]
+
+
+def _check_remote(remote: str) -> None:
+    from dvc.config import Config  # takes a second to import; what 'dvc remote list' prints breaks long lines
+
+    known = list(Config.from_cwd()["remote"])
+    if remote not in known:
+        remedy = nearest(remote, known) or "; 'dvc remote add' makes one"
+        raise InputError(f"--remote {remote}: no such remote{remedy}")
+
+
+def _check_folders(found: Mapping[str, str], cache: Path, remote: str) -> None:
+    for out in (out for text, place in found.items() for out in outputs(text, place)):
+        digest = out.get("md5", "")
+        if digest.endswith(dvc_lock.FOLDER) and not dvc_lock.cached(digest, cache / "files" / "md5").is_file():
+            raise InputError(
+                f"{out['path']}: a version of it is recorded and not in the cache, so its files in '{remote}' cannot "
+                f"be told from garbage; put its preset and commit in force, and run 'dvc fetch --remote {remote}' first"
+            )
+
+
+def _project(folder: Path, text: str, place: str) -> Path:
+    """Make a project in ``folder`` that has the outputs of a record, one a stage; return ``folder``."""
+    kept = outputs(text, place)
+    (folder / ".dvc").mkdir(parents=True)
+    settings = f"[core]\n    no_scm = true\n    analytics = false\n[cache]\n    dir = ../../{CACHE}\n"
+    (folder / ".dvc" / "config").write_text(settings, encoding="utf-8")
+    stages = {f"keep{i}": {"cmd": "true", "outs": [out["path"]]} for i, out in enumerate(kept)}
+    made = {f"keep{i}": {"cmd": "true", "outs": [out]} for i, out in enumerate(kept)}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
+    (folder / LOCK).write_text(yaml.safe_dump({"schema": "2.0", "stages": made}), encoding="utf-8")
+    return folder
+
+
+def _git(*arguments: str) -> str:
+    return _output("git", "git", *arguments)
+
+
+def _output(name: str, *command: str) -> str:
+    """Return what a program prints. Raises ``InputError`` with its last error, else its last words, if it fails."""
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+    if ended.returncode:
+        said = ended.stderr.strip().splitlines() or ["failed without a word"]
+        error = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
+        raise InputError(f"{name}: {(error or said)[-1]}")
+    return ended.stdout

@@ -1,0 +1,279 @@
+"""One job at work: what it was told, where it reads and writes, and how it goes on after a kill.
+
+Stages are handed a ``Run`` and nothing else; it refuses sections that the stage does not declare in
+``metadiffuser.pipeline.dag``, so the DAG's dependencies are the true ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import logging
+import os
+import platform
+import re
+import resource
+import shutil
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from metadiffuser import checkpointing
+from metadiffuser.artifacts import read_json, write_json
+from metadiffuser.config.schema import Params
+from metadiffuser.errors import InputError
+from metadiffuser.pipeline import dag, integrity, records
+from metadiffuser.pipeline.locks import job_at_work
+from metadiffuser.pipeline.records import WORK
+
+log = logging.getLogger(__name__)
+
+FINGERPRINT, SPENT = "fingerprint.json", "spent.json"  # in a job's work folder, beside its checkpoints
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job's view of the project.
+
+    Attributes:
+        job: the node of the DAG.
+        work: folder for checkpoints to resume from; emptied when parameters, code or inputs change.
+        device: ``cpu`` or ``cuda``.
+        notes: measured times that the stage adds to its timing record.
+    """
+
+    job: dag.Job
+    work: Path
+    device: str
+    notes: dict[str, float]
+    _params: Params
+
+    @property
+    def root_seed(self) -> int:
+        """The root of every random number."""
+        return int(self.value("seed"))
+
+    def value(self, key: str) -> Any:
+        """Return a parameter that the stage declares, by its dotted key."""
+        if key not in self.job.params:
+            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
+        return attrgetter(key)(self._params)
+
+    def section(self, name: str) -> Any:
+        """Return a section that the stage declares, with the family's overrides merged in."""
+        self.value(name)
+        return self._params.section(name, self.job.wildcards.get("family"))
+
+    def whole(self) -> Params:
+        """Return all parameters, for a stage that declares them all."""
+        for key in Params.model_fields:
+            self.value(key)
+        return self._params
+
+    def wildcard(self, name: str) -> str:
+        """Return the value of one of the job's wildcards, or of one that its inputs have the first value of."""
+        return self.job.reads[name]
+
+    def path(self, template: str, **choice: str) -> Path:
+        """Return the one path of ``template`` for this job; ``choice`` fills what the job leaves open."""
+        (path,) = dag.expand(template, {**self.job.reads, **choice}, self._params)
+        self._declared(template)
+        return Path(path)
+
+    def all_paths(self, template: str) -> list[Path]:
+        """Return every path of a template that the job leaves open."""
+        self._declared(template)
+        return [Path(path) for path in dag.expand(template, self.job.reads, self._params)]
+
+    def _declared(self, template: str) -> None:
+        stage = self.job.stage
+        if template not in (*stage.inputs, *stage.outputs):
+            raise KeyError(f"stage {stage.name} does not declare {template} in dag.py")
+
+
+def pick_device(wanted: str) -> str:
+    """Return ``cpu`` or ``cuda``. Raises ``InputError`` if CUDA is asked for and missing."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("params.yaml: 'device' is cuda, but torch finds no CUDA device; set it to auto or cpu")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _work_folder(job: dag.Job, current: str) -> Path:
+    """Return the job's work folder, emptied if ``current``, the fingerprint of the job, is a new one."""
+    folder = WORK / job.wildcards["preset"] / job.name
+    record = folder / FINGERPRINT
+    try:
+        kept = record.is_file() and read_json(record) == current
+    except InputError:
+        kept = False
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(record, current)
+    return folder
+
+
+def execute(job: dag.Job, params: Params, source: Path | None = None) -> None:
+    """Run one job to its end: check inputs, run the stage, record its time.
+
+    Args:
+        job: to be run.
+        params: that it is told from.
+        source: the file that they were read from, if it was one; it must tell the job the same when the job ends.
+
+    Raises:
+        InputError: a missing or damaged input, a second copy of the job, another engine at work, or an edit of what
+            the job is made from while it ran.
+        OSError: the file system is full or refuses; ``filename`` tells where.
+    """
+    records.check_source()
+    with job_at_work(job.name, job.outputs):
+        _sweep(job)
+        integrity.check(job, params)
+        _run(job, params, source)
+
+
+def _sweep(job: dag.Job) -> None:
+    """Delete what copies of this job that were killed had begun to write beside its outputs."""
+    for output in map(Path, job.outputs):
+        for pattern in (f".{output.name}.*.part", f".{output.name}.*.old"):
+            for path in output.parent.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _run(job: dag.Job, params: Params, source: Path | None) -> None:
+    threads = dag.threads(job, params)
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), without a second of imports
+    made_from = records.fingerprint(job)
+    device = pick_device(params.device) if "device" in job.stage.params else "cpu"
+    try:
+        work = _work_folder(job, made_from)
+        spent = _Clock(work / SPENT)
+        run = Run(job, work, device, {}, params)
+        with spent:
+            _go_on(run)
+        records.check_unchanged(job, made_from, source)
+        if job.stage.timed:
+            record = spent.record(job.name, threads, device) | run.notes
+            write_json(Path(dag.timing_path(job.name, params.preset)), record)
+        records.write(job, made_from)
+    except (OSError, RuntimeError) as error:
+        told = _on_disk(error, job)
+        if told is error:
+            raise
+        raise told from error
+    shutil.rmtree(work)
+
+
+def _go_on(run: Run) -> None:
+    """Run the stage from where a copy that was stopped had come to; from the start if what that left is damaged."""
+    stage = importlib.import_module(f"metadiffuser.stages.{run.job.stage.name}").run
+    resumed = [path for path in sorted(run.work.rglob("*.safetensors")) if _readable(path)]
+    try:
+        stage(run)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        if not resumed:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        log.warning("%s: cannot go on from %s (%s); it begins anew", run.job.name, resumed[0], reason)
+        for path in resumed:
+            path.unlink(missing_ok=True)
+        run.notes.clear()
+        stage(run)
+
+
+def _readable(path: Path) -> bool:
+    """Say that the job goes on from a file in its work folder; delete the file if it is damaged."""
+    try:
+        with safe_open(str(path), framework="numpy") as stream:
+            step = json.loads((stream.metadata() or {})["header"]).get("step")
+    except (SafetensorError, OSError, KeyError, ValueError, AttributeError) as error:
+        log.warning("%s: damaged (%s); what it held is done again", path, str(error).splitlines()[0])
+        path.unlink()
+        return False
+    log.warning("goes on from %s%s", path, "" if step is None else f", step {step}")
+    return True
+
+
+def _on_disk(error: OSError | RuntimeError, job: dag.Job) -> OSError | RuntimeError:
+    """Return an error of the file system that says where; any other error as it is.
+
+    Not all libraries say it: h5py, for one, raises a RuntimeError without a number when a file cannot grow.
+    """
+    reason = next((code for code in REFUSALS if os.strerror(code) in str(error)), None)
+    if not isinstance(error, OSError) and reason is None:
+        return error
+    number = reason or getattr(error, "errno", None) or errno.EIO
+    written = [Path(path).parent for path in job.outputs] + [WORK]
+    places = [next(place for place in (path, *path.parents) if place.is_dir()) for path in written]
+    name = getattr(error, "filename", None) or min(places, key=lambda place: shutil.disk_usage(place).free)
+    final = re.sub(r"(^|/)\.([^/]+)\.[^/.]+\.(part|old)(?=/|$)", r"\1\2", str(name))  # the place it is written for
+    text = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    if number == errno.EPIPE:  # a program that was to write has ended; it is not the reader of our standard output
+        number = errno.EIO
+    return OSError(number, os.strerror(number) if number in REFUSALS else text, final)
+
+
+class _Clock:
+    """Wall and CPU seconds of a job, summed over the times it was resumed; a kill loses as much as of the training."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self.wall = 0.0
+        self.cpu = 0.0
+        with suppress(InputError, KeyError, TypeError, ValueError):  # missing or damaged
+            earlier = read_json(path)
+            self.wall, self.cpu = float(earlier["wall"]), float(earlier["cpu"])
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic(), time.process_time()
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._keeper.join()
+        self._write()
+        self.wall, self.cpu = self._spent()
+
+    def _keep(self) -> None:
+        """Write the time spent as often as trainings write checkpoints, for a job that is killed cannot."""
+        while not self._ended.wait(checkpointing.INTERVAL):
+            self._write()
+
+    def _spent(self) -> tuple[float, float]:
+        wall, cpu = self._begun
+        return self.wall + time.monotonic() - wall, self.cpu + time.process_time() - cpu
+
+    def _write(self) -> None:
+        wall, cpu = self._spent()
+        if self._path.parent.exists():
+            with suppress(OSError):  # a disk that is full has been told of already
+                write_json(self._path, {"wall": wall, "cpu": cpu})
+
+    def record(self, name: str, threads: int, device: str) -> dict[str, Any]:
+        """Return the job's timing record."""
+        return {
+            "job": name,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "wall_seconds": round(self.wall, 3),
+            "cpu_seconds": round(self.cpu, 3),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "threads": threads,
+            "device": device,
+            "cores": os.cpu_count(),
+            "machine": f"{platform.system()} {platform.machine()}",
+        }

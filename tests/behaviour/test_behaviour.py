@@ -1,0 +1,410 @@
+"""Behaviour policies: batched soft actor-critic, its training loop and the collection of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
+
+from metadiffuser.behaviour import training
+from metadiffuser.behaviour.adam import Adam
+from metadiffuser.behaviour.collection import Choice, Collector, pick_medium
+from metadiffuser.behaviour.networks import LOG_STD, MemberMLP, squashed_sample, unflatten
+from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, uniform
+from metadiffuser.behaviour.replay import Batch, Replay
+from metadiffuser.behaviour.sac import SoftActorCritic
+from metadiffuser.behaviour.training import Trainer, empty_shard
+from metadiffuser.config.schema import Behaviour
+from metadiffuser.envs import FAMILIES, Family, Task, get_family
+from metadiffuser.envs.shared.tasks import draw_tasks
+from metadiffuser.errors import InputError
+
+CONFIG = Behaviour(
+    threads=1,
+    sharing="task_conditioned",
+    steps=480,
+    copies=6,
+    terminate_when_unhealthy=True,
+    symmetries=True,
+    warmup_steps=60,
+    updates_per_step=0.25,
+    actor_interval=2,
+    batch_size=16,
+    hidden=[8, 8],
+    learning_rate=0.003,
+    discount=0.9,
+    target_rate=0.05,
+    entropy="automatic",
+    replay_capacity=300,
+    checkpoints=4,
+    evaluation_episodes=1,
+)
+POINT = get_family("point_robot")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny networks on several threads wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    result = torch.Generator()
+    result.manual_seed(seed)
+    return result
+
+
+def tasks_of(family: Family, count: int) -> list[Task]:
+    return draw_tasks(family, count, 0, np.random.default_rng(5))
+
+
+def config(**changes: object) -> Behaviour:
+    return Behaviour.model_validate(CONFIG.model_dump() | changes)
+
+
+def trainer(tasks: list[Task], family: Family = POINT, seed: int = 0, **changes: object) -> Trainer:
+    return Trainer(family, tasks, config(**changes), seed, ("test",), "cpu")
+
+
+def some_batch(members: int, count: int, size: int, actions: int, draws: torch.Generator) -> Batch:
+    shapes = [(members, count, size + actions), (members, count), (members, count, size), (members, count)]
+    return Batch(*(torch.randn(shape, generator=draws) for shape in shapes))
+
+
+def shaken(agent: SoftActorCritic) -> SoftActorCritic:
+    """Return an agent as if trained: its last layers are no longer small."""
+    for seed, network in enumerate((agent.actor, agent.critics, agent.targets)):
+        network.flat.copy_(0.5 * torch.randn(network.flat.shape, generator=generator(seed)))
+    return agent
+
+
+def apply(flat: torch.Tensor, network: MemberMLP, inputs: torch.Tensor) -> torch.Tensor:
+    """Return what ``network`` makes of ``inputs`` with parameters ``flat``, in operations that autograd follows."""
+    *hidden, last = unflatten(flat, network.members, network.sizes)
+    for weight, bias in hidden:
+        inputs = torch.relu(inputs @ weight + bias)
+    return inputs @ last[0] + last[1]
+
+
+def both_values(
+    flat: torch.Tensor, critics: MemberMLP, inputs: torch.Tensor, actions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    pairs = torch.cat([inputs, actions], dim=-1)
+    first, second = apply(flat, critics, torch.cat([pairs, pairs])).squeeze(-1).chunk(2)
+    return first, second
+
+
+def test_all_members_learn_what_each_would_alone() -> None:
+    members, size, actions = 3, 5, 2
+    together = SoftActorCritic(CONFIG, members, size, actions, generator())
+    alone = [SoftActorCritic(CONFIG, 1, size, actions, generator()) for _ in range(members)]
+    for member, single in enumerate(alone):
+        for name in ("actor", "critics", "targets"):
+            several, one = getattr(together, name).layers, getattr(single, name).layers
+            rows = [member] if name == "actor" else [member, members + member]
+            for ours, theirs in zip(several, one, strict=True):
+                theirs[0].copy_(ours[0][rows])
+                theirs[1].copy_(ours[1][rows])
+    draws = generator(1)
+    for step in range(6):
+        batch = some_batch(members, 16, size, actions, draws)
+        noise = torch.randn((2, members, 16, actions), generator=draws)
+        together.update(batch, noise[0], noise[1] if step % 2 == 1 else None, 0.003)
+        for member, single in enumerate(alone):
+            own = slice(member, member + 1)
+            mine = Batch(*(part[own] for part in batch))
+            single.update(mine, noise[0, own], noise[1, own] if step % 2 == 1 else None, 0.003)
+    for member, single in enumerate(alone):
+        for name in ("actor", "critics", "targets"):
+            rows = [member] if name == "actor" else [member, members + member]
+            for ours, theirs in zip(getattr(together, name).layers, getattr(single, name).layers, strict=True):
+                torch.testing.assert_close(ours[0][rows], theirs[0], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(together.log_temperature[member], single.log_temperature[0])
+    assert not torch.allclose(together.actor.layers[0][0][0], together.actor.layers[0][0][1])
+
+
+def test_critics_follow_the_gradient_of_their_loss() -> None:
+    agent = shaken(SoftActorCritic(config(entropy=0.3), 2, 3, 2, generator()))
+    batch, noise = some_batch(2, 8, 3, 2, generator(2)), torch.randn((2, 8, 2), generator=generator(3))
+    actions, density = squashed_sample(apply(agent.actor.flat, agent.actor, batch.successors), noise)
+    ahead = torch.minimum(*both_values(agent.targets.flat, agent.targets, batch.successors, actions))
+    goal = batch.rewards + CONFIG.discount * batch.not_done * (ahead - 0.3 * density)
+    flat = agent.critics.flat.clone().requires_grad_()
+    errors = [(value - goal).square() for value in both_values(flat, agent.critics, batch.inputs, batch.actions)]
+    loss = errors[0].mean(dim=1) + errors[1].mean(dim=1)
+    loss.sum().backward()
+    torch.testing.assert_close(agent.goal(batch, noise), goal)
+    torch.testing.assert_close(agent.update_critics(batch, noise, 0.0), loss.detach())
+    assert flat.grad is not None
+    torch.testing.assert_close(agent.critics.gradient, flat.grad)
+
+
+def test_the_actor_follows_the_gradient_of_its_loss() -> None:
+    agent = shaken(SoftActorCritic(config(entropy=0.3), 2, 3, 2, generator()))
+    batch, noise = some_batch(2, 64, 3, 2, generator(2)), torch.randn((2, 64, 2), generator=generator(3))
+    flat = agent.actor.flat.clone().requires_grad_()
+    outputs = apply(flat, agent.actor, batch.inputs)
+    log_std = outputs.chunk(2, dim=-1)[1]
+    assert ((log_std > LOG_STD[0]) & (log_std < LOG_STD[1])).any(), "some log standard deviations are free"
+    assert (log_std > LOG_STD[1]).any(), "and some are held"
+    actions, density = squashed_sample(outputs, noise)
+    first, second = both_values(agent.critics.flat, agent.critics, batch.inputs, actions)
+    assert 0 < int((first < second).sum()) < first.numel(), "either critic is the lower one somewhere"
+    (0.3 * density - torch.minimum(first, second)).mean(dim=1).sum().backward()
+    critics = agent.critics.flat.clone()
+    entropy = agent.update_actor(batch, noise, 0.0)
+    torch.testing.assert_close(entropy, -density.detach().mean(dim=1))
+    assert flat.grad is not None
+    torch.testing.assert_close(agent.actor.gradient, flat.grad, rtol=1e-4, atol=1e-5)
+    assert torch.equal(agent.critics.flat, critics)
+
+
+def test_targets_move_at_their_rate_and_actor_waits_for_its_turn() -> None:
+    agent = SoftActorCritic(CONFIG, 2, 3, 2, generator())
+    batch, noise = some_batch(2, 8, 3, 2, generator(2)), torch.randn((2, 2, 8, 2), generator=generator(3))
+    targets, actor = agent.targets.flat.clone(), agent.actor.flat.clone()
+    assert agent.update(batch, noise[0], None, 0.003)[1] is None
+    torch.testing.assert_close(agent.targets.flat, targets + CONFIG.target_rate * (agent.critics.flat - targets))
+    assert not torch.equal(agent.targets.flat, targets)
+    assert torch.equal(agent.actor.flat, actor)
+    agent.update(batch, noise[0], noise[1], 0.003)
+    assert not torch.equal(agent.actor.flat, actor)
+
+
+def test_temperature_rises_when_entropy_is_short_and_stays_when_fixed() -> None:
+    batch, noise = some_batch(1, 8, 3, 2, generator(2)), torch.randn((2, 1, 8, 2), generator=generator(3))
+    for target, direction in ((10.0, 1), (-10.0, -1)):
+        agent = SoftActorCritic(CONFIG, 1, 3, 2, generator())
+        agent.target_entropy = target
+        before = float(agent.log_temperature)
+        agent.update(batch, noise[0], noise[1], 0.003)
+        assert np.sign(float(agent.log_temperature) - before) == direction
+    fixed = SoftActorCritic(config(entropy=0.2), 1, 3, 2, generator())
+    fixed.update(batch, noise[0], noise[1], 0.003)
+    assert float(fixed.log_temperature.exp()) == pytest.approx(0.2)
+
+
+def test_adam_is_that_of_torch() -> None:
+    ours = torch.randn(50, generator=generator(1))
+    theirs = torch.nn.Parameter(ours.clone())
+    mine, reference = Adam(ours), torch.optim.Adam([theirs], fused=True)
+    draws = generator(2)
+    for rate in (0.1, 0.1, 0.03, 0.001):
+        gradient = torch.randn(50, generator=draws)
+        theirs.grad = gradient.clone()
+        reference.param_groups[0]["lr"] = rate
+        reference.step()
+        mine.step(gradient, rate)
+        assert torch.equal(ours, theirs.detach())
+    assert set(mine.state_dict()) == {"steps", "mean", "square"}
+
+
+def test_log_density_of_squashed_actions() -> None:
+    outputs = torch.randn((7, 6), generator=generator(4))
+    actions, ours = squashed_sample(outputs, torch.randn((7, 3), generator=generator(5)))
+    mean, log_std = outputs.double().chunk(2, dim=-1)
+    normal = Normal(mean, log_std.clamp(max=1.0).exp())
+    theirs = Independent(TransformedDistribution(normal, [TanhTransform()]), 1).log_prob(actions.double())
+    torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_layers_are_the_memory_that_is_optimised() -> None:
+    network = MemberMLP(2, [3, 4, 1], generator())
+    inputs = torch.randn((2, 5, 3), generator=generator(1))
+    before = network(inputs)
+    network.flat.mul_(1.5)
+    assert not torch.allclose(before, network(inputs))
+    torch.testing.assert_close(network(inputs), apply(network.flat, network, inputs))
+
+
+def test_replay_overwrites_the_oldest_and_normalises() -> None:
+    replay = Replay(2, 10, 3, np.array([2.0], np.float32), np.array([4.0], np.float32), 1)
+    draw = np.random.default_rng(0)
+    seen = []
+    for number in range(4):
+        successors = draw.normal(5.0, 3.0, (2, 4, 4)).astype(np.float32)
+        inputs = np.full((2, 4, 4), number, np.float32)
+        flat = np.full((2, 4), number, np.float32)
+        replay.add(inputs, flat[..., None], flat, flat, successors)
+        seen.append(successors[..., :3])
+    assert len(replay) == 10
+    (batch,) = replay.sample(1, 500, generator())
+    assert set(batch.rewards.unique().tolist()) == {1.0, 2.0, 3.0}
+    everything = np.concatenate(seen, axis=1)
+    np.testing.assert_allclose(replay.centre[:, :3], everything.mean(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(replay.scale[:, :3], everything.std(axis=1), rtol=1e-3)
+    raw = batch.actions.numpy()  # inputs were the same number as actions
+    np.testing.assert_allclose(batch.inputs[..., 3:].numpy(), (raw - 2.0) / 4.0, rtol=1e-5)
+    centre, scale = replay.centre[:, None, :3], replay.scale[:, None, :3]
+    np.testing.assert_allclose(batch.inputs[..., :3].numpy(), (raw - centre) / scale, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sharing", ["task_conditioned", "per_task"])
+def test_resumed_training_ends_with_the_same_bits(
+    sharing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = tasks_of(POINT, 4)
+    whole, curve = trainer(tasks, sharing=sharing).train()
+    again, _ = trainer(tasks, sharing=sharing).train()
+    whole.write(tmp_path / "whole.safetensors")
+    again.write(tmp_path / "again.safetensors")
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+    class KilledError(Exception):
+        pass
+
+    class Doomed(Trainer):
+        def _episode(self, start: int, progress: object) -> int:
+            if start >= 2 * POINT.episode_length:
+                raise KilledError
+            return super()._episode(start, progress)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("metadiffuser.checkpointing.INTERVAL", 0.0)
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KilledError):
+        Doomed(POINT, tasks, config(sharing=sharing), 0, ("test",), "cpu").train(state)
+    resumed, resumed_curve = trainer(tasks, sharing=sharing).train(state)
+    resumed.write(tmp_path / "resumed.safetensors")
+    assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert resumed_curve == curve
+    other, _ = trainer(tasks, seed=1, sharing=sharing).train()
+    assert not np.array_equal(other.returns, whole.returns)
+
+
+def test_training_learns_point_robot() -> None:
+    trained, curve = trainer(tasks_of(POINT, 2), steps=6000, hidden=[32, 32], batch_size=64, copies=20).train()
+    random = rollout(POINT, tasks_of(POINT, 2), uniform(2, np.random.default_rng(0)), np.random.default_rng(0), 1)
+    assert curve[-1]["return"] > 0.5 * float(random.returns.mean())
+    assert [record["step"] for record in curve] == list(trained.steps)
+    assert curve[-1]["return"] == pytest.approx(trained.returns[-1].mean())
+    assert curve[-1]["return_min"] == pytest.approx(trained.returns[-1].min())
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_stored_policies_score_what_training_measured(family: Family, tmp_path: Path) -> None:
+    tasks = tasks_of(family, 3)
+    changes = {"steps": family.episode_length * 2, "copies": 2, "warmup_steps": 20, "checkpoints": 3}
+    shards = []
+    for number in range(2):
+        trained, _ = trainer(tasks[number::2], family, **changes).train()
+        trained.write(tmp_path / f"{number}.safetensors")
+        shards.append(Trained.read(tmp_path / f"{number}.safetensors"))
+    collector = Collector(family, tasks, [*shards, empty_shard(family, CONFIG)], 3, 0, 1)
+    expert = collector.expert()
+    for task in tasks:
+        shard = shards[task.index % 2]
+        column = list(shard.tasks).index(task.index)
+        best = int(shard.returns[:, column].argmax())
+        assert expert.policies[task.index]["checkpoint"] == best
+        assert expert.policies[task.index]["actions"] == "mean"
+        spread = 1e-3 if family is POINT else 0.2 * abs(shard.returns[best, column]) + 20.0  # the reset is random
+        assert abs(expert.mean_return(task.index) - shard.returns[best, column]) <= spread
+    mixed = collector.mixed()
+    assert mixed.policies[0]["checkpoints"] == [0, 1, 2]
+    medium = collector.medium(collector.random(), expert)
+    assert all(len(block) == 3 for block in medium.episodes.values())
+    assert np.array_equal(collector.expert().episodes[1].actions, expert.episodes[1].actions)
+
+
+def test_shards_that_do_not_cover_the_tasks_are_refused() -> None:
+    tasks = tasks_of(POINT, 3)
+    trained, _ = trainer(tasks[:2]).train()
+    with pytest.raises(InputError, match="does not match the task list"):
+        Collector(POINT, tasks, [trained], 1, 0, 1)
+
+
+def test_a_shard_without_tasks_is_written_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "shard9.safetensors"
+    empty_shard(POINT, CONFIG).write(path)
+    read = Trained.read(path)
+    assert list(read.tasks) == []
+    assert read.policies is None
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match="shard9"):
+        Trained.read(path)
+
+
+def test_environments_follow_the_policy_assigned_to_them() -> None:
+    count, size, actions = 4, 3, 2
+    draws = generator(8)
+    shapes = [(count, size + 1, 2 * actions), (count, 1, 2 * actions), (count, 1, size + 1)]
+    weights, biases, centre = (torch.randn(shape, generator=draws) for shape in shapes)
+    layers = [(weights, biases)]
+    policies = Policies(layers, centre, torch.full_like(centre, 2.0))
+    which = [3, 0, 3, 3, 2]
+    features = np.arange(5, dtype=np.float32)[:, None]
+    observations = np.random.default_rng(1).normal(size=(5, size))
+    stochastic = np.array([False, False, True, False, False])
+    acted = assign(policies, which, features, stochastic, np.random.default_rng(2))(observations)
+    for row, policy in enumerate(which):
+        inputs = np.concatenate([observations[row], features[row]]).astype(np.float32)
+        weight, bias = (array[policy].numpy() for array in layers[0])
+        normal = (inputs - policies.centre[policy, 0].numpy()) / 2.0
+        expected = np.tanh(normal @ weight + bias[0])[:actions]
+        assert np.allclose(acted[row], expected, atol=1e-5) != stochastic[row]
+
+
+def test_medium_is_nearest_to_half_way() -> None:
+    deterministic = np.array([-100.0, -80.0, -20.0, -10.0])
+    stochastic = np.array([-100.0, -95.0, -52.0, -12.0])
+    assert pick_medium(deterministic, stochastic, -100.0, -10.0) == Choice(2, True)
+    assert pick_medium(deterministic, stochastic, -100.0, -50.0) == Choice(1, False)
+    assert pick_medium(deterministic, deterministic, -100.0, -10.0) == Choice(1, False)
+    assert pick_medium(np.array([-10.0, -10.0]), np.array([-10.0, -10.0]), -30.0, -10.0) == Choice(0, False)
+
+
+def test_task_vectors_span_minus_one_to_one() -> None:
+    features, centre, scale = training.task_features(tasks_of(POINT, 6))
+    normal = (features - centre) / scale
+    np.testing.assert_allclose(normal.min(axis=0), -1.0, atol=1e-6)
+    np.testing.assert_allclose(normal.max(axis=0), 1.0, atol=1e-6)
+    alone, centre, scale = training.task_features(tasks_of(POINT, 1))
+    assert np.all((alone - centre) / scale == 0.0)
+
+
+def test_fallen_robots_start_anew_and_their_value_ends() -> None:
+    family = get_family("walker_param")
+    tasks = tasks_of(family, 2)
+
+    def stored(terminate: bool) -> tuple[Trainer, np.ndarray]:
+        run = trainer(tasks, family, steps=6 * 150, warmup_steps=6 * 150, terminate_when_unhealthy=terminate)
+        run.train()
+        rows = run.replay.rows[0, : len(run.replay)]
+        return run, rows
+
+    run, rows = stored(terminate=True)
+    size, inputs = family.observation_size, run.replay.inputs
+    before, after, not_done = rows[:, :size], rows[:, -inputs:][:, :size], rows[:, -inputs - 1]
+    assert family.healthy is not None
+    np.testing.assert_array_equal(not_done == 1.0, family.healthy(after))
+    assert (not_done == 0.0).any(), "random walkers fall"
+    assert family.healthy(before).all(), "no step starts from a fall"
+    _, rows = stored(terminate=False)
+    assert (rows[:, -inputs - 1] == 1.0).all()
+    assert not family.healthy(rows[:, :size]).all()
+
+
+def test_the_target_does_not_look_beyond_a_fall() -> None:
+    agent = shaken(SoftActorCritic(CONFIG, 1, 3, 2, generator()))
+    batch, noise = some_batch(1, 8, 3, 2, generator(2)), torch.randn((1, 8, 2), generator=generator(3))
+    ended = batch._replace(not_done=torch.zeros_like(batch.not_done))
+    torch.testing.assert_close(agent.goal(ended, noise), batch.rewards)
+
+
+def test_experts_of_symmetric_tasks_are_collected_through_the_symmetry() -> None:
+    """One policy for a standard direction earns the same in the directions that are its images."""
+    family = get_family("ant_dir")
+    first = draw_tasks(family, 1, 0, np.random.default_rng(5))[0]
+    images = [first.with_vector(symmetry.tasks @ first.vector) for symmetry in family.symmetries]
+    tasks = [Task(index, "train", image.parameters) for index, image in enumerate(images)]
+    assert {task.vector.tobytes() for task in trainer(tasks, family).tasks} == {
+        trainer(tasks[:1], family).tasks[0].vector.tobytes()
+    }
+    assert len({task.vector.tobytes() for task in trainer(tasks, family, symmetries=False).tasks}) == 8

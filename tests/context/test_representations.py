@@ -1,0 +1,295 @@
+"""Task representations: FOCAL, CORRO, true parameters, a variational z; and the diagnosis of all."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from metadiffuser.config.schema import Representation
+from metadiffuser.context.corro import Relabeller, info_nce, other_tasks
+from metadiffuser.context.diagnostics import diagnose, rollout_errors
+from metadiffuser.context.focal import EPSILON, distance_metric_loss
+from metadiffuser.context.probe import identifiable
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.context.training import divergence, encode_tasks, train_context
+from metadiffuser.data.episodes import Episodes
+from metadiffuser.data.normaliser import Normaliser
+from metadiffuser.data.windows import TaskData, draw_contexts
+from metadiffuser.diffusion.model import DiffusionModel
+from metadiffuser.diffusion.training import train_diffusion
+from metadiffuser.envs import Task, get_family
+from metadiffuser.envs.shared.tasks import draw_tasks
+from metadiffuser.errors import InputError
+from metadiffuser.evaluation.cells import Cell, instruct
+from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.planner import Planner
+from tests.helpers.models import CONTEXT, DIFFUSION, PLANNING, A, S, Z, make_context, make_data, make_diffusion
+
+
+def model_of(representation: Representation, **changes: object) -> ContextModel:
+    torch.manual_seed(0)
+    return ContextModel(S, A, CONTEXT.model_copy(update=changes), (), representation, 1)
+
+
+def trained(
+    representation: Representation, work: Path, data: TaskData | None = None, **changes: object
+) -> ContextModel:
+    model = model_of(representation, **changes)
+    train_context(model, data or make_data(), torch.Generator().manual_seed(0), work / "c.safetensors")
+    return model.eval()
+
+
+def spread(latents: torch.Tensor) -> tuple[float, float]:
+    """The mean deviation of z (N, M, Z) within tasks, and that of the tasks' means."""
+    return float(latents.std(dim=1).mean()), float(latents.mean(dim=1).std(dim=0).mean())
+
+
+def test_focal_loss_is_squared_distance_within_and_inverse_power_between_tasks() -> None:
+    latents = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+    loss = distance_metric_loss(latents, torch.tensor([7, 7, 2]))
+    pull = 25.0
+    push = (1 / (1.0 + EPSILON) + 1 / (20.0 + EPSILON)) / 2
+    assert float(loss) == pytest.approx(pull + push, rel=1e-6)
+
+
+def test_info_nce_is_the_share_of_the_positive() -> None:
+    queries, positives = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 1.0]])
+    negatives = torch.tensor([[[2.0, 0.0], [0.0, 4.0]]])
+    similarities = [math.exp(-1.0), math.exp(-2.0), math.exp(-8.0)]  # minus the mean of squared differences
+    expected = -math.log(similarities[0] / sum(similarities))
+    assert float(info_nce(queries, positives, negatives)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_relabelled_contexts_keep_states_and_actions_and_differ_by_task() -> None:
+    torch.manual_seed(0)
+    relabeller = Relabeller(S, A, 4, [8], 3)
+    rows = torch.randn(2, 5, 2 * S + A + 1)
+    told = relabeller.relabel(rows[:, None].expand(-1, 3, -1, -1), torch.arange(3).expand(2, -1), Normaliser(S))
+    assert told.shape == (2, 3, 5, 2 * S + A + 1)
+    assert torch.equal(told[..., : S + A], rows[:, None, :, : S + A].expand(-1, 3, -1, -1))
+    assert not torch.allclose(told[:, 0, :, S + A :], told[:, 1, :, S + A :])
+
+
+def test_negatives_never_come_from_the_own_task() -> None:
+    tasks = torch.arange(3).repeat(50)
+    drawn = other_tasks(tasks, 8, 3, torch.Generator().manual_seed(0))
+    assert not bool((drawn == tasks[:, None]).any())
+    assert set(drawn.unique().tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("representation", ["focal", "corro"])
+def test_contrastive_encoders_tell_tasks_apart_and_stay_as_they_are_while_models_learn(
+    representation: Representation, tmp_path: Path
+) -> None:
+    model = model_of(representation, steps=150, learning_rate=3e-3)
+    records = train_context(model, make_data(), torch.Generator().manual_seed(0), tmp_path / "c.safetensors")
+    assert records[-1]["encoder_loss"] < 0.8 * records[0]["encoder_loss"]
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert ("relabeller_loss" in records[0]) == (representation == "corro")
+    latents = encode_tasks(model, make_data(seed=1), 16, torch.Generator().manual_seed(1))
+    within, between = spread(latents)
+    assert between > 2 * within
+    assert model.encoder is not None
+    assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
+
+
+@pytest.mark.parametrize("representation", ["focal", "corro"])
+def test_one_task_cannot_be_told_apart(representation: Representation, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{representation} tells tasks apart"):
+        trained(representation, tmp_path, make_data(tasks=1))
+
+
+def test_true_task_is_the_standardised_parameters_and_ignores_the_context(tmp_path: Path) -> None:
+    data = make_data()
+    model = trained("true_task", tmp_path, data)
+    contexts, mask = draw_contexts(data, torch.arange(4), 6, torch.Generator().manual_seed(1))
+    latents = model.encode(contexts, mask, data.parameters)
+    expected = (data.parameters - 1.5) / np.sqrt(1.25)  # tasks 0, 1, 2, 3
+    assert torch.allclose(latents, expected, atol=1e-5)
+    assert torch.equal(latents, model.encode(torch.randn_like(contexts), ~mask, data.parameters))
+    with pytest.raises(ValueError, match="parameters"):
+        model.encode(contexts, mask)
+    with pytest.raises(InputError, match="needs tasks with parameters"):
+        ContextModel(S, A, CONTEXT, (), "true_task", 0)
+
+
+@pytest.mark.parametrize("representation", ["generalised", "focal", "corro"])
+def test_learned_representations_do_not_see_the_parameters(representation: Representation) -> None:
+    model, data = model_of(representation), make_data()
+    contexts, mask = draw_contexts(data, torch.arange(4), 6, torch.Generator().manual_seed(1))
+    assert torch.equal(model.encode(contexts, mask, data.parameters), model.encode(contexts, mask))
+
+
+@pytest.mark.parametrize("representation", get_args(Representation))
+def test_every_representation_trains_repeats_survives_a_kill_and_feeds_the_denoiser(
+    representation: Representation, tmp_path: Path
+) -> None:
+    data = make_data()
+    model = trained(representation, tmp_path / "a", data)
+    again = trained(representation, tmp_path / "b", data)
+    model.save(tmp_path / "context.safetensors", {})
+    loaded, _ = ContextModel.load(tmp_path / "context.safetensors")
+    latents = encode_tasks(model, data, 3, torch.Generator().manual_seed(1))
+    for other in (again, loaded):
+        assert torch.equal(latents, encode_tasks(other, data, 3, torch.Generator().manual_seed(1)))
+    assert latents.shape == (4, 3, model.latent_size)
+    torch.manual_seed(0)
+    denoiser = DiffusionModel(S, A, loaded.latent_size, DIFFUSION.model_copy(update={"steps": 2}))
+    denoiser.normaliser.load_state_dict(loaded.normaliser.state_dict())
+    _, records = train_diffusion(denoiser, data, latents, torch.Generator().manual_seed(0), tmp_path / "d.safetensors")
+    assert np.isfinite(records[-1]["loss"])
+
+
+@pytest.mark.parametrize("representation", ["focal", "corro"])
+def test_a_killed_run_goes_on_with_the_part_it_was_in(representation: Representation, tmp_path: Path) -> None:
+    whole = trained(representation, tmp_path / "whole")
+    data, killed = make_data(), model_of(representation)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    killed.reward_model.register_forward_pre_hook(die)
+    with pytest.raises(KeyboardInterrupt):
+        train_context(killed, data, torch.Generator().manual_seed(0), tmp_path / "c.safetensors")
+    assert (tmp_path / "c-encoder.safetensors").is_file()
+    resumed = trained(representation, tmp_path)
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_divergence_from_the_standard_normal() -> None:
+    assert float(divergence(torch.zeros(3, 2), torch.zeros(3, 2))) == 0.0
+    mean, variance = torch.tensor([[2.0]]), torch.tensor([[0.25]])
+    assert float(divergence(mean, variance.log())) == pytest.approx(0.5 * (4 + 0.25 - math.log(0.25) - 1))
+
+
+def test_a_variational_z_is_its_mean_when_it_is_used_and_drawn_in_training(tmp_path: Path) -> None:
+    strong = trained("generalised", tmp_path / "a", latent="variational", kl_weight=100.0, steps=100)
+    weak = trained("generalised", tmp_path / "b", latent="variational", kl_weight=0.0, steps=100)
+    contexts, mask = draw_contexts(make_data(), torch.arange(4), 6, torch.Generator().manual_seed(1))
+    mean, log_variance = strong.posterior(contexts, mask)
+    assert torch.equal(strong.encode(contexts, mask), (mean - strong.latent_mean) / strong.latent_std)
+    assert mean.shape == log_variance.shape == (4, CONTEXT.latent_size)
+    free = divergence(*weak.posterior(contexts, mask))
+    assert divergence(mean, log_variance).item() < 0.1 * free.item()
+
+
+def test_latent_noise_changes_training_and_not_encoding(tmp_path: Path) -> None:
+    noisy = trained("generalised", tmp_path / "a", latent_noise=0.5)
+    quiet = trained("generalised", tmp_path / "b")
+    contexts, mask = draw_contexts(make_data(), torch.arange(4), 6, torch.Generator().manual_seed(1))
+    assert not torch.allclose(noisy.encode(contexts, mask), quiet.encode(contexts, mask))
+    assert torch.equal(noisy.encode(contexts, mask), noisy.encode(contexts, mask))
+
+
+def test_rollout_errors_are_zero_for_models_that_are_right_and_grow_for_models_that_are_not() -> None:
+    model, generator = make_context(), torch.Generator().manual_seed(0)
+    model.normaliser.load_state_dict(Normaliser(S).state_dict())
+    for network in (model.reward_model.network, model.dynamics_model.network):
+        for parameter in network.parameters():
+            parameter.zero_()
+    velocity = torch.tensor([0.1, -0.2, 0.3])
+    last = model.dynamics_model.network[-1]
+    assert isinstance(last, torch.nn.Linear)
+    last.bias.copy_(velocity)
+    time = np.arange(13, dtype=np.float32)[None, :, None]
+    exact = Episodes(time * velocity.numpy(), np.zeros((1, 12, A), np.float32), np.zeros((1, 12), np.float32))
+    errors = rollout_errors(model, TaskData.stack({"expert": {0: exact}}, [0]), generator)
+    assert set(errors) == {"1", "4", "8"}, "an episode of 12 steps has no 16th"
+    assert all(error["state"] < 1e-5 and error["reward"] == 0.0 for error in errors.values())
+    faster = Episodes(2 * exact.observations, exact.actions, exact.rewards + 0.5)
+    errors = rollout_errors(model, TaskData.stack({"expert": {0: faster}}, [0]), generator)
+    size = float(velocity.square().mean().sqrt())
+    for ahead in (1, 4, 8):
+        assert errors[str(ahead)] == pytest.approx({"reward": 0.5, "state": ahead * size}, rel=1e-4)
+
+
+def test_parameters_that_change_nothing_are_found() -> None:
+    point = get_family("point_robot")
+    assert identifiable(point, draw_tasks(point, 2, 0, np.random.default_rng(0)), np.random.default_rng(1)).all()
+    hopper = get_family("hopper_param")
+    shown = identifiable(hopper, draw_tasks(hopper, 4, 0, np.random.default_rng(0)), np.random.default_rng(1))
+    inertia, mass, damping, friction = np.split(shown, [12, 16, 19])  # in the order of their names
+    assert inertia.reshape(4, 3).tolist() == [[False, True, False]] * 4, "it turns about one axis"
+    assert mass.all()
+    assert damping.all()
+    sliding, *other = friction.reshape(5, 3).T
+    assert sliding.any()
+    assert not np.any(other), "nothing turns or rolls in contact"
+
+
+def test_diagnosis_holds_what_reports_are_made_of() -> None:
+    generator = np.random.default_rng(0)
+    family = get_family("point_robot")
+    tasks = [Task(index, "train" if index < 4 else "test", {"goal": (0.1 * index, 0.3)}) for index in range(6)]
+
+    def episodes() -> Episodes:
+        actions = generator.uniform(-1, 1, (3, 20, 2)).astype(np.float32)
+        states = np.concatenate([np.zeros((3, 1, 2)), 0.1 * actions.cumsum(axis=1)], axis=1).astype(np.float32)
+        return Episodes(states, actions, np.zeros((3, 20), np.float32), np.zeros(2, np.float32))
+
+    by_quality = {quality: {task.index: episodes() for task in tasks} for quality in ("expert", "random")}
+    torch.manual_seed(0)
+    model = ContextModel(2, 2, CONTEXT).eval()
+    found = diagnose(model, family, by_quality, tasks, torch.Generator().manual_seed(0), generator)
+    assert set(found["probe_by_quality"]) == {"expert", "random"}
+    assert set(found["probe"]) == set(found["probe_by_quality"]["random"]) == {"train_r2", "test_r2"}
+    assert found["probe_identifiable"] == {"parameters": 2, **found["probe"]}
+    assert set(found["errors"]) == set(found["rollout_errors"]) == {"train", "test"}
+    assert set(found["rollout_errors"]["test"]) == {"1", "4", "8", "16"}
+    assert len(found["embeddings"]) == 12
+
+
+def test_the_agent_is_given_the_true_task_where_it_may_know_it() -> None:
+    context = ContextModel(S, A, CONTEXT, (), "true_task", Z).eval().requires_grad_(False)
+    told = Instructions(
+        torch.zeros(2, 6, 2 * S + A + 1),
+        torch.tensor([True, False])[:, None].expand(2, 6),
+        torch.tensor([False, True]),
+        torch.zeros(2),
+        torch.zeros(2),
+        torch.randn(2, Z, generator=torch.Generator().manual_seed(0)),
+    )
+    agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))
+    assert torch.equal(agent.latents[0], told.parameters[0])
+    assert agent.known.tolist() == [True, False], "zero-shot begins without z, whatever z is"
+    state = np.zeros((2, S), np.float32)
+    agent.observe(state, agent.act(state), np.zeros(2, np.float32), state)
+    agent.act(state)
+    assert torch.equal(agent.latents, told.parameters)
+
+
+def test_a_consecutive_window_makes_zero_shot_look_at_the_latest_transitions() -> None:
+    config = CONTEXT.model_copy(update={"window": "consecutive"})
+    torch.manual_seed(0)
+    context = ContextModel(S, A, config).eval().requires_grad_(False)
+    told = Instructions(
+        torch.zeros(1, 6, 2 * S + A + 1),
+        torch.zeros(1, 6, dtype=torch.bool),
+        torch.ones(1, dtype=torch.bool),
+        torch.zeros(1),
+        torch.zeros(1),
+        torch.zeros(1, 1),
+    )
+    agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))
+    steps = np.random.default_rng(0).normal(size=(9, 1, 2 * S + A + 1)).astype(np.float32)
+    for row in steps:
+        agent.observe(row[:, :S], row[:, S : S + A], row[:, S + A], row[:, S + A + 1 :])
+    agent.act(np.zeros((1, S), np.float32))
+    latest = torch.from_numpy(steps[3:]).transpose(0, 1)
+    assert torch.allclose(agent.latents, context.encode(latest, torch.ones(1, 6, dtype=torch.bool)), atol=1e-5)
+
+
+def test_a_wrong_task_comes_with_its_parameters() -> None:
+    def parameters(source: str) -> list[list[float]]:
+        told = instruct(
+            Cell("metadiffuser", "none", source), {"expert": make_data()}, [0, 3], PLANNING, 6, torch.Generator()
+        )
+        return told.parameters.tolist()
+
+    assert parameters("expert") == parameters("zero_shot") == [[0.0], [3.0]]
+    assert parameters("wrong_task") == [[1.0], [0.0]]

@@ -1,0 +1,416 @@
+"""``metadiffuser import``: what it puts in place, what it leaves alone, and how both engines take it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from metadiffuser import cli, paths
+from metadiffuser.artifacts import read_json
+from metadiffuser.config.loading import load
+from metadiffuser.data.minari_store import read_family
+from metadiffuser.envs.shared.tasks import read_tasks
+from metadiffuser.pipeline import dag, locks, records
+from metadiffuser.pipeline.records import digest
+from tests.conftest import ROOT
+from tests.helpers import fabricated
+from tests.helpers.foreign import TASKS, write_foreign
+from tests.helpers.stubbed import Stubbed, stubbed_copy
+
+PRESET = {"preset": "smoke", "family": "point_robot"}
+METRICS = Path(paths.DATASET_METRICS.format(**PRESET))
+DATASET = Path(paths.DATASET.format(**PRESET))
+CARD = Path(paths.DATASET_CARD.format(**PRESET))
+MIXED = "qualities: [expert, medium, random, mixed]\n  episodes: 3"
+IN_PLACE = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+class TestInPlace:
+    """The verb in a folder with the smoke preset in force."""
+
+    @pytest.fixture(autouse=True)
+    def project(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        root = tmp_path / "project"
+        root.mkdir()
+        shutil.copytree(ROOT / "presets", root / "presets")
+        text = (ROOT / "presets" / "smoke.yaml").read_text()
+        (root / "params.yaml").write_text(text.replace("seed: 0\n", "seed: 0  # a remark\n", 1))
+        monkeypatch.chdir(root)
+        return root
+
+    def bring(self, folder: Path, *options: str) -> int:
+        return cli.main(["import", "--family", "point_robot", "--from", str(folder), *options])
+
+    def test_tasks_datasets_anchors_and_card_are_those_of_the_data(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        episodes = write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        said = capsys.readouterr().out
+        assert "3 training and 2 unseen tasks, 30 episodes" in said
+        assert re.search(r"they differ from the family's reward function by \d\S* at most", said)
+        assert read_tasks(Path(paths.TASKS.format(**PRESET))) == TASKS
+        stored = read_family(DATASET, TASKS, ["expert", "medium", "random", "mixed"])
+        metrics = read_json(METRICS)
+        assert (metrics["source"], metrics["labels"], metrics["joined"]) == ("imported", "ranked", True)
+        for index, played in episodes.items():
+            order = np.sort(played.returns)[::-1]
+            anchors = metrics["anchors"][str(index)]
+            assert anchors["expert"] == pytest.approx(order[:2].mean(), rel=1e-6)
+            assert anchors["random"] == pytest.approx(order[-2:].mean(), rel=1e-6)
+            assert sorted(stored["mixed"][index].returns) == sorted(played.returns)
+            assert stored["expert"][index].returns.min() >= stored["medium"][index].returns.max()
+        text = (CARD / "README.md").read_text()
+        assert "Imported with `metadiffuser import`" in text
+        size = sum(path.stat().st_size for path in DATASET.rglob("*") if path.is_file())
+        assert f"| size on disk | {size / 1e6:,.1f} MB |" in text
+        assert (CARD / "returns.png").is_file()
+
+    def test_one_key_of_the_parameters_changes_and_remarks_stay(self, tmp_path: Path) -> None:
+        before = Path("params.yaml").read_text()
+        write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        after = Path("params.yaml").read_text()
+        (stored,) = Path("imports/point_robot").iterdir()
+        assert after.replace(f"tasks:\n      imported: {stored.stem}\n", "tasks: {}\n", 1) == before
+        assert "# a remark" in after
+        assert load().section("tasks", "point_robot").imported == stored.stem
+        assert load().section("tasks", "cheetah_vel").imported is None
+
+    def test_jobs_hold_and_only_those_of_the_family_are_told(self, tmp_path: Path) -> None:
+        before = {job.name: job.params for job in dag.jobs(load())}
+        write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        jobs = {job.name: job for job in dag.jobs(load())}
+        changed = {name for name, job in jobs.items() if job.params != before[name]}
+        assert changed == {"define_tasks@smoke-point_robot", "make_report@smoke"}
+        held = {name for name, job in jobs.items() if records.is_current(job)}
+        assert held == {name for name in jobs if name.split("@")[0] in IN_PLACE and "point_robot" in name}
+
+    def test_the_same_data_again_change_nothing_and_other_data_do(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        before, times = files(Path()), {path: path.stat().st_mtime_ns for path in Path("artifacts").rglob("*")}
+        shutil.move(tmp_path / "data", tmp_path / "moved")
+        assert self.bring(tmp_path / "moved") == 0
+        assert files(Path()) == before
+        assert {path: path.stat().st_mtime_ns for path in Path("artifacts").rglob("*")} == times
+        write_foreign(tmp_path / "moved", seed=1)
+        assert self.bring(tmp_path / "moved") == 0
+        assert files(DATASET) != {
+            name.removeprefix(f"{DATASET}/"): b for name, b in before.items() if str(DATASET) in name
+        }
+        assert len(list(Path("imports/point_robot").iterdir())) == 2
+
+    def test_settings_of_behaviour_and_dataset_leave_imported_episodes_as_they_are(self, tmp_path: Path) -> None:
+        write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        model = "train_context@smoke-point_robot-generalised-0"
+
+        def standing() -> tuple[dict[str, bytes], bytes, bytes, str]:
+            (job,) = (job for job in dag.jobs(load()) if job.name == model)
+            return files(DATASET), METRICS.read_bytes(), (CARD / "README.md").read_bytes(), records.fingerprint(job)
+
+        before = standing()
+        text = Path("params.yaml").read_text()
+        for old, new in (("shards: [0, 1]", "shards: [0]"), ("  steps: 3200", "  steps: 2400"), (MIXED, f"{MIXED}0")):
+            assert old in text
+            text = text.replace(old, new, 1)
+        Path("params.yaml").write_text(text)
+        mine = [job for job in dag.jobs(load()) if job.stage.name in IN_PLACE and "point_robot" in job.name]
+        stale = [job for job in mine if not records.is_current(job)]
+        assert [job.stage.name for job in stale] == ["train_behaviour", "collect_dataset"]
+        for job in stale:
+            assert cli.main(job.command.split()[1:]) == 0
+        assert standing() == before
+        assert all(records.is_current(job) for job in mine)
+
+    @pytest.mark.parametrize("damage", ["width", "nan", "empty", "swapped"])
+    def test_damaged_arrays_are_one_sentence_and_nothing_is_written(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+    ) -> None:
+        write_foreign(tmp_path / "data")
+        path = tmp_path / "data" / "goal4.npz"
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        if damage == "width":
+            arrays["actions"] = arrays["actions"][:, :1]
+        elif damage == "nan":
+            arrays["rewards"][11] = np.nan
+        elif damage == "empty":
+            arrays = {name: array[:0] for name, array in arrays.items()}
+        else:
+            arrays["observations"], arrays["next_observations"] = arrays["next_observations"], arrays["observations"]
+        named = {
+            "width": "actions has shape (120, 1); expected (120, 2)",
+            "nan": "rewards[11] is nan; expected finite",
+            "empty": "observations is empty; expected at least one episode",
+            "swapped": "next_observations[0] differs from observations",
+        }[damage]
+        np.savez(path, **arrays)
+        before = files(Path())
+        assert self.bring(tmp_path / "data") == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(f"metadiffuser: {path}: {named}")
+        assert said.err.count("\n") == 1
+        assert files(Path()) == before
+        assert not Path("imports").exists()
+
+    @pytest.mark.parametrize("damage", ["array", "list", "folder", "family", "locked", "job"])
+    def test_bad_data_are_one_sentence_and_nothing_is_written(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, request: pytest.FixtureRequest
+    ) -> None:
+        write_foreign(tmp_path / "data")
+        words, named = ["import", "--family", "point_robot", "--from", str(tmp_path / "data")], ""
+        if damage == "array":
+            np.savez(tmp_path / "data" / "goal4.npz", observations=np.zeros((20, 3)))
+            named = "goal4.npz: has no array 'actions'"
+        elif damage == "list":
+            (tmp_path / "data" / "tasks.json").write_text("{")
+            named = "tasks.json: not valid JSON"
+        elif damage == "folder":
+            words[-1] += "x"
+            named = "expected a folder"
+        elif damage == "family":
+            words[2] = "point_robto"
+            named = "did you mean 'point_robot'?"
+        elif damage == "job":
+            job = locks.exclusive("define_tasks@smoke-point_robot")
+            job.__enter__()
+            request.addfinalizer(lambda: job.__exit__(None, None, None))
+            named = "define_tasks@smoke-point_robot (process "
+        else:
+            locks.RUN.parent.mkdir(parents=True)
+            held = locks.RUN.open("w")
+            request.addfinalizer(held.close)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            other = locks.Engine.of("Snakemake", os.getppid())
+            assert other is not None
+            json.dump(asdict(other), held)
+            held.flush()
+            named = f"Snakemake (process {os.getppid()}) is at work in this checkout; wait"
+        before = files(Path())
+        assert cli.main(words) == 2
+        said = capsys.readouterr()
+        assert named in said.err
+        assert said.err.startswith("metadiffuser: ")
+        assert said.err.count("\n") == 1
+        assert files(Path()) == before
+        assert not Path("imports").exists()
+
+    def test_a_lost_or_altered_store_is_named_by_the_stages(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        (stored,) = Path("imports/point_robot").iterdir()
+        stored.write_bytes(stored.read_bytes() + b"x")
+        before = files(Path("artifacts"))
+        for stage in ("define_tasks", "collect_dataset"):
+            assert cli.main([stage, "--family", "point_robot"]) == 2
+            assert "its contents are not those that were imported" in capsys.readouterr().err
+        stored.unlink()
+        assert cli.main(["define_tasks", "--family", "point_robot"]) == 2
+        assert f"{stored}: missing; run 'metadiffuser import'" in capsys.readouterr().err
+        assert files(Path("artifacts")) == before
+
+    def test_reward_tolerance(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_foreign(tmp_path / "data")
+        listed = json.loads((tmp_path / "data" / "tasks.json").read_text())
+        listed["tasks"][0]["goal"][0] += 0.01
+        (tmp_path / "list.json").write_text(json.dumps(listed))
+        own = ("--tasks", str(tmp_path / "list.json"))
+        assert self.bring(tmp_path / "data", *own) == 2
+        assert "--reward-tolerance" in capsys.readouterr().err
+        assert self.bring(tmp_path / "data", *own, "--reward-tolerance", "0.02") == 0
+        assert 0.005 < read_json(METRICS)["reward_difference"] < 0.02
+        with pytest.raises(SystemExit):
+            self.bring(tmp_path / "data", "--reward-tolerance", "-1")
+
+    def test_state_tolerance(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_foreign(tmp_path / "data")
+        with np.load(tmp_path / "data" / "goal2.npz") as archive:
+            arrays = dict(archive)
+        arrays["actions"][5] = -np.sign(arrays["actions"][5])
+        np.savez(tmp_path / "data" / "goal2.npz", **arrays)
+        assert self.bring(tmp_path / "data") == 2
+        assert "goal2.npz: next_observations[5] has " in capsys.readouterr().err
+        assert self.bring(tmp_path / "data", "--state-tolerance", "0.3") == 2
+        assert "goal2.npz: rewards[5] is " in capsys.readouterr().err, "where the point is told to be, less is paid"
+        assert self.bring(tmp_path / "data", "--state-tolerance", "0.3", "--reward-tolerance", "0.3") == 0
+        metrics = read_json(METRICS)
+        assert 0.1 <= metrics["state_difference"] <= 0.2
+        assert 0.01 <= metrics["reward_difference"] <= 0.3
+        assert (metrics["steps"], metrics["untold"]) == (600, 0)
+        assert re.search(r"differ from the family's physics by 0\.[12]\d* at most\.", capsys.readouterr().out)
+
+    def test_an_import_for_all_families_at_once_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = Path("params.yaml").read_text()
+        Path("params.yaml").write_text(text.replace("tasks:\n", f"tasks:\n  imported: {'a' * 32}\n", 1))
+        assert cli.main(["define_tasks", "--family", "point_robot"]) == 2
+        assert "it goes under overrides.<family>.tasks" in capsys.readouterr().err
+
+
+def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = fabricated.parameters()
+    fabricated.write_metrics(params)
+    fabricated.write_curves(params)
+
+    def captions() -> dict[str, str]:
+        for stage in ("make_tables", "make_figures"):
+            fabricated.run_stage(stage, params)
+        found = read_json(Path("results/smoke/tables/tables.json"))["tables"]
+        found += read_json(Path("results/smoke/figures/figures.json"))["figures"]
+        return {entry["name"]: entry["caption"] for entry in found}
+
+    generated = captions()
+    assert not [name for name, caption in generated.items() if "imported" in caption]
+    path = Path(paths.DATASET_METRICS.format(preset="smoke", family="point_robot"))
+    path.write_text(json.dumps(read_json(path) | {"source": "imported", "labels": "ranked"}))
+    after = captions()
+    words = "Point-Robot: imported data; R_random and R_expert are the means of the worst and the best third of its"
+    scored = {
+        "table1_few_shot",
+        "table2_warm_start",
+        "table2_average",
+        "table4_guide",
+        "comparisons",
+        "behaviour",
+    }
+    assert {name for name, caption in after.items() if words in caption} == scored | {
+        "scores_by_warm_start",
+        "scores_by_guide",
+        "scores_by_method",
+        "performance_profiles",
+    }
+    assert "Cheetah-Vel: imported" not in "".join(after.values())
+    path.write_text(json.dumps(read_json(path) | {"labels": "given"}))
+    assert "means of its episodes labelled random and expert" in captions()["table1_few_shot"]
+
+
+def test_a_family_without_behaviour_curves_has_an_empty_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from metadiffuser.reporting.figures import learning_curves
+    from metadiffuser.tracking import read_curve, write_curve
+
+    monkeypatch.chdir(tmp_path)
+    write_curve(tmp_path / "empty", [])
+    table = read_curve(tmp_path / "empty")
+    assert table.empty
+    panel = learning_curves({("behaviour", "point_robot"): [table]}).axes[0]
+    assert [text.get_text() for text in panel.texts] == ["imported data:\nnothing to train"]
+
+
+REAL = """#!/bin/sh
+case "$1" in
+    define_tasks|train_behaviour|*_dataset) echo "$1 real" >> real.log; exec PYTHON -m metadiffuser.cli "$@";;
+    *) exec PYTHON STUB "$@";;
+esac
+"""
+
+
+def half_stubbed(target: Path) -> Stubbed:
+    """A project with one family, its stages up to the datasets real and the others stubs, run by Snakemake once."""
+    project = stubbed_copy(target, "smoke")
+    text = (project.root / "params.yaml").read_text()
+    (project.root / "params.yaml").write_text(re.sub(r"^families: .*$", "families: [point_robot]", text, flags=re.M))
+    project.snakemake()
+    project.ran()
+    return project
+
+
+def use_real_stages(project: Stubbed) -> None:
+    program = project.root / ".stub" / "metadiffuser"
+    program.rename(program.with_name("stub.py"))
+    script = REAL.replace("PYTHON", sys.executable).replace("STUB", str(program.with_name("stub.py")))
+    program.write_text(script)
+    program.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
+    """A project that was up to date when the import came."""
+    project = half_stubbed(tmp_path_factory.mktemp("imported") / "project")
+    data = project.root.parent / "data"
+    write_foreign(data)
+    words = ("-m", "metadiffuser.cli", "import", "--family", "point_robot", "--from", str(data))
+    said = project.run(sys.executable, *words).stdout
+    jobs = dag.jobs(load(project.root / "params.yaml"))
+    following = [job for job in jobs if job.stage.name not in IN_PLACE]
+    assert f"To be run: {len(following)} of {len(jobs)} jobs." in said
+    use_real_stages(project)
+    return project
+
+
+@pytest.mark.engine
+class TestEngines:
+    """Import into a project that is up to date, then either engine."""
+
+    def after(self, project: Stubbed) -> set[str]:
+        """The jobs that follow the datasets."""
+        jobs = dag.jobs(load(project.root / "params.yaml"))
+        return {job.name for job in jobs if job.stage.name not in IN_PLACE}
+
+    def data(self, project: Stubbed) -> dict[str, str]:
+        made = (DATASET, METRICS, CARD, Path(paths.TASKS.format(**PRESET)))
+        return {str(path): digest(project.root / path) for path in made}
+
+    def settled(self, project: Stubbed) -> None:
+        assert project.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+        assert "Nothing to be done" in project.snakemake("-n")
+        project.run("dvc", "repro")
+        assert project.ran() == []
+
+    def test_snakemake_goes_on_from_the_imported_data(self, imported: Stubbed, tmp_path: Path) -> None:
+        project = imported.twin(tmp_path / "project")
+        before = self.data(project)
+        project.snakemake()
+        assert set(project.ran()) == self.after(project)
+        assert not (project.root / "real.log").exists(), "a stage whose place the import has taken was run again"
+        assert self.data(project) == before
+        self.settled(project)
+        assert self.data(project) == before
+
+    def test_dvc_goes_on_from_the_imported_data(self, imported: Stubbed, tmp_path: Path) -> None:
+        project = imported.twin(tmp_path / "project")
+        before = self.data(project)
+        project.run("dvc", "repro")
+        assert set(project.ran()) == self.after(project)
+        assert self.data(project) == before, "dvc repro has overwritten the imported data"
+        self.settled(project)
+        assert self.data(project) == before
+
+    def test_without_the_line_both_engines_go_back_to_generated_data(self, imported: Stubbed, tmp_path: Path) -> None:
+        project = imported.twin(tmp_path / "project")
+        project.snakemake()
+        path = project.root / "params.yaml"
+        tree: dict[str, Any] = yaml.safe_load(path.read_text())
+        del tree["overrides"]["point_robot"]["tasks"]["imported"]
+        path.write_text(yaml.safe_dump(tree, sort_keys=False))
+        everything = {job.name for job in dag.jobs(load(path))}
+        assert project.waiting("snakemake") == project.waiting("dvc") == everything
+
+    def test_what_snakemake_would_do_after_an_import_dvc_would_do(self, imported: Stubbed, tmp_path: Path) -> None:
+        project = imported.twin(tmp_path / "project")
+        planned = project.snakemake("-n")
+        assert not re.search(rf"^(local)?rule ({'|'.join(IN_PLACE)}):", planned, re.M)
+        assert project.waiting("snakemake") == project.waiting("dvc") == self.after(project)
+        assert self.data(project) == self.data(imported)

@@ -1,0 +1,183 @@
+"""The DAG as data: what it declares is what the stages import, read and are told."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from metadiffuser.config.loading import load
+from metadiffuser.config.schema import OVERRIDABLE, BaselineName, Params, Section
+from metadiffuser.errors import InputError
+from metadiffuser.pipeline import dag
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "src" / "metadiffuser"
+
+# What carries jobs and decides none of their outputs: an edit here re-runs nothing.
+STRUCTURE = {"cli", "config", "pipeline", "paths", "errors", "progress"}
+SMOKE = load(ROOT / "presets" / "smoke.yaml")
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of the package, given its dotted name; none for a name that is no module."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
+
+
+@cache
+def imports(path: Path) -> frozenset[Path]:
+    """The files of the package that a file imports, packages' own files included, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    found: set[Path] = set()
+    for name in names:
+        if name.split(".")[0] == "metadiffuser" and file_of(name):
+            parts = name.split(".")
+            found |= {p for i in range(2, len(parts) + 1) if (p := file_of(".".join(parts[:i])))}
+    return frozenset(found)
+
+
+def reached(start: Path) -> Iterator[Path]:
+    """All files that ``start`` imports, directly or through others, short of the structure."""
+    seen, waiting = {start}, [start]
+    while waiting:
+        for path in imports(waiting.pop()):
+            if path not in seen and path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in STRUCTURE:
+                seen.add(path)
+                waiting.append(path)
+                yield path
+
+
+def inert(path: Path) -> bool:
+    """Tell whether a file holds a docstring and nothing else."""
+    return not [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.Expr)]
+
+
+def entry_points() -> Iterator[tuple[str, tuple[str, ...], list[Path]]]:
+    """(name, declared code, files where imports begin) of every stage; of a stage with methods, for each of them."""
+    for stage in dag.STAGES.values():
+        start = PACKAGE / "stages" / f"{stage.name}.py"
+        methods = get_args(BaselineName) if "method" in stage.wildcards else ("",)
+        for method in methods:
+            files = [start, *([PACKAGE / "baselines" / f"{method}.py"] if method else [])]
+            code = tuple(entry.format(method=method) for entry in stage.code)
+            yield f"{stage.name}-{method}".rstrip("-"), code, files
+
+
+ENTRIES = [pytest.param(code, files, id=name) for name, code, files in entry_points()]
+
+
+@pytest.mark.parametrize(("code", "files"), ENTRIES)
+def test_a_stage_declares_the_code_that_it_imports(code: tuple[str, ...], files: list[Path]) -> None:
+    declared = {Path(path) for path in dag.source_files((*dag.COMMON_CODE, *code), PACKAGE)}
+    needed = {path for start in files for path in (start, *reached(start)) if not inert(path)}
+    missing = sorted(str(path.relative_to(PACKAGE)) for path in needed - declared)
+    assert missing == [], "add to the stage's code in dag.py, its rule and dvc.yaml"
+
+
+@pytest.mark.parametrize("stage", dag.STAGES.values(), ids=lambda stage: stage.name)
+def test_declared_code_exists_and_is_imported(stage: dag.Stage) -> None:
+    entries = [(code, files) for name, code, files in entry_points() if name.split("-")[0] == stage.name]
+    used = {path for _, files in entries for start in files for path in (start, *reached(start))}
+    for entry in {entry for code, _ in entries for entry in code}:
+        path = PACKAGE / entry
+        assert path.exists(), entry
+        assert any(file == path or path in file.parents for file in used), f"{stage.name} imports nothing of {entry}"
+
+
+def test_a_job_of_one_baseline_is_told_and_runs_that_baseline_alone() -> None:
+    methods = get_args(BaselineName)
+    for job, other in product(dag.jobs(SMOKE), methods):
+        own = job.wildcards.get("method")
+        if own and own != other:
+            assert not [key for key in job.params if other in key.split(".")]
+            assert f"baselines/{other}.py" not in job.code
+        if own:
+            assert f"baselines/{own}.py" in job.code
+            family = job.wildcards["family"]
+            told = {f"baseline.{own}", f"overrides.{family}.baseline.{own}"}
+            assert told <= set(job.params) or job.stage.name == "evaluate_baseline"
+
+
+def attributes_read() -> set[str]:
+    """Every attribute and string that appears in the package outside config.py."""
+    names: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "schema.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                names.add(node.attr)
+            elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                names.add(str(node.args[0].value))
+    return names
+
+
+def keys_of(model: type[Section]) -> Iterator[str]:
+    """Every key of a section and of those below it, but for the names of the methods, which name files."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from keys_of(field.annotation)
+        if model is Params or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            yield name
+
+
+def test_every_key_is_read_by_something() -> None:
+    # A job is told its baseline's section by the name of its method.
+    assert sorted(set(keys_of(Params)) - {"overrides", "baseline"} - attributes_read()) == []
+
+
+def test_every_section_is_told_to_a_job_with_its_overrides() -> None:
+    for name in OVERRIDABLE:
+        told = [job for job in dag.jobs(SMOKE) if name in job.params and "family" in job.wildcards]
+        assert told, f"{name}: told to no job of the smoke preset"
+        assert all(f"overrides.{job.wildcards['family']}.{name}" in job.params for job in told)
+
+
+def test_producers_stand_before_consumers_and_every_output_has_one_maker() -> None:
+    made: set[str] = set()
+    for job in dag.jobs(SMOKE):
+        assert set(job.inputs) <= made, job.name
+        assert not made.intersection(job.outputs), job.name
+        made.update(job.outputs)
+
+
+def test_no_output_lies_in_another() -> None:
+    outputs = [path for job in dag.jobs(SMOKE) for path in job.outputs]
+    assert not [(a, b) for a in outputs for b in outputs if b.startswith(f"{a}/")]
+
+
+def test_names_are_unique_and_readable() -> None:
+    names = [job.name for job in dag.jobs(SMOKE)]
+    assert len(set(names)) == len(names)
+    assert "train_context@smoke-cheetah_vel-generalised-0" in names
+    assert "make_report@smoke" in names
+
+
+def test_overrides_of_one_family_leave_the_other_alone() -> None:
+    tree = SMOKE.model_dump()
+    tree["overrides"]["cheetah_vel"]["diffusion"] = {"steps": 41, "threads": 2}
+    changed = Params.model_validate(tree)
+    before = {job.name: job.params for job in dag.jobs(SMOKE)}
+    after = {job.name: job.params for job in dag.jobs(changed)}
+    differing = {name for name in before if before[name] != after[name]}
+    assert differing == {"train_diffusion@smoke-cheetah_vel-generalised-0", "make_report@smoke"}
+    threads = {job.name: dag.threads(job, changed) for job in dag.jobs(changed)}
+    assert {name for name, count in threads.items() if count == 2} == {
+        "train_diffusion@smoke-cheetah_vel-generalised-0"
+    }
+
+
+def test_a_wildcard_that_is_not_in_force_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--family ant: not in params\.yaml, which has point_robot, cheetah_vel"):
+        dag.find_job("define_tasks", {"family": "ant"}, SMOKE)

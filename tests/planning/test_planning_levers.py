@@ -1,0 +1,284 @@
+"""The planner's levers: off by default to the bit, and each doing what its name says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from metadiffuser.context.objective import objective
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.errors import InputError
+from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.conditions import mix
+from metadiffuser.planning.guide import DualGuide
+from metadiffuser.planning.planner import Planner, Request
+from tests.helpers.models import CONTEXT, PLANNING, A, S, Z, make_context, make_data, make_diffusion, make_planner
+
+ROWS = 4
+
+
+def request(return_scale: float = 0.5, dynamics_scale: float = 0.5) -> Request:
+    generator = torch.Generator().manual_seed(0)
+    states, latents = torch.randn(ROWS, S, generator=generator) * 0.1, torch.randn(ROWS, Z, generator=generator)
+    scales = torch.full((ROWS,), return_scale), torch.full((ROWS,), dynamics_scale)
+    return Request(states, latents, torch.ones(ROWS, dtype=torch.bool), *scales)
+
+
+def noise(planner: Planner, seed: int = 3) -> Tensor:
+    return planner.draw_noise(ROWS, torch.Generator().manual_seed(seed))
+
+
+def by_autograd(model: ContextModel, plan: Tensor, wanted: Request) -> Tensor:
+    with torch.enable_grad():
+        plan = plan.detach().clone().requires_grad_(True)
+        total = objective(model, plan, wanted.latents, wanted.return_scale, wanted.dynamics_scale).sum()
+        return torch.autograd.grad(total, plan)[0]
+
+
+def textbook(planner: Planner, wanted: Request, start: Tensor, exact: bool) -> Tensor:
+    """The sampler without any lever, written down plainly; ``exact`` takes the planner's own guide."""
+    diffusion, config, network = planner.diffusion, planner.config, planner.diffusion.network
+    first = diffusion.normaliser.state(wanted.states)
+    null = network.task_condition(wanted.latents, torch.zeros_like(wanted.known))
+    both = torch.cat([null, network.task_condition(wanted.latents, wanted.known)])
+    steps = network.step_condition(torch.tensor([step.step for step in planner.steps]))
+    own = DualGuide(planner.context).prepare(wanted.latents, wanted.return_scale, wanted.dynamics_scale)
+    x, earlier = start[0, 0].clone(), None
+    x[:, 0, :S] = first
+    for index, step in enumerate(planner.steps):
+        unconditional, conditional = network(torch.cat([x, x]), both + steps[index]).chunk(2)
+        clean = diffusion.clean(mix(unconditional, conditional, config.guidance_weight), x, step)
+        clean[:, 0, :S] = first
+        x = step.clean_weight * clean + step.noisy_weight * x
+        if earlier is not None:
+            x = x + step.earlier_weight * earlier
+        if index < len(planner.steps) - config.unguided_steps:
+            x = x + step.variance * (own(clean) if exact else by_autograd(planner.context, clean, wanted))
+        if index < len(planner.steps) - 1:
+            x = x + config.temperature * step.noise_scale * start[index + 1, 0]
+        x[:, 0, :S] = first
+        earlier = clean
+    x = torch.minimum(torch.maximum(x, diffusion.low), diffusion.high)
+    x[:, 0, :S] = first
+    return x
+
+
+@contextmanager
+def forward_rows(planner: Planner) -> Iterator[list[int]]:
+    """Note the rows of every forward pass of the denoiser."""
+    rows: list[int] = []
+    handle = planner.diffusion.network.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    yield rows
+    handle.remove()
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_default_levers_are_the_plain_sampler_to_the_bit(sampler: str, scale: float) -> None:
+    planner = make_planner(sampler=sampler)
+    wanted, start = request(scale, scale), noise(planner)
+    plan = planner.plan(wanted, start).segments
+    assert torch.equal(plan, textbook(planner, wanted, start, exact=True))
+    assert torch.allclose(plan, textbook(planner, wanted, start, exact=False), atol=1e-5)
+    before = torch.randn((len(planner.steps) + 1, ROWS, 8, S + A), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(start[:, 0], before), "the noise is drawn as if there were no candidates"
+
+
+@pytest.mark.parametrize("hidden", [[16], [16, 12], [16, 8, 12]])
+def test_the_guides_gradient_is_that_of_its_objective(hidden: list[int]) -> None:
+    torch.manual_seed(0)
+    model = ContextModel(S, A, CONTEXT.model_copy(update={"hidden": hidden}), unbounded_dims=[1])
+    data = make_data()
+    model.normaliser.fit(data.observations, data.rewards)
+    model.double().requires_grad_(False)
+    plan = torch.randn(ROWS, 8, S + A, dtype=torch.float64)
+    latents = torch.randn(ROWS, Z, dtype=torch.float64)
+    known = torch.ones(ROWS, dtype=torch.bool)
+    for scales in ([0.7, 0.7, 0.7, 0.7], [0.0, 0.7, 0.0, 1.3], [0.0, 0.0, 0.0, 0.0]):
+        some, other = torch.tensor(scales).double(), torch.tensor(scales[::-1]).double()
+        wanted = Request(latents[:, :0], latents, known, some, other)
+        gradient = DualGuide(model).prepare(latents, some, other)(plan)
+        assert torch.allclose(gradient, by_autograd(model, plan, wanted), rtol=1e-9, atol=1e-9)
+
+
+def test_a_second_branch_is_made_for_known_tasks_alone() -> None:
+    planner = make_planner()
+    wanted, start = request(0.0, 0.0), noise(planner)
+    some = replace(wanted, known=torch.tensor([True, False, False, True]))
+    with forward_rows(planner) as rows:
+        mixed = planner.plan(some, start).segments
+        assert set(rows) == {ROWS + 2}
+        rows.clear()
+        told = planner.plan(wanted, start).segments
+        assert set(rows) == {2 * ROWS}
+        rows.clear()
+        untold = planner.plan(replace(wanted, known=torch.zeros(ROWS, dtype=torch.bool)), start).segments
+        assert set(rows) == {ROWS}
+    expected = torch.where(some.known[:, None, None], told, untold)
+    assert torch.allclose(mixed, expected, atol=1e-5)
+    for weight in (0.0, 1.0):
+        plain = make_planner(guidance_weight=weight)
+        with forward_rows(plain) as rows:
+            plain.plan(wanted, start)
+            assert rows == [ROWS] * len(plain.steps)
+
+
+@pytest.mark.parametrize("unguided", [0, 2, 6])
+def test_the_guide_acts_on_the_steps_it_is_given(unguided: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = make_planner(unguided_steps=unguided)
+    calls: list[Tensor] = []
+
+    def note(plan: Tensor) -> Tensor:
+        calls.append(plan)
+        return torch.zeros_like(plan)
+
+    monkeypatch.setattr(DualGuide, "prepare", lambda *_: note)
+    planner.plan(request(), noise(planner))
+    assert len(calls) == len(planner.steps) - unguided
+
+
+def test_the_best_of_the_candidates_is_the_plan() -> None:
+    planner, single = make_planner(candidates=5), make_planner()
+    wanted, start = request(), noise(planner)
+    plans = torch.stack([single.plan(wanted, start[:, index : index + 1]).segments for index in range(5)])
+    scales = (wanted.return_scale, wanted.dynamics_scale)
+    scores = torch.stack([objective(planner.context, each, wanted.latents, *scales) for each in plans])
+    best = scores.argmax(dim=0)
+    assert len(set(best.tolist())) > 1
+    with forward_rows(planner) as rows:
+        chosen = planner.plan(wanted, start)
+        assert set(rows) == {2 * 5 * ROWS}, "candidates are rows of the same batch"
+    assert torch.allclose(chosen.segments, plans[best, torch.arange(ROWS)], atol=1e-5)
+    assert torch.allclose(chosen.states[:, 0], wanted.states, atol=1e-6)
+
+
+def test_candidates_that_no_model_judges_give_the_first() -> None:
+    planner, single = make_planner(candidates=3), make_planner()
+    wanted, start = request(0.0, 0.0), noise(planner)
+    assert torch.allclose(planner.plan(wanted, start).segments, single.plan(wanted, start[:, :1]).segments, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpm_solver"])
+def test_a_warm_start_resumes_from_the_noised_plan(sampler: str) -> None:
+    planner = make_planner(sampler=sampler, warm_start=0.5)
+    wanted, start = request(0.0, 0.0), noise(planner)
+    previous = torch.rand(ROWS, 8, S + A) - 0.5
+    with forward_rows(planner) as rows:
+        warm = planner.plan(wanted, start, previous).segments
+        assert len(rows) == 3
+        rows.clear()
+        planner.plan(wanted, start)
+        assert len(rows) == 6, "without a last plan nothing is skipped"
+    # The same by hand: a sampler of the three last steps, from x_3 = q(x_3 | previous).
+    tail = make_planner(sampler=sampler)
+    step = tail.steps[3]
+    noisy = step.signal * previous + step.noise * start[0, 0]
+    tail.steps = planner._resumed
+    tail._step_conditions = tail._step_conditions[3:]
+    remaining = torch.cat([noisy[None, None], start[4:]])
+    assert torch.allclose(warm, tail.plan(wanted, remaining).segments, atol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "taken"), [(0.0, 6), (0.01, 6), (0.34, 4), (0.99, 1)])
+def test_warm_start_is_a_share_of_the_steps(share: float, taken: int) -> None:
+    planner = make_planner(warm_start=share)
+    wanted, start = request(), noise(planner)
+    with forward_rows(planner) as rows:
+        warm = planner.plan(wanted, start, torch.rand(ROWS, 8, S + A)).segments
+    assert len(rows) == taken
+    if taken == 6:
+        assert torch.equal(warm, make_planner().plan(wanted, start).segments)
+
+
+def test_what_is_left_of_a_plan_starts_at_the_step_reached() -> None:
+    context, diffusion = make_context(), make_diffusion()
+    diffusion.normaliser.local_mask[1] = 0.0
+    planner = Planner(diffusion, context, PLANNING)
+    plan = planner.plan(request(), noise(planner))
+    left = planner.shift(plan, 3)
+    assert torch.equal(left[:, :5, [0, 2, 3, 4]], plan.segments[:, 3:, [0, 2, 3, 4]])
+    assert torch.equal(left[:, :5, 1], plan.segments[:, 3:, 1] - plan.segments[:, 3:4, 1])
+    assert torch.equal(left[:, 5:], left[:, 4:5].expand(-1, 3, -1))
+    assert torch.equal(planner.shift(plan, 8)[:, 0, S:], plan.segments[:, 7, S:])
+
+
+def instructions(size: int, context: str) -> Instructions:
+    contexts = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
+    mask = torch.full((size, 6), context == "warm")
+    online = torch.full((size,), context == "zero_shot")
+    scales = torch.zeros(2, size)
+    return Instructions(contexts, mask, online, scales[0], scales[1], torch.zeros(size, 1))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_agent_hands_on_the_plan_it_has_executed(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = make_planner(warm_start=share, actions_per_plan=2)
+    handed: list[Tensor | None] = []
+    make = planner.plan
+
+    def note(wanted: Request, start: Tensor, previous: Tensor | None = None) -> object:
+        handed.append(previous)
+        return make(wanted, start, previous)
+
+    monkeypatch.setattr(planner, "plan", note)
+    agent = PlanningAgent(planner, instructions(2, "warm"), torch.Generator().manual_seed(0))
+    for _ in range(2):
+        agent.act(np.zeros((2, S), np.float32))
+    last = agent.plan
+    agent.act(np.zeros((2, S), np.float32))
+    assert last is not None
+    assert handed[0] is None
+    if share:
+        assert handed[1] is not None
+        assert torch.equal(handed[1], planner.shift(last, 2))
+    else:
+        assert handed[1] is None
+
+
+@pytest.mark.parametrize("online_context", [False, True])
+def test_online_context_adds_the_agents_own_transitions(online_context: bool) -> None:
+    planner = make_planner(online_context=online_context)
+    told = Instructions.join([instructions(1, "warm"), instructions(1, "none"), instructions(1, "zero_shot")])
+    agent = PlanningAgent(planner, told, torch.Generator().manual_seed(0))
+    fixed = agent.latents.clone()
+    generator = np.random.default_rng(0)
+    rows = []
+    for _ in range(2):
+        state, action, successor = (generator.normal(size=(3, n)).astype(np.float32) for n in (S, A, S))
+        reward = generator.normal(size=3).astype(np.float32)
+        agent.act(state)
+        agent.observe(state, action, reward, successor)
+        rows.append(np.concatenate([state, action, reward[:, None], successor], axis=1))
+    agent.act(state)
+    own = torch.from_numpy(np.stack(rows, axis=1))
+    known = torch.ones(1, 8, dtype=torch.bool)
+    both = planner.context.encode(torch.cat([told.contexts[:1], own[:1]], dim=1), known)
+    assert torch.allclose(agent.latents[:1], both if online_context else fixed[:1], atol=1e-5)
+    assert not torch.allclose(both, fixed[:1], atol=1e-3)
+    assert agent.known.tolist() == [True, False, True], "what is told nothing on purpose stays so"
+    assert torch.equal(agent.latents[1], fixed[1])
+    alone = planner.context.encode(own[2:], known[:, :2])
+    assert torch.allclose(agent.latents[2:], alone, atol=1e-5)
+
+
+def test_planners_of_one_process_differ_in_their_settings_alone() -> None:
+    planner = make_planner()
+    wanted, start = request(), noise(planner)
+    before = planner.plan(wanted, start).segments
+    for sampler in ("ddpm", "ddim", "dpm_solver"):
+        changed = planner.config.model_copy(update={"sampler": sampler, "sampling_steps": 3})
+        other = Planner(planner.diffusion, planner.context, changed)
+        assert len(other.steps) == 3
+        assert bool(other.plan(wanted, noise(other)).segments.isfinite().all())
+    assert torch.equal(planner.plan(wanted, start).segments, before)
+
+
+def test_more_actions_than_a_plan_has_are_refused() -> None:
+    with pytest.raises(InputError, match="actions_per_plan is 9, but a plan has 8 actions"):
+        make_planner(actions_per_plan=9)

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from metadiffuser import paths
+from metadiffuser.artifacts import write_json
+from metadiffuser.config.schema import BaselineName
+from metadiffuser.errors import InputError
+from metadiffuser.pipeline import dag
+from metadiffuser.reporting import cost, report
+from tests.conftest import require
+from tests.helpers import fabricated
+
+PARAMS = fabricated.parameters()
+PAGE = Path(paths.REPORT.format(preset=PARAMS.preset))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The report on fabricated results, made by the stages themselves in the working directory."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        fabricated.write_metrics(PARAMS)
+        fabricated.write_curves(PARAMS)
+        fabricated.write_videos(PARAMS)
+        for stage in ("make_tables", "make_figures"):
+            fabricated.run_stage(stage, PARAMS)
+        fabricated.write_timings(PARAMS)
+        fabricated.run_stage("make_report", PARAMS)
+        yield folder / PAGE
+
+
+class Elements(HTMLParser):
+    """The start tags of a page with their attributes, and the text of its scripts."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def test_nothing_is_fetched_from_elsewhere(text: str) -> None:
+    linked = [
+        attributes[name]
+        for tag, attributes in Elements(text).found
+        for name in ("src", "href", "poster", "data", "srcset")
+        if attributes.get(name) is not None
+    ]
+    assert linked
+    assert all(link is not None and link.startswith(("data:", "#")) for link in linked)
+    styles = "".join(re.findall(r"<style>(.*?)</style>", text, re.DOTALL))
+    assert "url(" not in styles
+    assert "@import" not in styles
+
+
+def test_titles_are_escaped(text: str) -> None:
+    tags = [tag for tag, _ in Elements(text).found]
+    assert "script" not in tags
+    assert "&lt;script&gt;alert(&#39;title&#39;)&lt;/script&gt; &amp; reproduced" in text
+
+
+def test_all_parts_are_there(text: str) -> None:
+    elements = Elements(text).found
+    tags = [tag for tag, _ in elements]
+    assert tags.count("video") == len(PARAMS.families)
+    assert all("controls" in attributes for tag, attributes in elements if tag == "video")
+    images = [str(attributes["src"]).split(",")[0] for tag, attributes in elements if tag == "img"]
+    assert images.count("data:image/svg+xml;base64") == 9 + 1, "the figures, and the times of the sampler study"
+    assert images.count("data:image/png;base64") == len(PARAMS.families)
+    assert "prefers-color-scheme: dark" in text
+    for word in ("mujoco", "torch", "python", "learning_rate", "bootstrap_samples", "Linux x86_64, 2 cores, cpu"):
+        assert word in text
+    targets = {str(attributes.get("id")) for _, attributes in elements}
+    links = [str(attributes["href"])[1:] for tag, attributes in elements if tag == "a"]
+    assert len(links) >= 6
+    assert set(links) <= targets
+
+
+def test_times_are_summed_by_stage(text: str) -> None:
+    section = text[text.index('id="times"') :]
+    rows = re.findall(r"<tr><td class=\"words\">(\w+)</td><td>(\d+)</td><td>([^<]+)</td>", section)
+    jobs = {name: (int(count), wall) for name, count, wall in rows}
+    timed = dag.jobs(PARAMS, timed_only=True)
+    assert jobs["evaluate"] == (2, "20.0 s")
+    assert jobs["make_tables"] == (1, "10.0 s")
+    assert sum(count for count, _ in jobs.values()) == len(timed)
+    assert f"<td>{report.duration(10.0 * len(timed))}</td>" in text
+    assert "seconds per decision: 0.012" in text
+
+
+def test_times_of_the_sampler_study_are_read_from_the_timing_records(page: Path, text: str) -> None:
+    names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
+    times = report.sampler_times(report.read_timings([Path(name) for name in names]))
+    assert times.to_numpy().tolist() == [
+        [family, sampler, steps, 0.5 * steps]
+        for family in fabricated.ANCHORS
+        for sampler, steps in sorted(fabricated.STUDY, key=lambda setting: f"{setting[0]}_{setting[1]}")
+    ]
+    assert report.TIMES_CAPTION.split(",")[0] in text
+    assert report.sampler_times([]).empty
+
+
+def test_table_5_has_the_cost_of_every_method(text: str) -> None:
+    names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
+    records = report.read_timings([Path(name) for name in names])
+    told = [{"family": "point_robot", "method": "focal", "parameters": count} for count in (1000, 3000)]
+    told += [{"family": "cheetah_vel", "method": name, "parameters": 1000} for name in ("metadiffuser", "context")]
+    found = {row[:2]: row[2:] for row in cost.costs(records, told, "generalised").itertuples(index=False, name=None)}
+    assert len(found) == 2 * (1 + len(PARAMS.baselines))
+    assert found["point_robot", "metadiffuser"][:2] == (18.0, 12.5), "context and diffusion model"
+    assert found["cheetah_vel", "bc"][:2] == (18.0, 0.25), "acts on the context model's z"
+    assert found["point_robot", "focal"] == (9.0, 0.25, 2000.0)
+    assert found["cheetah_vel", "metadiffuser"][2] == 2000.0, "denoiser and context model"
+    assert cost.costs(records, [], "focal").query("method == 'metadiffuser'").empty
+    assert cost.cost_table([], [], "generalised").rows == ()
+    section = text[text.index('id="table5_cost"') :]
+    for cell in ("18", "12.50", "0.25", "1000", "1500", "4500"):
+        assert f"<td>{cell}</td>" in section
+
+
+def test_films_say_what_their_episodes_came_to(text: str) -> None:
+    low, high = fabricated.ANCHORS["point_robot"]
+    value = low + 0.9 * (high - low) + 1
+    assert f"Task 12: dual (return {value:.1f}, score {100 * (value - low) / (high - low):.0f})" in text
+    ends = {"7": {"dual": {"return": -1.25, "score": None}, "none": {"return": 2.0, "score": 50.4}}}
+    assert report.film_title("task7-dual-vs-none", ends) == "Task 7: dual (return -1.2) vs none (return 2.0, score 50)"
+    assert report.film_title("task8-dual-vs-none", ends) == "Task 8: dual vs none"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.04, "0.0 s"), (59.0, "59.0 s"), (61.9, "1 min 01 s"), (3600, "1 h 00 min"), (7325, "2 h 02 min")],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert report.duration(seconds) == shown
+
+
+def test_trust_speaks_of_what_the_samples_allow() -> None:
+    small = {"family": "ant_dir", "tasks": 5, "episodes": 4, "seeds": 1, "unscored": 2}
+    large = {"family": "ant_dir", "tasks": 50, "episodes": 4, "seeds": 5, "unscored": 0}
+    weak, strong = (" ".join(report.trust([size], 0.9)) for size in (small, large))
+    assert "5 unseen tasks × 4 episodes × 1 training seed, 20 episodes in all" in weak
+    for warning in ("One training seed", "small sample", "too narrow", "2 of the tasks have no normalised score"):
+        assert warning in weak
+        assert warning not in strong
+    assert "The 90% intervals" in weak
+    assert "50 unseen tasks × 4 episodes × 5 training seeds, 1000 episodes" in strong
+
+
+def test_a_large_page_is_warned_of(
+    page: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fabricated.run_stage("make_report", PARAMS)
+    assert not caplog.records
+    monkeypatch.setattr(report, "SIZE_LIMIT", 1000)
+    fabricated.run_stage("make_report", PARAMS)
+    assert "rendering.tasks" in caplog.text
+    assert page.is_file()
+
+
+@pytest.mark.parametrize("kind", ["tables.json", "figures.json", "timing", "svg"])
+def test_damage_is_named(page: Path, kind: str) -> None:
+    path = {
+        "tables.json": Path(paths.TABLES.format(preset=PARAMS.preset)) / "tables.json",
+        "figures.json": Path(paths.FIGURES.format(preset=PARAMS.preset)) / "figures.json",
+        "timing": Path(paths.TIMING.format(preset=PARAMS.preset, job="make_tables")),
+        "svg": Path(paths.FIGURES.format(preset=PARAMS.preset)) / "embedding.svg",
+    }[kind]
+    kept, before = path.read_bytes(), page.read_bytes()
+    try:
+        if kind == "svg":
+            path.unlink()
+        else:
+            write_json(path, {"something": "else"})
+        with pytest.raises(InputError) as caught:
+            fabricated.run_stage("make_report", PARAMS)
+        assert str(path.parent) in str(caught.value)
+        assert page.read_bytes() == before
+    finally:
+        path.write_bytes(kept)
+
+
+class TestCommit:
+    def git(self, root: Path, *arguments: str) -> str:
+        command = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def test_unknown_outside_a_checkout(self, tmp_path: Path) -> None:
+        assert report.commit(tmp_path) == "unknown"
+
+    def test_unknown_in_a_folder_of_another_checkout(self, tmp_path: Path) -> None:
+        self.git(tmp_path, "init", "--quiet")
+        self.git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "first")
+        (tmp_path / "below").mkdir()
+        assert report.commit(tmp_path / "below") == "unknown"
+
+    def test_unknown_without_git(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert report.commit(tmp_path) == "unknown"
+
+    def test_the_commit_and_whether_code_differs_from_it(self, tmp_path: Path) -> None:
+        (tmp_path / "src").mkdir()
+        (tmp_path / "src" / "code.py").write_text("a = 1\n", encoding="utf-8")
+        self.git(tmp_path, "init", "--quiet")
+        self.git(tmp_path, "add", "src")
+        self.git(tmp_path, "commit", "--quiet", "-m", "first")
+        (tmp_path / "results").mkdir()
+        head = self.git(tmp_path, "rev-parse", "HEAD")
+        assert report.commit(tmp_path) == head
+        (tmp_path / "src" / "code.py").write_text("a = 2\n", encoding="utf-8")
+        assert report.commit(tmp_path) == f"{head} with local changes"
+
+
+SEEK = """
+async ([video, time]) => {
+  const done = new Promise(resolve => video.addEventListener('seeked', resolve, {once: true}));
+  video.currentTime = time;
+  await done;
+  const canvas = document.createElement('canvas');
+  canvas.width = video.videoWidth;
+  canvas.height = video.videoHeight;
+  const context = canvas.getContext('2d');
+  context.drawImage(video, 0, 0);
+  return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
+}
+"""
+
+
+@pytest.mark.browser
+def test_the_page_works_in_a_browser_from_a_file(page: Path) -> None:
+    require("chromium", "the report is opened in it; install the package chromium")
+    require("playwright", "it drives the browser; install the project with its dev extra")
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        try:
+            tab = browser.new_page()
+            requests: list[str] = []
+            inconsistencies: list[str] = []
+            tab.on("request", lambda request: requests.append(request.url))
+            tab.on("console", lambda message: inconsistencies.append(message.text))
+            tab.on("pageerror", lambda error: inconsistencies.append(str(error)))
+            tab.on("dialog", lambda dialog: inconsistencies.append(dialog.message))
+            tab.goto(page.as_uri())
+            tables = tab.locator("section.block table").all()
+            assert len(tables) >= 10
+            assert all(table.locator("tbody tr").count() > 0 for table in tables)
+            assert tab.locator("#table1_few_shot tbody tr").count() == 6 + len(get_args(BaselineName))
+            assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+            for video in tab.locator("video").all():
+                video.scroll_into_view_if_needed()
+                handle = video.element_handle()
+                assert handle is not None
+                tab.wait_for_function("video => video.readyState >= 2", arg=handle)
+                early, late = (tab.evaluate(SEEK, [handle, time]) for time in (0.25, 1.75))
+                brightness = [sum(pixels[0::4]) / len(pixels[0::4]) for pixels in (early, late)]
+                assert brightness[1] - brightness[0] > 100
+            assert requests
+            assert all(url.startswith(("file:", "data:")) for url in requests)
+            assert inconsistencies == []
+        finally:
+            browser.close()
+
+
+def test_finished_is_a_time_of_the_records(text: str) -> None:
+    shown = re.search(r"last job finished (\S+)\.", text)
+    assert shown is not None
+    assert datetime.fromisoformat(shown.group(1)) == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

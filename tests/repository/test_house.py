@@ -1,0 +1,214 @@
+"""The files around the package agree with it and with each other."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import metadiffuser
+from metadiffuser import paths
+from metadiffuser.envs.shared import gl
+from tests.conftest import ROOT
+
+MOST_LINES = 420
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+REQUIREMENTS = [
+    Requirement(text)
+    for group in (
+        PYPROJECT["project"]["dependencies"],
+        *(
+            needed
+            for extra, needed in PYPROJECT["project"]["optional-dependencies"].items()
+            if extra != "benchmarks"  # others to compare with: no part of what is tested and pinned
+        ),
+    )
+    for text in group
+]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SNIPPETS = [
+    pytest.param(code, id=f"{page.relative_to(ROOT)}-{index}")
+    for page in PAGES
+    for index, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S))
+]
+
+
+def constraints() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): Version(number) for name, number in pairs}
+
+
+def prose(page: Path) -> str:
+    """The text of a page without its code."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return text.replace("`", "")
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that headings of a page answer to."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_one_version_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    declared = PYPROJECT["project"]["version"]
+    assert metadiffuser.__version__ == declared
+    assert citation["version"] == declared
+    assert version("metadiffuser") == declared, "reinstall: pip install -e ."
+
+
+def test_citation_names_the_paper() -> None:
+    paper = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["preferred-citation"]
+    assert paper["title"] == "MetaDiffuser: Diffusion Model as Conditional Planner for Offline Meta-RL"
+    names = [author["family-names"] for author in paper["authors"]]
+    assert names == ["Ni", "Hao", "Mu", "Yuan", "Zheng", "Wang", "Liang"]
+    assert (paper["volume"], paper["start"], paper["end"]) == (202, 26087, 26105)
+
+
+def test_constraints_are_names_and_exact_public_versions() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    wrong = [line for line in lines if not re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)]
+    assert wrong == []
+    assert len(constraints()) == sum(not line.startswith("#") for line in lines), "a package stands twice"
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.name)
+def test_constraints_satisfy_every_requirement(requirement: Requirement) -> None:
+    pinned = constraints().get(canonicalize_name(requirement.name))
+    assert pinned is not None, f"{requirement.name} is not in constraints.txt; run 'make constraints'"
+    assert pinned in requirement.specifier
+    assert requirement.specifier, f"{requirement.name} has no range in pyproject.toml"
+
+
+def test_every_imported_distribution_is_required() -> None:
+    from importlib.metadata import packages_distributions
+
+    provided = packages_distributions()
+    modules = {
+        match.split(".")[0]
+        for path in SOURCES
+        for match in re.findall(r"^\s*(?:from|import) ([\w.]+)", path.read_text(encoding="utf-8"), re.M)
+    }
+    foreign = modules - set(sys.stdlib_module_names) - {"metadiffuser", "__future__"}
+    required = {canonicalize_name(Requirement(text).name) for text in PYPROJECT["project"]["dependencies"]}
+    missing = {
+        module for module in foreign & set(provided) if not required & {canonicalize_name(d) for d in provided[module]}
+    }
+    assert foreign >= {"torch", "yaml", "mujoco"}
+    assert missing == set()
+
+
+def test_files_that_hold_times_are_declared_for_readers() -> None:
+    page = (ROOT / "docs" / "reproducibility.md").read_text(encoding="utf-8")
+    declared = re.findall(r"^\| `(results/[^`]+)` \|", page, re.M)
+    assert declared == [path.replace("{preset}", "<preset>").replace("{job}", "*") for path in paths.VOLATILE]
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_snippets_run(code: str, tmp_path: Path) -> None:
+    if "env.render()" in code and gl.backend() is None:
+        assert os.environ.get("CI") != "true", gl.REMEDY
+        pytest.skip(gl.REMEDY)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_are_snippets() -> None:
+    assert any(str(snippet.id).startswith("README.md") for snippet in SNIPPETS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, fragment = unquote(target).partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists() or (fragment and fragment not in anchors(path)):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=lambda page: page.stem)
+def test_names_beside_the_equations_exist(page: Path) -> None:
+    rows = re.findall(r"^\| .* \| \[.*\]\((.*\.py)\) \| (.*) \|$", page.read_text(encoding="utf-8"), re.M)
+    assert len(rows) >= 5
+    missing = [
+        f"{path}: {name}"
+        for path, names in rows
+        for name in re.findall(r"`(\w+)`", names)
+        if not re.search(rf"^\s*(?:def|class) {name}\b", (page.parent / path).read_text(encoding="utf-8"), re.M)
+    ]
+    assert missing == []
+
+
+def test_commands_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    mentioned = set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:`|$))", (ROOT / "README.md").read_text("utf-8"), re.M))
+    assert {"reproduce", "test", "help", "readme", "lint"} <= mentioned <= targets
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
+    assert phony is not None
+    assert set(phony[1].split()) == targets
+
+
+def test_verbs_in_the_documentation_parse() -> None:
+    from metadiffuser.cli import _parser
+
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    verbs = {"use", "view", "import", "tune", "verify", "plan", "gc"}
+    shown = rf"metadiffuser ((?:{'|'.join(sorted(verbs))}) [^`#&\n]+)"
+    commands = [match for text in texts for match in re.findall(shown, text)]
+    assert {command.split()[0] for command in commands} == verbs
+    for command in commands:
+        if "STAGE" not in command:  # which stands for any
+            _parser().parse_args(command.split())
+
+
+def test_readme_lists_every_preset() -> None:
+    presets = {path.stem for path in (ROOT / "presets").glob("*.yaml")}
+    assert presets == set(re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.M))
+
+
+def test_readme_shows_the_table_of_the_quick_preset() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs/copy_results.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_deviations_are_numbered_without_gaps() -> None:
+    numbers = re.findall(r"^(\d+)\. ", (ROOT / "docs/deviations.md").read_text(encoding="utf-8"), re.M)
+    assert [int(number) for number in numbers] == list(range(1, len(numbers) + 1))
+
+
+def test_cited_deviations_exist() -> None:
+    count = len(re.findall(r"^\d+\. ", (ROOT / "docs/deviations.md").read_text(encoding="utf-8"), re.M))
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    cited = {
+        int(number) for text in texts for number in re.findall(r"deviations?(?:\.md)?[,:]? (?:number )?(\d+)", text)
+    }
+    assert cited <= set(range(1, count + 1))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src" / "metadiffuser")))
+def test_sources_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES

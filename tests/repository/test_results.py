@@ -1,0 +1,96 @@
+"""The results that the repository shows keep what it says of them."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metadiffuser import paths
+from metadiffuser.artifacts import read_json
+from metadiffuser.config.loading import load
+from metadiffuser.envs import Task
+from metadiffuser.envs.point_robot import optimal_return
+from metadiffuser.reporting import style
+from tests.conftest import ROOT
+
+LAPTOP = load(ROOT / "presets" / "laptop.yaml")
+TABLES = ROOT / paths.TABLES.format(preset="laptop")
+
+
+def dataset(family: str, preset: str = "quick") -> dict[str, Any]:
+    return dict(read_json(ROOT / paths.DATASET_METRICS.format(preset=preset, family=family)))
+
+
+def expert_returns(family: str) -> list[float]:
+    """Mean return of each task's expert."""
+    return [float(np.mean(episodes)) for episodes in dataset(family)["returns"]["expert"].values()]
+
+
+def score(family: str, context: str) -> float:
+    """Mean normalised score of the dual guide on unseen tasks, computed anew from the per-episode returns."""
+    template = paths.PLANNER_METRICS
+    metrics = read_json(ROOT / template.format(preset="quick", family=family, representation="generalised", seed=0))
+    (cell,) = (
+        cell
+        for cell in metrics["cells"]
+        if (cell["method"], cell["guide"], cell["context"]) == ("metadiffuser", "dual", context)
+    )
+    return normalised(cell["returns"], dataset(family)["anchors"])
+
+
+def normalised(by_task: dict[str, list[float]], anchors: dict[str, dict[str, float]]) -> float:
+    """Mean over tasks of the normalised mean return."""
+    spans = {task: (anchors[task]["random"], anchors[task]["expert"]) for task in by_task}
+    scores = [100 * (np.mean(by_task[task]) - low) / (high - low) for task, (low, high) in spans.items()]
+    return float(np.mean(scores))
+
+
+def column(table: str, family: str) -> dict[str, float]:
+    """Scores of a family in a table of the laptop preset, by method."""
+    with (TABLES / f"{table}.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {row["Method"]: float(row[f"{style.family_title(family)} score"]) for row in rows}
+
+
+def test_point_robot_experts_are_near_the_exact_optimum() -> None:
+    tasks = [Task.from_json(record) for record in dataset("point_robot")["tasks"]]
+    optimum = np.mean([optimal_return(np.array(task.parameters["goal"])) for task in tasks])
+    assert np.mean(expert_returns("point_robot")) > 1.15 * optimum
+
+
+def test_cheetah_experts_run_at_their_speed() -> None:
+    assert np.mean(expert_returns("cheetah_vel")) > -90
+
+
+@pytest.mark.parametrize(("family", "bar"), [("point_robot", 85.0), ("cheetah_vel", 50.0)])
+def test_the_planner_is_good_on_unseen_tasks_because_of_the_right_context(family: str, bar: float) -> None:
+    assert score(family, "expert") > bar
+    assert score(family, "wrong_task") < score(family, "expert") - 50
+
+
+@pytest.mark.parametrize("family", LAPTOP.families)
+def test_the_laptop_tables_are_those_of_its_episodes(family: str) -> None:
+    anchors = dataset(family, "laptop")["anchors"]
+    place = {"preset": "laptop", "family": family, "representation": "generalised", "seed": 0}
+    records = {"MetaDiffuser": read_json(ROOT / paths.PLANNER_METRICS.format(**place))}
+    for method in LAPTOP.baselines:
+        records[style.method_name(method)] = read_json(ROOT / paths.BASELINE_METRICS.format(**place, method=method))
+    unseen, trained = column("table1_few_shot", family), column("training_tasks", family)
+    for title, record in records.items():
+        cell = next(cell for cell in record["cells"] if cell["context"] == "expert")
+        shown = "MetaDiffuser (dual guide)" if title == "MetaDiffuser" else title
+        assert unseen[shown] == pytest.approx(normalised(cell["returns"], anchors), abs=1e-4)
+        (cell,) = record["training_tasks"]
+        assert trained[title] == pytest.approx(normalised(cell["returns"], anchors), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "target"), [("point_robot", 90), ("cheetah_vel", 85), ("cheetah_dir", 90), ("ant_dir", 75)]
+)
+def test_in_goal_families_the_laptop_planner_comes_near_the_expert(family: str, target: float) -> None:
+    scores = column("table1_few_shot", family)
+    assert scores["MetaDiffuser (dual guide)"] > target
+    assert scores["MetaDiffuser, another task's context"] < scores["MetaDiffuser (dual guide)"] - 50
