@@ -1,8 +1,8 @@
-"""The DAG as data: what each stage reads, writes, runs and is told.
+"""The DAG: what each stage reads and writes, its parameters and the code that it runs.
 
-``Snakefile`` and ``dvc.yaml`` state the same DAG explicitly in the language of their engine; a test holds
-the three equal, job by job. The command line cuts a stage's parameters and checks its inputs with this
-table, so that a stage cannot read what it does not declare.
+This is the only statement of parameters and code. ``metadiffuser dvc`` writes ``dvc.yaml`` from it, and the rules of
+Snakemake look both up by the stage's name; their literal paths are held equal to those here by a test. A stage that
+reads what it does not declare here fails.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Stage:
     Attributes:
         name: CLI verb, Snakemake rule and DVC stage.
         wildcards: what one job is for; ``preset`` is implied.
-        params: keys of params.yaml that the stage is given.
+        params: keys of params.yaml that the stage depends on.
         inputs: path templates; a field that is not a wildcard of the stage stands for all of its values.
         outputs: path templates; the timing record is implied unless ``timed`` is false.
         code: files and folders below the package that the stage runs.
         timed: whether the job writes a timing record.
-        first: wildcards of which the inputs have the first value in params.yaml, and not all.
+        first: wildcards whose inputs use only the first configured value.
 
-    Parameters and code may hold wildcards, too: a job of one baseline is told and runs that baseline's alone.
+    Parameters and code may hold wildcards, too: a job of one baseline depends on that baseline's alone.
     """
 
     name: str
@@ -55,6 +55,7 @@ def _sections(*names: str) -> tuple[str, ...]:
 
 _MODEL = ("family", "representation", "seed")
 _BASELINE = ("family", "method", "seed")
+_ENVS = ("envs/__init__.py", "envs/shared", "envs/{family}.py")  # a family's file holds its tasks and its simulator
 _BASELINE_CODE = (  # a method's file holds its training and its acting
     "baselines/__init__.py",
     "baselines/shared",
@@ -62,7 +63,7 @@ _BASELINE_CODE = (  # a method's file holds its training and its acting
     "behaviour/networks.py",
     "context",
     "data",
-    "envs",
+    *_ENVS,
     "checkpointing.py",
     "training.py",
 )
@@ -76,7 +77,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("tasks")),
             inputs=(),
             outputs=(paths.TASKS,),
-            code=("stages/define_tasks.py", "importing/store.py", "data/episodes.py", "envs"),
+            code=("stages/define_tasks.py", "importing/store.py", "data/episodes.py", *_ENVS),
         ),
         Stage(
             name="train_behaviour",
@@ -94,7 +95,7 @@ STAGES: dict[str, Stage] = {
                 "behaviour/training.py",
                 "importing/store.py",
                 "data/episodes.py",
-                "envs",
+                *_ENVS,
                 "checkpointing.py",
                 "tracking.py",
             ),
@@ -110,7 +111,7 @@ STAGES: dict[str, Stage] = {
                 "behaviour",
                 "importing/store.py",
                 "data",
-                "envs",
+                *_ENVS,
                 "checkpointing.py",
             ),
         ),
@@ -120,7 +121,7 @@ STAGES: dict[str, Stage] = {
             params=(),
             inputs=(paths.DATASET_METRICS,),
             outputs=(paths.DATASET_CARD,),
-            code=("stages/describe_dataset.py", "reporting/card.py", "reporting/style.py", "envs"),
+            code=("stages/describe_dataset.py", "reporting/card.py", "reporting/style.py", *_ENVS),
         ),
         Stage(
             name="train_context",
@@ -132,7 +133,7 @@ STAGES: dict[str, Stage] = {
                 "stages/train_context.py",
                 "context",
                 "data",
-                "envs",
+                *_ENVS,
                 "checkpointing.py",
                 "tracking.py",
                 "training.py",
@@ -149,7 +150,7 @@ STAGES: dict[str, Stage] = {
                 "diffusion",
                 "context",
                 "data",
-                "envs",
+                *_ENVS,
                 "checkpointing.py",
                 "tracking.py",
                 "training.py",
@@ -161,7 +162,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", *_sections("planning", "evaluation")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION),
             outputs=(paths.PLANNER_METRICS, paths.ROLLOUTS),
-            code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", "envs"),
+            code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", *_ENVS),
         ),
         Stage(
             name="train_baseline",
@@ -192,7 +193,7 @@ STAGES: dict[str, Stage] = {
             params=("representations", "seeds", *_sections("rendering")),
             inputs=(paths.TASKS, paths.ROLLOUTS),
             outputs=(paths.VIDEOS,),
-            code=("stages/render_rollouts.py", "viewing", "envs"),
+            code=("stages/render_rollouts.py", "viewing", *_ENVS),
             first=("representation", "seed"),
         ),
         Stage(
@@ -242,10 +243,10 @@ class Job:
         stage: the stage's record.
         wildcards: values of ``preset`` and of the stage's wildcards, as text.
         command: the shell command.
-        params: {dotted key: value} of what the job is told.
+        params: {dotted key: value} of the parameters that the job depends on.
         inputs: paths of other jobs' outputs.
         outputs: paths that the job writes.
-        reads: ``wildcards`` and what the stage's inputs have of those that it leaves to the first value.
+        reads: ``wildcards``, and the first configured value of those that its inputs use only the first of.
         code: files and folders below the package that the job runs, the common ones included.
     """
 
@@ -287,6 +288,25 @@ def source_files(entries: Iterable[str], package: Path = Path(PACKAGE)) -> list[
     return files
 
 
+def code_of(stage: str, wildcards: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the code entries of a stage for some wildcards, the common ones first."""
+    fields = dict(wildcards)
+    return (*COMMON_CODE, *(entry.format(**fields) for entry in STAGES[stage].code))
+
+
+def params_of(stage: str, wildcards: Mapping[str, str], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {dotted key: value} of the parameters that a stage depends on for some wildcards.
+
+    Args:
+        stage: name of the stage.
+        wildcards: values of its wildcards.
+        tree: the whole of params.yaml.
+    """
+    fields = dict(wildcards)
+    keys = [key.format(**fields) for key in STAGES[stage].params]
+    return {key: lookup(tree, key) for key in keys}
+
+
 def threads(job: Job, params: Params) -> int:
     """Return the CPU threads that ``job`` is given: its section's, the last declared if there are several."""
     family = job.wildcards.get("family")
@@ -320,8 +340,6 @@ def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
     """Return the job of ``stage`` for ``wildcards`` (without ``preset``)."""
     bound = {"preset": params.preset, **wildcards}
     name = job_name(stage.name, bound)
-    tree = params.model_dump()
-    keys = [key.format(**bound) for key in stage.params]
     options = "".join(f" --{key} {value}" for key, value in wildcards.items())
     known = wildcard_values(params)
     reads = bound | {name: known[name][0] for name in stage.first}
@@ -331,11 +349,11 @@ def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
         stage=stage,
         wildcards=bound,
         command=f"metadiffuser {stage.name}{options}",
-        params={key: lookup(tree, key) for key in keys},
+        params=params_of(stage.name, bound, params.model_dump()),
         inputs=tuple(path for template in stage.inputs for path in expand(template, reads, params)),
         outputs=(*outputs, *([timing_path(name, params.preset)] if stage.timed else [])),
         reads=reads,
-        code=(*COMMON_CODE, *(entry.format(**bound) for entry in stage.code)),
+        code=code_of(stage.name, bound),
     )
 
 
