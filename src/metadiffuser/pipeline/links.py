@@ -26,7 +26,7 @@ def link_plugins(params: Params) -> None:
     package = Path(PACKAGE)
     if not package.is_dir():
         return
-    names = {"family": params.families, "method": params.baselines}
+    names: dict[plugins.Kind, list[str]] = {"family": list(params.families), "method": list(params.baselines)}
     wanted = {
         package / plugins.FOLDERS[kind] / f"{name}.py": plugins.source(kind, name)
         for kind in plugins.FOLDERS
