@@ -1,4 +1,4 @@
-"""Links to plug-ins: where the engines look for code stands a link to the plug-in's package, and git does not see it."""
+"""Links to plug-ins stand where the engines look for code, lead to the plug-in's package, and are unseen by git."""
 
 from __future__ import annotations
 

@@ -55,17 +55,14 @@ def _sections(*names: str) -> tuple[str, ...]:
 
 _MODEL = ("family", "representation", "seed")
 _BASELINE = ("family", "method", "seed")
+_LISTS = ("families", "representations", "baselines", "seeds", "report")  # what tables and figures depend on
+
 _ENVS = ("envs/__init__.py", "envs/shared", "envs/{family}.py")  # a family's file holds its tasks and its simulator
-_BASELINE_CODE = (  # a method's file holds its training and its acting
-    "baselines/__init__.py",
-    "baselines/shared",
-    "baselines/{method}.py",
-    "behaviour/networks.py",
-    "context",
-    "data",
-    *_ENVS,
-    "checkpointing.py",
-    "training.py",
+_TRAINING = ("checkpointing.py", "tracking.py", "training.py")
+_SAC = ("adam", "networks", "policies", "replay", "sac", "training")
+_METHOD = (  # a method's file holds its training and its acting
+    *("baselines/__init__.py", "baselines/shared", "baselines/{method}.py", "behaviour/networks.py"),
+    *("context", "data", *_ENVS, "checkpointing.py", "training.py"),
 )
 
 STAGES: dict[str, Stage] = {
@@ -86,18 +83,8 @@ STAGES: dict[str, Stage] = {
             inputs=(paths.TASKS,),
             outputs=(paths.BEHAVIOUR, paths.BEHAVIOUR_CURVE),
             code=(
-                "stages/train_behaviour.py",
-                "behaviour/adam.py",
-                "behaviour/networks.py",
-                "behaviour/policies.py",
-                "behaviour/replay.py",
-                "behaviour/sac.py",
-                "behaviour/training.py",
-                "importing/store.py",
-                "data/episodes.py",
-                *_ENVS,
-                "checkpointing.py",
-                "tracking.py",
+                *("stages/train_behaviour.py", *(f"behaviour/{name}.py" for name in _SAC)),
+                *("importing/store.py", "data/episodes.py", *_ENVS, "checkpointing.py", "tracking.py"),
             ),
         ),
         Stage(
@@ -106,14 +93,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", "shards", *_sections("dataset")),
             inputs=(paths.TASKS, paths.BEHAVIOUR),
             outputs=(paths.DATASET, paths.DATASET_METRICS),
-            code=(
-                "stages/collect_dataset.py",
-                "behaviour",
-                "importing/store.py",
-                "data",
-                *_ENVS,
-                "checkpointing.py",
-            ),
+            code=("stages/collect_dataset.py", "behaviour", "importing/store.py", "data", *_ENVS, "checkpointing.py"),
         ),
         Stage(
             name="describe_dataset",
@@ -129,15 +109,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("context")),
             inputs=(paths.TASKS, paths.DATASET),
             outputs=(paths.CONTEXT, paths.CONTEXT_CURVE, paths.CONTEXT_METRICS),
-            code=(
-                "stages/train_context.py",
-                "context",
-                "data",
-                *_ENVS,
-                "checkpointing.py",
-                "tracking.py",
-                "training.py",
-            ),
+            code=("stages/train_context.py", "context", "data", *_ENVS, *_TRAINING),
         ),
         Stage(
             name="train_diffusion",
@@ -145,16 +117,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", *_sections("diffusion")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT),
             outputs=(paths.DIFFUSION, paths.DIFFUSION_CURVE),
-            code=(
-                "stages/train_diffusion.py",
-                "diffusion",
-                "context",
-                "data",
-                *_ENVS,
-                "checkpointing.py",
-                "tracking.py",
-                "training.py",
-            ),
+            code=("stages/train_diffusion.py", "diffusion", "context", "data", *_ENVS, *_TRAINING),
         ),
         Stage(
             name="evaluate",
@@ -170,7 +133,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("baseline.{method}")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT),
             outputs=(paths.BASELINE, paths.BASELINE_CURVE),
-            code=("stages/train_baseline.py", *_BASELINE_CODE, "tracking.py"),
+            code=("stages/train_baseline.py", *_METHOD, "tracking.py"),
             first=("representation",),
         ),
         Stage(
@@ -179,12 +142,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("evaluation")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
             outputs=(paths.BASELINE_METRICS,),
-            code=(
-                "stages/evaluate_baseline.py",
-                *_BASELINE_CODE,
-                "evaluation/rollout.py",
-                "evaluation/warm_start.py",
-            ),
+            code=("stages/evaluate_baseline.py", *_METHOD, "evaluation/rollout.py", "evaluation/warm_start.py"),
             first=("representation",),
         ),
         Stage(
@@ -199,7 +157,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="make_tables",
             wildcards=(),
-            params=("families", "representations", "baselines", "seeds", "report"),
+            params=_LISTS,
             inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
             outputs=(paths.TABLES,),
             code=("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
@@ -207,16 +165,10 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="make_figures",
             wildcards=(),
-            params=("families", "representations", "baselines", "seeds", "report"),
+            params=_LISTS,
             inputs=(
-                paths.DATASET_METRICS,
-                paths.CONTEXT_METRICS,
-                paths.PLANNER_METRICS,
-                paths.BASELINE_METRICS,
-                paths.BEHAVIOUR_CURVE,
-                paths.CONTEXT_CURVE,
-                paths.DIFFUSION_CURVE,
-                paths.BASELINE_CURVE,
+                *(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
+                *(paths.BEHAVIOUR_CURVE, paths.CONTEXT_CURVE, paths.DIFFUSION_CURVE, paths.BASELINE_CURVE),
             ),
             outputs=(paths.FIGURES,),
             code=("stages/make_figures.py", "reporting", "evaluation/statistics.py", "tracking.py"),
