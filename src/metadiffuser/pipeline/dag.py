@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metadiffuser import paths
-from metadiffuser.config.schema import OVERRIDABLE, Params
+from metadiffuser.config.params import OVERRIDABLE, Params
 from metadiffuser.errors import InputError
 
 PACKAGE = "src/metadiffuser"

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.pipeline import dag, presets
 from metadiffuser.pipeline.costs import COSTS, Costs, Estimate, family_shapes, find, measure
 

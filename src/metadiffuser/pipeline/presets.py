@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metadiffuser.artifacts import write_text
 from metadiffuser.config.loading import PARAMS, parse, read_text
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, locks, sync
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 

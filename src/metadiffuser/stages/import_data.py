@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from metadiffuser import paths
 from metadiffuser.artifacts import write_text
 from metadiffuser.config.loading import PARAMS, parse
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble

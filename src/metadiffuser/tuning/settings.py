@@ -11,16 +11,8 @@ from pydantic import Field, ValidationError
 
 from metadiffuser.config.consistency import inconsistencies
 from metadiffuser.config.loading import read_tree
-from metadiffuser.config.schema import (
-    OVERRIDABLE,
-    BaselineName,
-    ContextSource,
-    Count,
-    FamilyName,
-    Params,
-    Section,
-    sentence,
-)
+from metadiffuser.config.params import OVERRIDABLE, Params, sentence
+from metadiffuser.config.schema import BaselineName, ContextSource, Count, FamilyName, Section
 from metadiffuser.errors import InputError, nearest
 
 FILE = Path("workflow/tuning.yaml")
