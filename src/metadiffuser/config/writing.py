@@ -38,7 +38,7 @@ _Dumper.yaml_implicit_resolvers = {
 
 def to_yaml(params: Params) -> str:
     """Return the whole text of the parameter file; the same parameters give the same text."""
-    lines = [HEADER.rstrip("\n")]
+    lines = HEADER.split("\n")
     for name, field in Params.model_fields.items():
         value = getattr(params, name)
         about = field.description or _summary(type(value))
