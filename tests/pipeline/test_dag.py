@@ -15,7 +15,8 @@ import pytest
 
 from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import OVERRIDABLE, Params, Section
+from metadiffuser.config.params import Params, method_parameters
+from metadiffuser.config.schema import Section
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 from tests.conftest import ROOT
@@ -148,8 +149,7 @@ def test_declared_code_exists_and_is_imported(stage: dag.Stage) -> None:
 
 
 def test_a_job_of_one_baseline_depends_on_that_baseline_alone() -> None:
-    methods = plugins.names("method")
-    for job, other in product(dag.jobs(SMOKE), methods):
+    for job, other in product(dag.jobs(SMOKE), plugins.names("method")):
         own = job.wildcards.get("method")
         if own and own != other:
             assert not [key for key in job.params if other in key.split(".")]
@@ -185,12 +185,14 @@ def keys_of(model: type[Section]) -> Iterator[str]:
 
 
 def test_every_key_is_read_by_something() -> None:
-    # A job reads its baseline's section by the name of its method.
-    assert sorted(set(keys_of(Params)) - {"overrides", "baseline"} - attributes_read()) == []
+    sections = [Params, *(method_parameters(name) for name in plugins.names("method"))]
+    keys = {key for section in sections for key in keys_of(section)}
+    # A job gets its baseline's section by the name of its method.
+    assert sorted(keys - {"overrides", "baseline"} - attributes_read()) == []
 
 
 def test_every_section_is_a_parameter_of_a_job_with_its_overrides() -> None:
-    for name in OVERRIDABLE:
+    for name in SMOKE.overridable():
         jobs = [job for job in dag.jobs(SMOKE) if name in job.params and "family" in job.wildcards]
         assert jobs, f"{name}: no job of the smoke preset depends on it"
         assert all(f"overrides.{job.wildcards['family']}.{name}" in job.params for job in jobs)

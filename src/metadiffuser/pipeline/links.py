@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from metadiffuser.config import plugins
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.pipeline.dag import PACKAGE
 
 
