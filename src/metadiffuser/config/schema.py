@@ -39,8 +39,8 @@ class Section(BaseModel):
 class Tasks(Section):
     """Stage ``define_tasks``: the task distribution's sample and its split."""
 
-    train: Count = Field(description="tasks that models are trained on")
-    test: Count = Field(description="unseen tasks, drawn after the training tasks")
+    train: Count = Field(default=45, description="tasks that models are trained on")
+    test: Count = Field(default=5, description="unseen tasks, drawn after the training tasks")
     imported: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
         default=None,
         exclude_if=lambda value: value is None,
