@@ -55,13 +55,17 @@ class Families(Mapping[str, Family]):
         return get_family(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in list(self)
+        return name in _built_in()
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in plugins.names("family") if not plugins.is_plugin("family", name))
+        return iter(_built_in())
 
     def __len__(self) -> int:
-        return len(list(self))
+        return len(_built_in())
+
+
+def _built_in() -> list[str]:
+    return [name for name in plugins.names("family") if not plugins.is_plugin("family", name)]
 
 
 FAMILIES = Families()

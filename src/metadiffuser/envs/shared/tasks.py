@@ -110,8 +110,8 @@ def misfit(family: Family, task: Task, sizes: Mapping[str, int] | None = None) -
         return None
     expected = ", ".join(f"{name} ({size})" for name, size in sizes.items())
     return (
-        f"has the parameters {shortened(str(dict(task.parameters)))}; expected finite numbers for {expected}, as {family.title} has "
-        "them"
+        f"has the parameters {shortened(str(dict(task.parameters)))}; expected finite numbers for {expected}, as "
+        f"{family.title} has them"
     )
 
 
