@@ -24,8 +24,12 @@ def _parser() -> argparse.ArgumentParser:
         for wildcard in stage.wildcards:
             verb.add_argument(f"--{wildcard}", required=True)
         verb.set_defaults(stage=stage)
-    use = verbs.add_parser("use", help="write a preset to params.yaml and say what became stale")
-    use.add_argument("preset")
+    use = verbs.add_parser("use", help="write the whole params.yaml of a preset and say which jobs are to be run")
+    use.add_argument(
+        "preset",
+        metavar="PRESET|PATH",
+        help="a name in presets/, or a YAML file of what differs; params.yaml itself gets the keys that it lacks",
+    )
     view = verbs.add_parser("view", help="play the agent live in a window")
     view.add_argument("--family", required=True)
     view.add_argument("--task", type=int, help="index of the task (default: the first unseen one)")
@@ -66,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     gc = verbs.add_parser("gc", help="drop what no preset's record names from DVC's cache, and from a remote")
     gc.add_argument("--dry", action="store_true", help="only tell how many objects would be dropped")
     gc.add_argument("--remote", metavar="NAME", help="a remote to drop them from as well")
-    verbs.add_parser("schema", help="print the JSON schema of params.yaml")
+    verbs.add_parser("schema", help="print the JSON schema of params.yaml, with all installed methods")
     return parser
 
 
@@ -93,9 +97,9 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     elif arguments.verb == "schema":
         import json
 
-        from metadiffuser.config.loading import schema
+        from metadiffuser.config.params import json_schema
 
-        print(json.dumps(schema(), indent=2, sort_keys=True))
+        print(json.dumps(json_schema(), indent=2, sort_keys=True))
     elif arguments.verb == "gc":
         from metadiffuser.pipeline.gc import collect_garbage
 
@@ -125,7 +129,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         if arguments.measure:
             estimate.measure_costs()
         else:
-            estimate.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
+            estimate.plan(presets.read(arguments.preset) if arguments.preset else load(), arguments.cores)
     elif arguments.verb == "verify":
         return _verify(arguments)
     else:
@@ -158,9 +162,18 @@ def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
 
 
 def _use_threads(count: int) -> None:
-    """Tell numerical libraries, which read it when they are imported; sums depend on the number of threads."""
+    """Limit numerical libraries to ``count`` threads, in this process and in those that it starts.
+
+    Sums depend on the number of threads. Reading the parameters imports the methods and with them the libraries, which
+    look at the environment only when they are imported.
+    """
     os.environ.update({f"{library}_NUM_THREADS": str(count) for library in ("OMP", "MKL", "OPENBLAS")})
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(count)
+    torch.set_num_threads(count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

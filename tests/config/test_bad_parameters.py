@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from metadiffuser import cli
 from metadiffuser.config.loading import LARGEST, check, load, parse
-from metadiffuser.config.schema import OVERRIDABLE, Params
+from metadiffuser.config.params import OVERRIDABLE, Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 from tests.conftest import ROOT, Project, copy_project

@@ -14,7 +14,8 @@ from metadiffuser import paths
 from metadiffuser.artifacts import read_json
 from metadiffuser.baselines import METHODS
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params, Representation
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import Representation
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Task, get_family

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from metadiffuser.config.loading import load, schema
-from metadiffuser.config.schema import FamilyName, Params
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import FamilyName
 from metadiffuser.pipeline import dag
 from tests.conftest import ROOT
 from tests.helpers.stubbed import Stubbed, stubbed_copy

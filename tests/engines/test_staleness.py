@@ -17,7 +17,7 @@ import yaml
 
 from metadiffuser.config import schema
 from metadiffuser.config.loading import check
-from metadiffuser.config.schema import OVERRIDABLE, Params
+from metadiffuser.config.params import OVERRIDABLE, Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 from tests.conftest import ROOT

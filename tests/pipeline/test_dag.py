@@ -12,7 +12,8 @@ from typing import get_args
 import pytest
 
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import OVERRIDABLE, BaselineName, Params, Section
+from metadiffuser.config.params import OVERRIDABLE, Params
+from metadiffuser.config.schema import BaselineName, Section
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 from tests.conftest import ROOT

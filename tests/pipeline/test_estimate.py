@@ -16,7 +16,7 @@ import yaml
 from metadiffuser import cli, paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.context.encoder import ContextEncoder
 from metadiffuser.diffusion.unet import TemporalUNet
 from metadiffuser.evaluation.cells import make_cells

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.pipeline import dag, records
 from tests.conftest import ROOT
 

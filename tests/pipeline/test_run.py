@@ -19,7 +19,7 @@ from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
 from metadiffuser.config.loading import PARAMS as PARAMS_FILE
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, records
 from metadiffuser.pipeline.locks import exclusive

@@ -14,7 +14,7 @@ import yaml
 from metadiffuser import cli, paths
 from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.data.minari_store import Provenance, read_dataset, read_family, write_dataset
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import draw_tasks, read_tasks, split

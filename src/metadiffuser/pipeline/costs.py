@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock
 from metadiffuser.pipeline.workload import PHYSICS, Shape, Work, work_of

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metadiffuser import paths
-from metadiffuser.config.schema import OVERRIDABLE, Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 
 PACKAGE = "src/metadiffuser"
@@ -290,7 +290,7 @@ def source_files(entries: Iterable[str], package: Path = Path(PACKAGE)) -> list[
 def threads(job: Job, params: Params) -> int:
     """Return the CPU threads that ``job`` is given: its section's, the last declared if there are several."""
     family = job.wildcards.get("family")
-    sections = [params.section(key, family) for key in job.params if family and key in OVERRIDABLE]
+    sections = [params.section(key, family) for key in job.params if family and key in params.overridable()]
     return next((int(section.threads) for section in reversed(sections) if hasattr(section, "threads")), 1)
 
 

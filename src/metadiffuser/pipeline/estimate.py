@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.pipeline import dag, presets
 from metadiffuser.pipeline.costs import COSTS, Costs, Estimate, family_shapes, find, measure
 
@@ -123,7 +123,7 @@ def plan(params: Params, cores: int) -> None:
 def measure_costs() -> None:
     """Take the rates anew from the timing records in results/, and write them."""
     shapes = family_shapes()
-    costs = measure(find([presets.read(name)[1] for name in presets.names()], shapes), shapes)
+    costs = measure(find([presets.read(name) for name in presets.names()], shapes), shapes)
     costs.write()
     print(f"{COSTS}: {_basis(costs)}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from metadiffuser import paths
 from metadiffuser.config.loading import PARAMS
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.verify import check, deterministic_outputs, outdated, select

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 
 from metadiffuser import checkpointing
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, integrity, records
 from metadiffuser.pipeline.locks import job_at_work

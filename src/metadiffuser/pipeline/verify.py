@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metadiffuser import paths
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.dvc_lock import Locked

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 
@@ -183,7 +183,7 @@ def _evaluate(case: _Case) -> Work:
     guide = diffusion.horizon * _models(shape, context)
 
     def plan(steps: int) -> float:
-        made = min(steps, diffusion.denoising_steps) * (1 - planning.warm_start)
+        made = min(steps, diffusion.denoising_steps)
         guided = max(made - planning.unguided_steps, 0)
         return (2 * made * segment + 3 * guided * guide) * planning.candidates / planning.actions_per_plan
 

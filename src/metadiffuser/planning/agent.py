@@ -79,10 +79,7 @@ class PlanningAgent:
             told = self.instructions
             request = Request(states, self.latents, self.known, told.return_scale, told.dynamics_scale)
             noise = self.planner.draw_noise(len(states) // self.blocks, self._generator)
-            previous = None
-            if self.plan is not None and self.planner.config.warm_start:
-                previous = self.planner.shift(self.plan, self._executed)
-            self.plan = self.planner.plan(request, noise.repeat(1, 1, self.blocks, 1, 1), previous)
+            self.plan = self.planner.plan(request, noise.repeat(1, 1, self.blocks, 1, 1))
             self._executed = 0
         action = self.plan.actions[:, self._executed].cpu().numpy()
         self._executed += 1

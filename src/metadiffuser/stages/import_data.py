@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from metadiffuser import paths
 from metadiffuser.artifacts import write_text
 from metadiffuser.config.loading import PARAMS, parse
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params, override_in
 from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble
@@ -69,13 +69,13 @@ def _named(family: str, digest: str) -> str:
     """Return the text of params.yaml with the hash named for the family, and all else as it is."""
     text = PARAMS.read_text(encoding="utf-8")
     wanted = parse(text).model_dump()
-    wanted["overrides"][family]["tasks"]["imported"] = digest
+    override_in(wanted, family, "tasks")["imported"] = digest
     editor = YAML()
     editor.width = 100_000
     editor.preserve_quotes = True
-    editor.indent(mapping=2, sequence=4, offset=2)  # as the presets are written
+    editor.indent(mapping=2, sequence=4, offset=2)  # as 'metadiffuser use' writes
     tree = editor.load(text)
-    tree["overrides"][family]["tasks"]["imported"] = digest
+    override_in(tree, family, "tasks")["imported"] = digest
     stream = io.StringIO()
     editor.dump(tree, stream)
     if parse(stream.getvalue()).model_dump() != wanted:

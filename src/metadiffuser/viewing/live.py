@@ -13,7 +13,8 @@ import mujoco
 import numpy as np
 
 from metadiffuser import paths
-from metadiffuser.config.schema import Guide, Params
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import Guide
 from metadiffuser.envs import Array, Family, Task, get_family
 from metadiffuser.envs.shared import gl
 from metadiffuser.envs.shared.tasks import read_tasks, split
