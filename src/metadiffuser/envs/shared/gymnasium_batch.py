@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, SupportsFloat, cast
 
 import gymnasium as gym
 import numpy as np
@@ -47,31 +47,24 @@ class Source:
         return env
 
 
-class TaskEnv(gym.Wrapper[Array, Array, Any, Any]):
-    """One copy: actions in [-1, 1], observations as float64, resets with the task's options, and no end."""
+class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """One copy: resets with the task's options, and episodes without an end."""
 
     def __init__(self, source: Source, task: Task, render_mode: str | None = None):
-        env = source.create(task, render_mode)
-        super().__init__(env)
+        super().__init__(source.create(task, render_mode))
         self._restore = source.restore
         self._options = dict(source.reset_options(task)) if source.reset_options else None
-        bounds = env.action_space
-        assert isinstance(bounds, gym.spaces.Box)
-        self._dtype, self._low, self._high = bounds.dtype, bounds.low.astype(float), bounds.high.astype(float)
-        self.action_space = gym.spaces.Box(-1.0, 1.0, bounds.shape, np.float64)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float64)
+        shape = self.env.observation_space.shape
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float64)  # bounds may differ between tasks
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; return the observation (S,)."""
-        observation, _ = self.env.reset(seed=seed, options=self._options)
-        return np.asarray(observation, float), {}
+        return self.env.reset(seed=seed, options=self._options)[0], {}
 
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Apply an action (A,), clipped to [-1, 1] and scaled to the environment's bounds."""
-        share = 0.5 * (np.clip(action, -1.0, 1.0) + 1.0)
-        scaled = (self._low + share * (self._high - self._low)).astype(self._dtype)
-        observation, reward, *_ = self.env.step(scaled)
-        return np.asarray(observation, float), float(reward), False, False, {}
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Apply an action (A,) in the environment's own bounds."""
+        observation, reward, *_ = self.env.step(action)
+        return observation, reward, False, False, {}
 
     def restore(self, observation: Array) -> None:
         """Start an episode and, where the source can, put it into the state that the observation (S,) shows."""
@@ -107,6 +100,10 @@ class LocalBatch:
     def __init__(self, source: Source, tasks: Sequence[Task], render_mode: str | None = None):
         makers = [partial(TaskEnv, source, task, render_mode) for task in tasks]
         self.envs = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+        bounds = self.envs.single_action_space
+        assert isinstance(bounds, gym.spaces.Box)
+        self._low, self._dtype = bounds.low.astype(float), bounds.dtype
+        self._range = bounds.high.astype(float) - self._low
 
     @property
     def observation_size(self) -> int:
@@ -125,8 +122,9 @@ class LocalBatch:
             env.restore(observation)
 
     def step(self, actions: Array) -> tuple[Array, Array]:
-        """See ``Batch``."""
-        observations, rewards, *_ = self.envs.step(actions)
+        """See ``Batch``; actions are clipped to [-1, 1] and scaled to the environment's bounds."""
+        share = 0.5 * (np.clip(actions, -1.0, 1.0) + 1.0)
+        observations, rewards, *_ = self.envs.step((self._low + share * self._range).astype(self._dtype))
         return np.array(observations), np.array(rewards)
 
 
@@ -138,7 +136,7 @@ class Bundle(gym.Env[Array, Array]):
         self._rows = slice(first, first + len(tasks))
         shown = (len(tasks), self._batch.observation_size + 1)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, shown, np.float64)
-        self.action_space = self._batch.envs.action_space
+        self.action_space = gym.spaces.Box(-1.0, 1.0, self._batch.envs.action_space.shape, np.float64)
         self._shown = np.zeros(shown)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
