@@ -12,13 +12,12 @@ from torch import Tensor
 
 from metadiffuser.baselines import macaw
 from metadiffuser.baselines.shared.interface import Sizes
-from metadiffuser.config.schema import Macaw
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.evaluation.warm_start import draw_warm_start
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data
 
 T = 12
-CONFIG = Macaw(
+CONFIG = macaw.Parameters(
     threads=1,
     qualities=["expert"],
     steps=10,

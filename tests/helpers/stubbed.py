@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Project, copy_project
+from tests.conftest import ROOT, Project, copy_project, put_in_force
 
 # Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
 # apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that does not end before
@@ -136,7 +136,7 @@ def shrink(project: Stubbed) -> None:
 def stubbed_copy(target: Path, preset: str) -> Stubbed:
     """Copy the project to ``target`` with a preset in force and the stand-in in place."""
     project = Stubbed(copy_project(target).root)
-    shutil.copy(project.root / "presets" / f"{preset}.yaml", project.root / "params.yaml")
+    put_in_force(project.root, preset)
     program = project.root / ".stub" / "metadiffuser"
     program.parent.mkdir()
     program.write_text(STUB.replace("PYTHON", sys.executable))

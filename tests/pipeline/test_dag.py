@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
+from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
-from metadiffuser.config.params import OVERRIDABLE, Params
-from metadiffuser.config.schema import BaselineName, Section
+from metadiffuser.config.params import Params, method_parameters
+from metadiffuser.config.schema import Section
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 from tests.conftest import ROOT
@@ -68,7 +68,7 @@ def entry_points() -> Iterator[tuple[str, tuple[str, ...], list[Path]]]:
     """(name, declared code, files where imports begin) of every stage; of a stage with methods, for each of them."""
     for stage in dag.STAGES.values():
         start = PACKAGE / "stages" / f"{stage.name}.py"
-        methods = get_args(BaselineName) if "method" in stage.wildcards else ("",)
+        methods = plugins.names("method") if "method" in stage.wildcards else ("",)
         for method in methods:
             files = [start, *([PACKAGE / "baselines" / f"{method}.py"] if method else [])]
             code = tuple(entry.format(method=method) for entry in stage.code)
@@ -97,8 +97,7 @@ def test_declared_code_exists_and_is_imported(stage: dag.Stage) -> None:
 
 
 def test_a_job_of_one_baseline_is_told_and_runs_that_baseline_alone() -> None:
-    methods = get_args(BaselineName)
-    for job, other in product(dag.jobs(SMOKE), methods):
+    for job, other in product(dag.jobs(SMOKE), plugins.names("method")):
         own = job.wildcards.get("method")
         if own and own != other:
             assert not [key for key in job.params if other in key.split(".")]
@@ -134,12 +133,14 @@ def keys_of(model: type[Section]) -> Iterator[str]:
 
 
 def test_every_key_is_read_by_something() -> None:
-    # A job is told its baseline's section by the name of its method.
-    assert sorted(set(keys_of(Params)) - {"overrides", "baseline"} - attributes_read()) == []
+    sections = [Params, *(method_parameters(name) for name in plugins.names("method"))]
+    keys = {key for section in sections for key in keys_of(section)}
+    # A job gets its baseline's section by the name of its method.
+    assert sorted(keys - {"overrides", "baseline"} - attributes_read()) == []
 
 
 def test_every_section_is_told_to_a_job_with_its_overrides() -> None:
-    for name in OVERRIDABLE:
+    for name in SMOKE.overridable():
         told = [job for job in dag.jobs(SMOKE) if name in job.params and "family" in job.wildcards]
         assert told, f"{name}: told to no job of the smoke preset"
         assert all(f"overrides.{job.wildcards['family']}.{name}" in job.params for job in told)

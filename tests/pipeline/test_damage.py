@@ -26,7 +26,7 @@ from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, integrity, records
 from metadiffuser.viewing.rollouts import read_rollouts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 from tests.helpers import fabricated
 from tests.helpers.models import make_context
 
@@ -83,7 +83,7 @@ def refused(capsys: pytest.CaptureFixture[str], job: dag.Job) -> str:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in which every job has ended, with files that say nothing; receipts tell what they were."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_bytes((ROOT / "presets" / "smoke.yaml").read_bytes())
+    put_in_force(tmp_path)
     for job in JOBS:
         for name in job.outputs:
             files = [Path(name)] if Path(name).suffix else [Path(name, "a.json"), Path(name, "sub", "b.json")]

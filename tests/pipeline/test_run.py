@@ -24,7 +24,7 @@ from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, records
 from metadiffuser.pipeline.locks import exclusive
 from metadiffuser.pipeline.run import Run, execute
-from tests.conftest import ROOT
+from tests.conftest import ROOT, whole
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
 TASKS = Path("artifacts/smoke/tasks/point_robot.json")
@@ -148,7 +148,7 @@ def test_other_parameters_start_anew(job: dag.Job, monkeypatch: pytest.MonkeyPat
 def test_an_edit_while_a_job_runs_leaves_it_to_be_run_again(
     job: dag.Job, monkeypatch: pytest.MonkeyPatch, edit: Callable[[str], str], said: str
 ) -> None:
-    before = (ROOT / "presets" / "smoke.yaml").read_text()
+    before = whole()
     PARAMS_FILE.write_text(before)
     seen: list[bool] = []
 
@@ -171,7 +171,7 @@ def test_an_edit_while_a_job_runs_leaves_it_to_be_run_again(
 
 
 def test_an_edit_of_other_parameters_does_not_matter(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (ROOT / "presets" / "smoke.yaml").read_text()
+    before = whole()
     PARAMS_FILE.write_text(before)
 
     def work(run: Run) -> None:

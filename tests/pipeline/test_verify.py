@@ -20,7 +20,7 @@ from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.rerun import _copy_inputs, first_difference
 from metadiffuser.pipeline.run import execute
 from metadiffuser.pipeline.verify import check, outdated, select
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
 DATASET = Path("artifacts/smoke/datasets/point_robot")
@@ -72,7 +72,7 @@ def record(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with the smoke preset in force."""
-    shutil.copy(ROOT / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -294,9 +294,9 @@ def test_imported_data_are_compared_with_their_name(project: Path, capsys: pytes
     data.write_text("imported")
     digest = records.digests(data)[1]["data"]
     text = Path("params.yaml").read_text()
-    changed = text.replace("  point_robot:\n    tasks: {", f"  point_robot:\n    tasks: {{imported: '{digest}', ", 1)
+    changed = text.replace("  point_robot:\n    tasks: none", f"  point_robot:\n    tasks: {{imported: '{digest}'}}", 1)
     assert text != changed
-    Path("params.yaml").write_text(changed.replace(", }", "}"))
+    Path("params.yaml").write_text(changed)
     path = Path(paths.IMPORTED.format(family="point_robot", digest=digest))
     code, lines = verify(capsys)
     assert code == 1

@@ -30,7 +30,7 @@ from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError, one_line
 from metadiffuser.pipeline import dag
 from metadiffuser.viewing.rollouts import read_rollouts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force, whole
 
 PACKAGE = ROOT / "src" / "metadiffuser"
 PYTHON = [*PACKAGE.rglob("*.py"), *(ROOT / "docs").glob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
@@ -270,7 +270,7 @@ NAMES = [
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     shutil.copytree(ROOT / "presets", root / "presets")
-    shutil.copy(ROOT / "presets" / "smoke.yaml", root / "params.yaml")
+    put_in_force(root)
     (tmp_path / "x.yaml").write_bytes((root / "params.yaml").read_bytes())
     monkeypatch.chdir(root)
     return root
@@ -301,7 +301,7 @@ def test_no_name_leads_out_of_the_project(name: str, project: Path, capsys: pyte
         ("preset: smoke", f"preset: {json.dumps(name)}"),
         ("families: [", f"families: [{json.dumps(name)}, "),
     ):
-        text = (ROOT / "presets" / "smoke.yaml").read_text()
+        text = whole()
         (project / "params.yaml").write_text(text.replace(key, value, 1))
         assert cli.main(["define_tasks", "--family=point_robot"]) == 2
         assert capsys.readouterr().err.count("\n") == 1
@@ -310,7 +310,7 @@ def test_no_name_leads_out_of_the_project(name: str, project: Path, capsys: pyte
 
 @pytest.mark.parametrize("name", ["x\n", "Smoke", "smoke\u0301", "con.", "a" * 33, "a-b", "a/../b", " smoke"])
 def test_a_preset_names_one_folder(name: str, project: Path) -> None:
-    text = (ROOT / "presets" / "smoke.yaml").read_text()
+    text = whole()
     (project / "params.yaml").write_text(text.replace("preset: smoke", f"preset: {json.dumps(name)}", 1))
     with pytest.raises(InputError, match="'preset' is "):
         load()

@@ -62,10 +62,10 @@ def resolved(path: Path, read: Read) -> dict[str, Any]:
     for each in reversed([path, *extended(path, read)]):
         tree = merged(tree, read(each))
     tree.pop(KEY, None)
-    return _in_force(tree)
+    return in_force(tree)
 
 
-def _in_force(tree: dict[str, Any]) -> dict[str, Any]:
+def in_force(tree: dict[str, Any]) -> dict[str, Any]:
     """Leave out sections and overrides of installed methods and families that the tree does not list.
 
     A preset can so say how large a method is that only presets which extend it run. What is no name at all stays, and
