@@ -36,7 +36,7 @@ def run(run: Run) -> None:
     for index, guide in product((task.index for task in shown), (GUIDE, RIVAL)):
         if (index, guide) not in episodes:
             raise InputError(f"{source}: no episode of task {index} with guide {guide}; run evaluate again")
-    if gl.backend() is None:
+    if family.has_model and gl.backend() is None:
         print(f"render_rollouts: plain side views only: {gl.REMEDY}", file=sys.stderr)
     with whole_directory(run.path(paths.VIDEOS)) as folder, Progress("render_rollouts", len(shown)) as progress:
         strip(folder / "strip.png", family, episodes[shown[0].index, GUIDE], section)
@@ -55,7 +55,7 @@ def film_pair(folder: Path, family: Family, guided: Episode, rival: Episode, sec
     with ExitStack() as stack:
         append = stack.enter_context(film(folder / f"{name}.mp4", height, width, rate))
         append_pair = stack.enter_context(film(folder / f"{name}-vs-{RIVAL}.mp4", height, 2 * width, rate))
-        painter = stack.enter_context(open_painter(family.model(guided.task), height, width))
+        painter = stack.enter_context(open_painter(family, guided.task, height, width))
         left = rollout_frames(painter, family, guided, section.frames)
         right = rollout_frames(painter, family, rival, section.frames)
         for pair in zip(left, right, strict=True):
@@ -67,6 +67,6 @@ def strip(path: Path, family: Family, episode: Episode, section: Rendering) -> N
     """Write pictures of half size, evenly spaced over the decisions of an episode."""
     height, width = section.height // 2, section.width // 2
     steps = np.linspace(0, len(episode.rewards) - 1, section.strip_frames).round().astype(int)
-    with open_painter(family.model(episode.task), height, width) as painter:
+    with open_painter(family, episode.task, height, width) as painter:
         frames = [caption(episode_frame(painter, episode, step), (f"step {step}", "")) for step in steps.tolist()]
     write_strip(path, frames)
