@@ -108,6 +108,7 @@ STAGES: dict[str, Stage] = {
             code=(
                 "stages/collect_dataset.py",
                 "behaviour",
+                "importing/dataset.py",
                 "importing/store.py",
                 "data",
                 "envs",
@@ -181,7 +182,9 @@ STAGES: dict[str, Stage] = {
             code=(
                 "stages/evaluate_baseline.py",
                 *_BASELINE_CODE,
+                "evaluation/baseline.py",
                 "evaluation/rollout.py",
+                "evaluation/setup.py",
                 "evaluation/warm_start.py",
             ),
             first=("representation",),
