@@ -10,15 +10,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metadiffuser.errors import InputError
 
 if TYPE_CHECKING:
     import torch  # at run time in the functions that need it: the engines' bookkeeping reads JSON only, and often
+
+Module = TypeVar("Module", bound="torch.nn.Module")
 
 
 @contextmanager
@@ -101,3 +103,28 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, torch.Tenso
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); delete it and run the pipeline again, or 'dvc pull'") from None
+
+
+def load_module(
+    path: Path, device: str, build: Callable[[dict[str, Any]], Module], kind: str, stage: str
+) -> tuple[Module, dict[str, Any]]:
+    """Read a trained model, ready for use and without gradients, and its file's header.
+
+    Args:
+        path: file of ``write_tensors`` that holds the model's ``state_dict``.
+        device: where the model is to live.
+        build: header -> a model of the same shape.
+        kind: what model it is, for messages.
+        stage: that writes it, for messages.
+
+    Raises:
+        InputError: the file is missing, damaged or another model's.
+    """
+    tensors, header = read_tensors(path, device)
+    try:
+        model = build(header).to(device)
+        model.load_state_dict(tensors)
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a {kind} checkpoint ({reason}); run {stage} again") from None
+    return model.eval().requires_grad_(False), header

@@ -112,7 +112,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     elif arguments.verb == "import":
         params = load()  # before the imports, which take seconds
         from metadiffuser.importing.checks import Tolerances
-        from metadiffuser.stages.import_data import import_data
+        from metadiffuser.pipeline.import_data import import_data
 
         tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
         import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
@@ -124,8 +124,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         tune(params, arguments.settings, arguments.method, arguments.family)
     elif arguments.verb == "view":
         params = load()
-        from metadiffuser.stages.view import make_player
         from metadiffuser.viewing.live import view
+        from metadiffuser.viewing.player import make_player
 
         view(params, arguments.family, arguments.task, arguments.method, make_player)
     elif arguments.verb == "plan":

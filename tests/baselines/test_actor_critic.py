@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from metadiffuser.baselines import corro, focal
 from metadiffuser.baselines.shared.actor_critic import SPREAD, ActorCritic, Batch, cloning_loss, divergence
-from metadiffuser.baselines.shared.encoded import EncodedModel, encode_tasks, fit_part
+from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, standardise_latents
 from metadiffuser.behaviour.networks import LOG_STD
 from metadiffuser.data.windows import draw_contexts
 from metadiffuser.errors import InputError
@@ -68,7 +68,8 @@ def test_the_target_by_hand_has_no_penalty() -> None:
 
 
 def gradients(policy: ActorCritic) -> list[torch.Tensor]:
-    policy.backward(*make_batch(), 0.3, 0.9)
+    policy.zero_grad()
+    policy.losses(*make_batch(), 0.3, 0.9)[0].backward()
     found = [parameter.grad for parameter in policy.trained()]
     return [gradient.clone() for gradient in found if gradient is not None]
 
@@ -92,16 +93,17 @@ def test_the_actor_begins_as_the_cloned_behaviour() -> None:
     policy, (batch, noise) = make_policy(), make_batch()
     policy.behaviour.flat.data.mul_(0.1)
     policy.begin()
-    assert float(policy.backward(batch, noise, 0.3, 0.9)["divergence"]) == 0.0
+    assert policy.losses(batch, noise, 0.3, 0.9)[1]["divergence"].item() == 0.0
     assert torch.equal(policy.act(batch.inputs), torch.tanh(policy.behaviour(batch.inputs[None])[0, :, :A]))
 
 
 @pytest.mark.parametrize(("target", "sign"), [(0.0, -1.0), (1e6, 1.0)])
 def test_the_penalty_grows_where_the_actor_is_too_far_from_the_data(target: float, sign: float) -> None:
     policy, (batch, noise) = make_policy(), make_batch()
-    losses = policy.backward(batch, noise, target, 0.9)
+    total, losses = policy.losses(batch, noise, target, 0.9)
+    total.backward()
     assert policy.log_strength.grad is not None
-    assert float(policy.log_strength.grad) == pytest.approx(target - float(losses["divergence"]), rel=1e-4)
+    assert float(policy.log_strength.grad) == pytest.approx(target - losses["divergence"].item(), rel=1e-4)
     assert math.copysign(1.0, float(policy.log_strength.grad)) == sign  # a descent step raises alpha where negative
 
 
@@ -119,11 +121,13 @@ def test_the_actor_seeks_reward_as_far_as_it_may_leave_the_data(target: float, l
     for _ in range(800):
         actions = 2 * torch.rand(128, 1, generator=generator) - 1
         batch = Batch(inputs, actions, -(actions[:, 0] - 0.8).square(), inputs)
-        losses = policy.backward(batch, torch.randn(2, 128, 1, generator=generator), target, 0.0)
+        total, losses = policy.losses(batch, torch.randn(2, 128, 1, generator=generator), target, 0.0)
+        optimiser.zero_grad()
+        total.backward()
         optimiser.step()
         policy.follow(0.05)
     assert low < float(policy.act(inputs[:1])) < high
-    assert float(losses["divergence"]) < 3 * target
+    assert losses["divergence"].item() < 3 * target
 
 
 def encoders() -> list[object]:
@@ -161,7 +165,7 @@ def test_windows_are_drawn_as_the_shared_encoder_s_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", encoders())
 def test_contexts_of_one_task_come_to_lie_together(method: str, tmp_path: Path) -> None:
     model = trained_encoder(method, tmp_path)
-    latents = encode_tasks(model, prepare(tmp_path))
+    latents = standardise_latents(model, prepare(tmp_path))
     assert torch.allclose(latents.flatten(0, 1).std(0), torch.ones(4), atol=1e-3)
     tasks = torch.arange(4).repeat_interleave(8)
     unseen = draw_contexts(make_data(seed=9), tasks, 6, torch.Generator().manual_seed(0), full=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_none_an_empty_mapping_and_absence_say_alike_that_nothing_is_overridden(
     nothing: str | None, place: str, tmp_path: Path
 ) -> None:
     tree = read_tree_of(TEXT, tmp_path)
-    node = tree["overrides"]
+    node: Any = tree["overrides"]
     *above, leaf = ["point_robot", *filter(None, place.split("."))]
     for part in above:
         node = node[part]

@@ -155,8 +155,8 @@ def test_a_header_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, 
     path = tmp_path / "context.safetensors"
     make_context().save(path, {})
     tensors, header = read_tensors(path)
-    told: Any = [] if changes is None else header | changes
-    write_tensors(path, tensors, told)
+    written: Any = [] if changes is None else header | changes
+    write_tensors(path, tensors, written)
     with pytest.raises(
         InputError, match=r"context\.safetensors: not a context checkpoint \(.*; run train_context"
     ) as said:

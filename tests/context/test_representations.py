@@ -25,10 +25,22 @@ from metadiffuser.diffusion.training import train_diffusion
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.errors import InputError
-from metadiffuser.evaluation.cells import Cell, instruct
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.evaluation.warm_start import draw_warm_start
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
-from tests.helpers.models import CONTEXT, DIFFUSION, PLANNING, A, S, Z, make_context, make_data, make_diffusion
+from tests.helpers.models import (
+    CONTEXT,
+    DIFFUSION,
+    PLANNING,
+    A,
+    S,
+    Z,
+    make_context,
+    make_data,
+    make_diffusion,
+    make_inputs,
+    make_warm_start,
+)
 
 
 def model_of(representation: Representation, **changes: object) -> ContextModel:
@@ -69,10 +81,10 @@ def test_relabelled_contexts_keep_states_and_actions_and_differ_by_task() -> Non
     torch.manual_seed(0)
     relabeller = Relabeller(S, A, 4, [8], 3)
     rows = torch.randn(2, 5, 2 * S + A + 1)
-    told = relabeller.relabel(rows[:, None].expand(-1, 3, -1, -1), torch.arange(3).expand(2, -1), Normaliser(S))
-    assert told.shape == (2, 3, 5, 2 * S + A + 1)
-    assert torch.equal(told[..., : S + A], rows[:, None, :, : S + A].expand(-1, 3, -1, -1))
-    assert not torch.allclose(told[:, 0, :, S + A :], told[:, 1, :, S + A :])
+    relabelled = relabeller.relabel(rows[:, None].expand(-1, 3, -1, -1), torch.arange(3).expand(2, -1), Normaliser(S))
+    assert relabelled.shape == (2, 3, 5, 2 * S + A + 1)
+    assert torch.equal(relabelled[..., : S + A], rows[:, None, :, : S + A].expand(-1, 3, -1, -1))
+    assert not torch.allclose(relabelled[:, 0, :, S + A :], relabelled[:, 1, :, S + A :])
 
 
 def test_negatives_never_come_from_the_own_task() -> None:
@@ -246,36 +258,28 @@ def test_diagnosis_holds_what_reports_are_made_of() -> None:
 
 def test_the_agent_is_given_the_true_task_where_it_may_know_it() -> None:
     context = ContextModel(S, A, CONTEXT, (), "true_task", Z).eval().requires_grad_(False)
-    told = Instructions(
-        torch.zeros(2, 6, 2 * S + A + 1),
-        torch.tensor([True, False])[:, None].expand(2, 6),
-        torch.tensor([False, True]),
-        torch.zeros(2),
-        torch.zeros(2),
-        torch.randn(2, Z, generator=torch.Generator().manual_seed(0)),
+    parameters = torch.randn(2, Z, generator=torch.Generator().manual_seed(0))
+    warm, zero_shot = (
+        make_inputs(context, make_warm_start(1, not online, parameters[row : row + 1]), online)
+        for row, online in enumerate((False, True))
     )
-    agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))
-    assert torch.equal(agent.latents[0], told.parameters[0])
-    assert agent.known.tolist() == [True, False], "zero-shot begins without z, whatever z is"
+    planner = Planner(make_diffusion(), context, PLANNING)
+    agent = PlanningAgent(planner, AgentInputs.join([warm, zero_shot]), torch.Generator().manual_seed(0))
+    assert torch.equal(agent.latents[0], parameters[0])
+    assert agent.has_context.tolist() == [True, False], "zero-shot begins without z, whatever z is"
     state = np.zeros((2, S), np.float32)
     agent.observe(state, agent.act(state), np.zeros(2, np.float32), state)
     agent.act(state)
-    assert torch.equal(agent.latents, told.parameters)
+    assert torch.equal(agent.latents, parameters)
 
 
 def test_a_consecutive_window_makes_zero_shot_look_at_the_latest_transitions() -> None:
     config = CONTEXT.model_copy(update={"window": "consecutive"})
     torch.manual_seed(0)
     context = ContextModel(S, A, config).eval().requires_grad_(False)
-    told = Instructions(
-        torch.zeros(1, 6, 2 * S + A + 1),
-        torch.zeros(1, 6, dtype=torch.bool),
-        torch.ones(1, dtype=torch.bool),
-        torch.zeros(1),
-        torch.zeros(1),
-        torch.zeros(1, 1),
-    )
-    agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))
+    planner = Planner(make_diffusion(), context, PLANNING)
+    inputs = make_inputs(context, make_warm_start(1, False), online=True)
+    agent = PlanningAgent(planner, inputs, torch.Generator().manual_seed(0))
     steps = np.random.default_rng(0).normal(size=(9, 1, 2 * S + A + 1)).astype(np.float32)
     for row in steps:
         agent.observe(row[:, :S], row[:, S : S + A], row[:, S + A], row[:, S + A + 1 :])
@@ -286,10 +290,8 @@ def test_a_consecutive_window_makes_zero_shot_look_at_the_latest_transitions() -
 
 def test_a_wrong_task_comes_with_its_parameters() -> None:
     def parameters(source: str) -> list[list[float]]:
-        told = instruct(
-            Cell("metadiffuser", "none", source), {"expert": make_data()}, [0, 3], PLANNING, 6, torch.Generator()
-        )
-        return told.parameters.tolist()
+        drawn = draw_warm_start(source, {"expert": make_data()}, [0, 3], CONTEXT, torch.Generator())
+        return drawn.parameters.tolist()
 
     assert parameters("expert") == parameters("zero_shot") == [[0.0], [3.0]]
     assert parameters("wrong_task") == [[1.0], [0.0]]

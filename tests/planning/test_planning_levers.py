@@ -14,11 +14,21 @@ from torch import Tensor
 from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.errors import InputError
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
-from tests.helpers.models import CONTEXT, A, S, Z, make_data, make_planner
+from tests.helpers.models import (
+    CONTEXT,
+    A,
+    S,
+    Z,
+    make_context,
+    make_data,
+    make_inputs,
+    make_planner,
+    make_warm_start,
+)
 
 ROWS = 4
 
@@ -45,8 +55,8 @@ def textbook(planner: Planner, wanted: Request, start: Tensor, exact: bool) -> T
     """The sampler without any lever, written down plainly; ``exact`` takes the planner's own guide."""
     diffusion, config, network = planner.diffusion, planner.config, planner.diffusion.network
     first = diffusion.normaliser.state(wanted.states)
-    null = network.task_condition(wanted.latents, torch.zeros_like(wanted.known))
-    both = torch.cat([null, network.task_condition(wanted.latents, wanted.known)])
+    null = network.task_condition(wanted.latents, torch.zeros_like(wanted.has_context))
+    both = torch.cat([null, network.task_condition(wanted.latents, wanted.has_context)])
     steps = network.step_condition(torch.tensor([step.step for step in planner.steps]))
     own = DualGuide(planner.context).prepare(wanted.latents, wanted.return_scale, wanted.dynamics_scale)
     x, earlier = start[0, 0].clone(), None
@@ -99,28 +109,28 @@ def test_the_guides_gradient_is_that_of_its_objective(hidden: list[int]) -> None
     model.double().requires_grad_(False)
     plan = torch.randn(ROWS, 8, S + A, dtype=torch.float64)
     latents = torch.randn(ROWS, Z, dtype=torch.float64)
-    known = torch.ones(ROWS, dtype=torch.bool)
+    mask = torch.ones(ROWS, dtype=torch.bool)
     for scales in ([0.7, 0.7, 0.7, 0.7], [0.0, 0.7, 0.0, 1.3], [0.0, 0.0, 0.0, 0.0]):
         some, other = torch.tensor(scales).double(), torch.tensor(scales[::-1]).double()
-        wanted = Request(latents[:, :0], latents, known, some, other)
+        wanted = Request(latents[:, :0], latents, mask, some, other)
         gradient = DualGuide(model).prepare(latents, some, other)(plan)
         assert torch.allclose(gradient, by_autograd(model, plan, wanted), rtol=1e-9, atol=1e-9)
 
 
-def test_a_second_branch_is_made_for_known_tasks_alone() -> None:
+def test_a_second_branch_is_made_for_rows_with_a_context_alone() -> None:
     planner = make_planner()
     wanted, start = request(0.0, 0.0), noise(planner)
-    some = replace(wanted, known=torch.tensor([True, False, False, True]))
+    some = replace(wanted, has_context=torch.tensor([True, False, False, True]))
     with forward_rows(planner) as rows:
         mixed = planner.plan(some, start).segments
         assert set(rows) == {ROWS + 2}
         rows.clear()
-        told = planner.plan(wanted, start).segments
+        given = planner.plan(wanted, start).segments
         assert set(rows) == {2 * ROWS}
         rows.clear()
-        untold = planner.plan(replace(wanted, known=torch.zeros(ROWS, dtype=torch.bool)), start).segments
+        null = planner.plan(replace(wanted, has_context=torch.zeros(ROWS, dtype=torch.bool)), start).segments
         assert set(rows) == {ROWS}
-    expected = torch.where(some.known[:, None, None], told, untold)
+    expected = torch.where(some.has_context[:, None, None], given, null)
     assert torch.allclose(mixed, expected, atol=1e-5)
     for weight in (0.0, 1.0):
         plain = make_planner(guidance_weight=weight)
@@ -164,19 +174,15 @@ def test_candidates_that_no_model_judges_give_the_first() -> None:
     assert torch.allclose(planner.plan(wanted, start).segments, single.plan(wanted, start[:, :1]).segments, atol=1e-5)
 
 
-def instructions(size: int, context: str) -> Instructions:
-    contexts = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
-    mask = torch.full((size, 6), context == "warm")
-    online = torch.full((size,), context == "zero_shot")
-    scales = torch.zeros(2, size)
-    return Instructions(contexts, mask, online, scales[0], scales[1], torch.zeros(size, 1))
+def inputs(size: int, context: str) -> AgentInputs:
+    return make_inputs(make_context(), make_warm_start(size, context == "warm"), context == "zero_shot")
 
 
 @pytest.mark.parametrize("online_context", [False, True])
 def test_online_context_adds_the_agents_own_transitions(online_context: bool) -> None:
     planner = make_planner(online_context=online_context)
-    told = Instructions.join([instructions(1, "warm"), instructions(1, "none"), instructions(1, "zero_shot")])
-    agent = PlanningAgent(planner, told, torch.Generator().manual_seed(0))
+    joined = AgentInputs.join([inputs(1, "warm"), inputs(1, "none"), inputs(1, "zero_shot")])
+    agent = PlanningAgent(planner, joined, torch.Generator().manual_seed(0))
     fixed = agent.latents.clone()
     generator = np.random.default_rng(0)
     rows = []
@@ -188,13 +194,13 @@ def test_online_context_adds_the_agents_own_transitions(online_context: bool) ->
         rows.append(np.concatenate([state, action, reward[:, None], successor], axis=1))
     agent.act(state)
     own = torch.from_numpy(np.stack(rows, axis=1))
-    known = torch.ones(1, 8, dtype=torch.bool)
-    both = planner.context.encode(torch.cat([told.contexts[:1], own[:1]], dim=1), known)
+    mask = torch.ones(1, 8, dtype=torch.bool)
+    both = planner.context.encode(torch.cat([joined.warm_start.transitions[:1], own[:1]], dim=1), mask)
     assert torch.allclose(agent.latents[:1], both if online_context else fixed[:1], atol=1e-5)
     assert not torch.allclose(both, fixed[:1], atol=1e-3)
-    assert agent.known.tolist() == [True, False, True], "what is told nothing on purpose stays so"
+    assert agent.has_context.tolist() == [True, False, True], "an episode without a context on purpose stays so"
     assert torch.equal(agent.latents[1], fixed[1])
-    alone = planner.context.encode(own[2:], known[:, :2])
+    alone = planner.context.encode(own[2:], mask[:, :2])
     assert torch.allclose(agent.latents[2:], alone, atol=1e-5)
 
 

@@ -50,9 +50,14 @@ CALLS = {
 CALLS |= {"pd.read_pickle", "pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load", "np.fromfile", "runpy.run_path"}
 CALLS |= {"shutil.unpack_archive", "Markup", "markupsafe.Markup"}
 METHODS = {"extractall", "extract", "unsafe_load"}
-SAFE_YAML = {"_Loader", "loader"}  # parameters.py and presets.py: subclasses or instances of a safe loader
-IMPORTED_BY_NAME = {"run.py", "baselines/__init__.py", "envs/gl.py"}  # names from dag.py and config.py alone
-HDF5 = {"data/minari_store.py", "importing/readers.py", "verify.py"}  # the last opens files and reads nothing of them
+SAFE_YAML = {"Loader", "loader"}  # subclasses or instances of a safe loader
+# Names of stages, of files of the package, and of installed packages that register a method or a family.
+IMPORTED_BY_NAME = {"pipeline/run.py", "config/plugins.py", "envs/shared/gl.py"}
+HDF5 = {
+    "data/minari_store.py",
+    "importing/readers.py",
+    "pipeline/verify.py",
+}  # the last opens files and reads nothing of them
 
 
 def faults(text: str, name: str = "some.py") -> Iterator[str]:
@@ -124,10 +129,10 @@ def test_templates_switch_no_escaping_off() -> None:
 def test_yaml_loaders_build_plain_values_only() -> None:
     import yaml
 
-    from metadiffuser.config.loading import _Loader
+    from metadiffuser.config.loading import Loader
 
-    assert issubclass(_Loader, yaml.SafeLoader)
-    assert not [tag for tag in _Loader.yaml_constructors if tag and "python" in tag]
+    assert issubclass(Loader, yaml.SafeLoader)
+    assert not [tag for tag in Loader.yaml_constructors if tag and "python" in tag]
     assert "CSafeLoader" in (PACKAGE / "dvclock.py").read_text(encoding="utf-8")
 
 

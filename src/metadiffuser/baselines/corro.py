@@ -89,9 +89,9 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 # ---- Adapt ----
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
     """Encode the warm start with CORRO's own encoder; nothing is drawn."""
-    return LatentAgent(partial(act, model), model.encode, told, context.config)
+    return LatentAgent(partial(act, model), model.encode, warm_start, context.config)
 
 
 # ---- Act ----

@@ -16,24 +16,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metadiffuser.baselines.shared.inner_step import InnerStep, Layers
-from metadiffuser.baselines.shared.interface import (
-    HELD_OUT,
-    BaselineModel,
-    Floats,
-    MethodInfo,
-    Records,
-    Sizes,
-    Training,
-)
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.networks import Perceptrons
 from metadiffuser.behaviour.networks import perceptron, unflatten
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import schema
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.data.episodes import row_sizes, transition_rows
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats, row_sizes, transition_rows
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
-from metadiffuser.training import fit
+from metadiffuser.training import Losses, fit
 
 # ---- Config ----
 
@@ -211,7 +204,7 @@ def meta_loss(model: Model, inner: Batch, outer: Batch) -> tuple[Tensor, Tensor]
 
 
 def draw_inner(model: Model, data: TaskData, tasks: Tensor, generator: torch.Generator) -> Batch:
-    """Draw one episode of each task (M,): what is told of a task at play, or, every other time, only its beginning."""
+    """Draw one episode of each task (M,), as warm-start data are at play; every other time only its beginning."""
     episodes, length = data.rewards.shape[1:]
     episode = torch.randint(episodes, tasks.shape, generator=generator)
     ends = torch.randint(1, 2 * length, tasks.shape, generator=generator)
@@ -246,8 +239,8 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Meta-train: the step is taken on an episode of any warm start's quality, its result judged by ``qualities``."""
     config: Parameters = model.config
     generator = training.generator
-    inner, inner_held_out = training.contexts().split_episodes(HELD_OUT)
-    outer, outer_held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    inner, inner_held_out = training.contexts().split_episodes()
+    outer, outer_held_out = training.pool(config.qualities).split_episodes()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
 
     def prepare(data: TaskData) -> Tensor:
@@ -262,24 +255,22 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
         draw_outer(model, outer_held_out, returns_held_out, checked, config.batch_size, generator),
     )
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         tasks = torch.randint(tasks_count, (config.task_batch,), generator=generator)
         batches = (
             draw_inner(model, inner, tasks, generator),
             draw_outer(model, outer, returns, tasks, config.batch_size, generator),
         )
         value, policy = meta_loss(model, *batches)
-        optimiser.zero_grad(set_to_none=True)
-        (value + policy).backward()
-        optimiser.step()
-        return {"loss": policy.detach(), "value_loss": value.detach()}
+        return value + policy, {"loss": policy, "value_loss": value}
 
     @torch.enable_grad()
     def validate() -> float:
         return float(meta_loss(model, *validation)[1].detach())
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    return model, fit("train_baseline macaw", config.steps, update, validate, optimiser, state, training.checkpoint)
+    label = "train_baseline macaw"
+    return model, fit(label, config.steps, draw_losses, validate, optimiser, state, training.checkpoint)
 
 
 # ---- Adapt ----
@@ -297,7 +288,7 @@ def adapted(model: Model, transitions: Tensor, mask: Tensor) -> Layers:
     return [(weight.detach(), bias.detach()) for weight, bias in copies.policy]
 
 
-class AdaptedAgent:
+class AdaptedAgent(Agent):
     """One adapted policy for each of B parallel episodes.
 
     Zero-shot episodes start with the meta-policy; ``READAPTATIONS`` times an episode it adapts anew, to all that the
@@ -305,16 +296,17 @@ class AdaptedAgent:
 
     Args:
         model: of meta-parameters.
-        told: what is known of each episode's task.
+        warm_start: data of each episode's task.
     """
 
-    def __init__(self, model: Model, told: WarmStart):
+    def __init__(self, model: Model, warm_start: WarmStart):
         self._model = model
-        self._online = ~told.known
+        self._online = ~warm_start.has_context
         self._interval = max(1, model.sizes.episode // READAPTATIONS)
         self._gathered: list[Floats] = []
-        length = told.transitions.shape[1]
-        self.policies = adapted(model, told.transitions, told.known[:, None].expand(-1, length).float())
+        length = warm_start.transitions.shape[1]
+        mask = warm_start.has_context[:, None].expand(-1, length).float()
+        self.policies = adapted(model, warm_start.transitions, mask)
 
     def act(self, observations: Floats) -> Floats:
         """Return actions (B, A) for observations (B, S)."""
@@ -335,9 +327,9 @@ class AdaptedAgent:
                 all_rows[self._online] = rows
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> AdaptedAgent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> AdaptedAgent:
     """Take the inner step on the whole warm-start episode; nothing is drawn, and there is no z."""
-    return AdaptedAgent(model, told)
+    return AdaptedAgent(model, warm_start)
 
 
 # ---- Act ----

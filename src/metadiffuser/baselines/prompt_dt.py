@@ -1,4 +1,4 @@
-"""Prompt-DT: a decision transformer whose prompt, a few steps of another episode, identifies the task.
+"""Prompt-DT: a decision transformer whose prompt is a few steps of another episode of the task.
 
 Xu et al., *Prompting Decision Transformer for Few-Shot Policy Generalization* (ICML 2022); docs/methods/prompt_dt.md.
 """
@@ -72,11 +72,11 @@ def draw_prompts(data: Sequences, tasks: Tensor, length: int, generator: torch.G
 # ---- Adapt ----
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> PromptedAgent:
-    """Prompt with steps anywhere in the warm start; where they begin is part of what all methods are told."""
-    steps = told.order.shape[1] - model.prompt
-    starts = told.order[:, 0].clamp_max(steps)
-    return PromptedAgent(model, lambda prompt, history: act(model, prompt, history), told, starts)
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> PromptedAgent:
+    """Prompt with steps anywhere in the warm start; where they begin is part of the warm-start data."""
+    steps = warm_start.order.shape[1] - model.prompt
+    starts = warm_start.order[:, 0].clamp_max(steps)
+    return PromptedAgent(model, lambda prompt, history: act(model, prompt, history), warm_start, starts)
 
 
 # ---- Act ----

@@ -15,13 +15,13 @@ All tasks x episodes of one quality run as one batch of environments.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from metadiffuser.behaviour.policies import Controller, Policies, Trained, assign, relabelled, rollout, uniform
 from metadiffuser.behaviour.training import standard_tasks, task_features
+from metadiffuser.data.dataset import Collected, FamilyDataset, anchors_of
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.envs import Array, Family, Task
 from metadiffuser.envs.shared.symmetry import Symmetry
@@ -85,23 +85,6 @@ def disturbed(controller: Controller, shares: Array, actions: int, generator: np
         return np.where(slips[:, None], drawn, meant)
 
     return control
-
-
-@dataclass(frozen=True)
-class Collected:
-    """Episodes of one quality.
-
-    Attributes:
-        episodes: by task index.
-        policies: what acted, by task index; JSON-serialisable.
-    """
-
-    episodes: Mapping[int, Episodes]
-    policies: Mapping[int, Mapping[str, Any]]
-
-    def mean_return(self, task: int) -> float:
-        """Return the mean return of a task's episodes."""
-        return float(self.episodes[task].returns.mean(dtype=np.float64))
 
 
 class Collector:
@@ -274,3 +257,21 @@ class Collector:
             for task, shard in self._shards()
         }
         return Collected(episodes, policies)
+
+
+def collect(collector: Collector, qualities: Sequence[str]) -> FamilyDataset:
+    """Return the datasets of a family's behaviour policies, of the wanted ``qualities``."""
+    random, expert = collector.random(), collector.expert()
+    collected: dict[str, Collected] = {}
+    for quality in qualities:
+        match quality:
+            case "random":
+                collected[quality] = random
+            case "expert":
+                collected[quality] = expert
+            case "medium":
+                collected[quality] = collector.medium(random, expert)
+            case "mixed":
+                collected[quality] = collector.mixed()
+    anchors = anchors_of(collector.tasks, random, expert)
+    return FamilyDataset(collected, collector.tasks, anchors, {"source": "generated"})

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metadiffuser.artifacts import read_tensors, write_tensors
+from metadiffuser.artifacts import load_module, write_tensors
 from metadiffuser.config.schema import Context, Representation
 from metadiffuser.context.encoder import ContextEncoder
 from metadiffuser.context.models import DynamicsModel, RewardModel
@@ -148,17 +148,13 @@ class ContextModel(nn.Module):
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> tuple[ContextModel, dict[str, Any]]:
         """Read what ``save`` wrote. Raises ``InputError`` if the file is missing, damaged or something else."""
-        tensors, header = read_tensors(path, device)
-        try:
-            config = Context.model_validate(header["context"])
+
+        def build(header: dict[str, Any]) -> ContextModel:
             sizes = (header["observation_size"], header["action_size"])
-            represented = (header["representation"], header["parameter_size"])
-            model = cls(*sizes, config, (), *represented).to(device)
-            model.load_state_dict(tensors)
-        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: not a context checkpoint ({reason}); run train_context again") from None
-        return model.eval().requires_grad_(False), header
+            config = Context.model_validate(header["context"])
+            return cls(*sizes, config, (), header["representation"], header["parameter_size"])
+
+        return load_module(path, device, build, "context", "train_context")
 
 
 def _absorb(layer: nn.Module, size: int, mean: Tensor, std: Tensor, old_mean: Tensor, old_std: Tensor) -> None:

@@ -12,9 +12,9 @@ from metadiffuser.checkpointing import TrainingState
 from metadiffuser.context.pretraining import Record, train_encoder
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
-from metadiffuser.training import fit
+from metadiffuser.training import Losses, fit
 
-HELD_OUT = 0.1  # share of each task's episodes kept for the validation loss
+LATENTS = 256  # contexts encoded per training task, from which the z of a training sample is drawn
 STANDARDISING_CONTEXTS = 64  # contexts per training task that set the scale of z
 VALIDATION_CONTEXTS = 8  # contexts per task and target batch when errors are measured
 
@@ -66,6 +66,16 @@ def encode_tasks(
     return encode_some(model, data, tasks, generator, full).view(-1, count, model.latent_size)
 
 
+def task_latents(model: ContextModel, data: TaskData, generator: torch.Generator) -> Tensor:
+    """Return z (N, M, Z) of M contexts of each task, of any length, that training samples are conditioned on."""
+    return encode_tasks(model, data, LATENTS, generator, full=False)
+
+
+def draw_latents(latents: Tensor, tasks: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one of the M latents (N, M, Z) of each row's task; tasks (B,) -> (B, Z)."""
+    return latents[tasks, torch.randint(latents.shape[1], tasks.shape, generator=generator)]
+
+
 def train_context(model: ContextModel, data: TaskData, generator: torch.Generator, checkpoint: Path) -> list[Record]:
     """Train in place on N training tasks; return the learning curve.
 
@@ -86,7 +96,7 @@ def train_context(model: ContextModel, data: TaskData, generator: torch.Generato
         InputError: ``focal`` or ``corro``, and less than two tasks to tell apart.
     """
     model.normaliser.fit(data.observations, data.rewards)
-    training, held_out = data.split_episodes(HELD_OUT)
+    training, held_out = data.split_episodes()
     first: list[Record] = []
     if model.representation == "true_task":
         model.set_scale(data.parameters)
@@ -112,7 +122,7 @@ def _train_models(
     contexts_, mask_ = draw_contexts(held_out, checked, length, generator, True, config.window)
     targets_ = draw_transitions(held_out, checked, config.target_batch, generator)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         tasks = torch.randint(tasks_count, (config.task_batch,), generator=generator)
         contexts, mask = draw_contexts(training, tasks, length, generator, window=config.window)
         targets = draw_transitions(training, tasks, config.target_batch, generator)
@@ -126,12 +136,8 @@ def _train_models(
         noise = config.latent_noise * torch.randn(latents.shape, generator=generator)
         reward, dynamics = prediction_losses(model, latents + noise, targets)
         loss = reward + dynamics + config.kl_weight * penalty
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
         losses = {"loss": loss, "reward_loss": reward, "dynamics_loss": dynamics}
-        losses |= {"divergence": penalty} if model.variational else {}
-        return {name: value.detach() for name, value in losses.items()}
+        return loss, losses | ({"divergence": penalty} if model.variational else {})
 
     def validate() -> float:
         latents = model.encode(contexts_, mask_, held_out.parameters[checked])
@@ -139,4 +145,4 @@ def _train_models(
         return float(reward + dynamics)
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    return fit("train_context", config.steps, update, validate, optimiser, state, checkpoint)
+    return fit("train_context", config.steps, draw_losses, validate, optimiser, state, checkpoint)

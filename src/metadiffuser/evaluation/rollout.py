@@ -8,24 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats
 from metadiffuser.envs import Family, Simulator, Task, total_reward
 from metadiffuser.progress import Progress
-
-Floats = NDArray[np.float32]
-
-
-class Agent(Protocol):
-    """An agent for B parallel episodes; every method and baseline is one."""
-
-    def act(self, observations: Floats) -> Floats:
-        """Return actions (B, A) for observations (B, S)."""
-        ...
-
-    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
-        """Take note of one transition of each episode."""
-        ...
 
 
 class Observer(Protocol):
@@ -107,7 +94,7 @@ def play(agent: Agent, envs: BatchedEnvs, steps: int, label: str, observers: Seq
         envs: the environments.
         steps: T.
         label: shown with the progress.
-        observers: told of every decision and of every step.
+        observers: called at every decision and at every step.
     """
     observations = envs.reset()
     paid = []

@@ -93,7 +93,10 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", "shards", *_sections("dataset")),
             inputs=(paths.TASKS, paths.BEHAVIOUR),
             outputs=(paths.DATASET, paths.DATASET_METRICS),
-            code=("stages/collect_dataset.py", "behaviour", "importing/store.py", "data", *_ENVS, "checkpointing.py"),
+            code=(
+                *("stages/collect_dataset.py", "behaviour", "importing/dataset.py", "importing/store.py", "data"),
+                *(*_ENVS, "checkpointing.py"),
+            ),
         ),
         Stage(
             name="describe_dataset",
@@ -142,7 +145,10 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("evaluation")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
             outputs=(paths.BASELINE_METRICS,),
-            code=("stages/evaluate_baseline.py", *_METHOD, "evaluation/rollout.py", "evaluation/warm_start.py"),
+            code=(
+                *("stages/evaluate_baseline.py", *_METHOD, "evaluation/baseline.py", "evaluation/rollout.py"),
+                *("evaluation/setup.py", "evaluation/warm_start.py"),
+            ),
             first=("representation",),
         ),
         Stage(

@@ -1,4 +1,4 @@
-"""One job at work: what it was told, where it reads and writes, and how it goes on after a kill.
+"""One job at work: its parameters, where it reads and writes, and how it goes on after a kill.
 
 Stages are handed a ``Run`` and nothing else; it refuses sections that the stage does not declare in
 ``metadiffuser.pipeline.dag``, so the DAG's dependencies are the true ones.
@@ -127,8 +127,8 @@ def execute(job: dag.Job, params: Params, source: Path | None = None) -> None:
 
     Args:
         job: to be run.
-        params: that it is told from.
-        source: the file that they were read from, if it was one; it must tell the job the same when the job ends.
+        params: of the whole project, of which the job is given its stage's.
+        source: the file that they were read from, if it was one; when the job ends it must give the job the same.
 
     Raises:
         InputError: a missing or damaged input, a second copy of the job, another engine at work, or an edit of what
@@ -168,10 +168,10 @@ def _run(job: dag.Job, params: Params, source: Path | None) -> None:
             write_json(Path(dag.timing_path(job.name, params.preset)), record)
         records.write(job, made_from)
     except (OSError, RuntimeError) as error:
-        told = _on_disk(error, job)
-        if told is error:
+        located = _on_disk(error, job)
+        if located is error:
             raise
-        raise told from error
+        raise located from error
     shutil.rmtree(work)
 
 
@@ -261,7 +261,7 @@ class _Clock:
     def _write(self) -> None:
         wall, cpu = self._spent()
         if self._path.parent.exists():
-            with suppress(OSError):  # a disk that is full has been told of already
+            with suppress(OSError):  # a full disk is reported by what the job itself writes
                 write_json(self._path, {"wall": wall, "cpu": cpu})
 
     def record(self, name: str, threads: int, device: str) -> dict[str, Any]:

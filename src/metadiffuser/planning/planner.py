@@ -33,14 +33,14 @@ class Request:
     Attributes:
         states: observed states (B, S), in the environment's units.
         latents: z (B, Z).
-        known: whether z is to be used (B,); where False the null condition takes its place.
+        has_context: whether z is to be used (B,); where False the null condition takes its place.
         return_scale: alpha of each plan (B,).
         dynamics_scale: alpha * lambda of each plan (B,).
     """
 
     states: Tensor
     latents: Tensor
-    known: Tensor
+    has_context: Tensor
     return_scale: Tensor
     dynamics_scale: Tensor
 
@@ -89,9 +89,9 @@ class Planner:
         self.config = config
         self.steps = reverse_steps(total, config.sampler, config.sampling_steps)
         self._guide = DualGuide(context)
-        told = torch.tensor([step.step for step in self.steps], device=diffusion.rates.device)
+        numbers = torch.tensor([step.step for step in self.steps], device=diffusion.alphas_cumprod.device)
         with torch.inference_mode():
-            self._step_conditions = diffusion.network.step_condition(told)
+            self._step_conditions = diffusion.network.step_condition(numbers)
 
     def draw_noise(self, size: int, generator: torch.Generator) -> Tensor:
         """Return the noise (steps + 1, candidates, B, H, S + A) of B plans: the start, then one for each step."""
@@ -120,7 +120,7 @@ class Planner:
         diffusion, config = self.diffusion, self.config
         size = diffusion.observation_size
         first = diffusion.normaliser.state(request.states - diffusion.normaliser.origin(request.states))
-        predict = mixed_predictor(diffusion.network, request.latents, request.known, config.guidance_weight)
+        predict = mixed_predictor(diffusion.network, request.latents, request.has_context, config.guidance_weight)
         guided = bool(request.return_scale.any()) or bool(request.dynamics_scale.any())
         gradient = self._guide.prepare(request.latents, request.return_scale, request.dynamics_scale)
         x = noise[0].clone()
@@ -145,7 +145,7 @@ class Planner:
     def _best(self, segments: Tensor, request: Request, count: int) -> Tensor:
         """Return of ``count`` candidates (count * B, H, S + A) the one (B, H, S + A) that the guide prefers.
 
-        Candidates that it does not tell apart (both scales zero) give the first.
+        Of equally good candidates (all of them, if both scales are zero) it is the first.
         """
         scores = objective(self.context, segments, request.latents, request.return_scale, request.dynamics_scale)
         chosen = scores.view(count, -1).argmax(dim=0)

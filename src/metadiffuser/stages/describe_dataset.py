@@ -9,9 +9,9 @@ from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting.card import write_card
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write the dataset card of one family."""
-    family = get_family(run.wildcard("family"))
-    metrics = read_json(run.path(paths.DATASET_METRICS))
-    with whole_directory(run.path(paths.DATASET_CARD)) as folder:
+    family = get_family(job.wildcard("family"))
+    metrics = read_json(job.path(paths.DATASET_METRICS))
+    with whole_directory(job.path(paths.DATASET_CARD)) as folder:
         write_card(folder, family.title, metrics)

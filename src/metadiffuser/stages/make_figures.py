@@ -15,25 +15,25 @@ from metadiffuser.tracking import read_curve
 CURVES = {"behaviour": paths.BEHAVIOUR_CURVE, "context": paths.CONTEXT_CURVE, "diffusion": paths.DIFFUSION_CURVE}
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Draw all figures of a preset."""
-    section = run.section("report")
-    planner, baselines = run.all_paths(paths.PLANNER_METRICS), run.all_paths(paths.BASELINE_METRICS)
-    own, seed = run.value("representations")[0], run.value("seeds")[0]
+    section = job.section("report")
+    planner, baselines = job.all_paths(paths.PLANNER_METRICS), job.all_paths(paths.BASELINE_METRICS)
+    own, seed = job.value("representations")[0], job.value("seeds")[0]
     curves: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for stage, template in CURVES.items():
-        for folder in run.all_paths(template):
-            job = paths.fields(template, folder.as_posix())
-            if job.get("representation", own) == own:
-                curves.setdefault((stage, job["family"]), []).append(read_curve(folder))
+        for folder in job.all_paths(template):
+            place = paths.fields(template, folder.as_posix())
+            if place.get("representation", own) == own:
+                curves.setdefault((stage, place["family"]), []).append(read_curve(folder))
     rivals: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for folder in run.all_paths(paths.BASELINE_CURVE):
-        job = paths.fields(paths.BASELINE_CURVE, folder.as_posix())
-        rivals.setdefault((job["method"], job["family"]), []).append(read_curve(folder))
-    dataset = run.all_paths(paths.DATASET_METRICS)
+    for folder in job.all_paths(paths.BASELINE_CURVE):
+        place = paths.fields(paths.BASELINE_CURVE, folder.as_posix())
+        rivals.setdefault((place["method"], place["family"]), []).append(read_curve(folder))
+    dataset = job.all_paths(paths.DATASET_METRICS)
     episodes = scores.read_scores([*planner, *baselines], dataset)
     study = scores.read_sampler_study(planner, dataset)
-    embeddings, traces = scores.read_embeddings(run.all_paths(paths.CONTEXT_METRICS)), scores.read_traces(planner)
+    embeddings, traces = scores.read_embeddings(job.all_paths(paths.CONTEXT_METRICS)), scores.read_traces(planner)
     drawings = all_figures(
         episodes[episodes["representation"] == own],
         scores.read_behaviour(dataset),
@@ -45,5 +45,5 @@ def run(run: Run) -> None:
         scores.read_imported(dataset),
         rivals,
     )
-    with whole_directory(run.path(paths.FIGURES)) as folder:
+    with whole_directory(job.path(paths.FIGURES)) as folder:
         write_figures(folder, drawings)

@@ -10,16 +10,16 @@ from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting.report import Contents, render
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write the report of a preset."""
-    params = run.whole()
+    params = job.whole()
     contents = Contents(
         title=params.report.title,
         parameters=params.model_dump(),
-        tables=run.path(paths.TABLES),
-        figures=run.path(paths.FIGURES),
-        videos={family: run.path(paths.VIDEOS, family=family) for family in params.families},
-        timings=run.all_paths(paths.TIMING),
+        tables=job.path(paths.TABLES),
+        figures=job.path(paths.FIGURES),
+        videos={family: job.path(paths.VIDEOS, family=family) for family in params.families},
+        timings=job.all_paths(paths.TIMING),
         root=Path(),
     )
-    write_text(run.path(paths.REPORT), render(contents))
+    write_text(job.path(paths.REPORT), render(contents))

@@ -11,17 +11,17 @@ from metadiffuser.reporting.summary import sizes
 from metadiffuser.reporting.tables import all_tables, write_tables
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write all tables of a preset."""
-    section = run.section("report")
+    section = job.section("report")
     evidence = gather(
-        run.all_paths(paths.PLANNER_METRICS),
-        run.all_paths(paths.BASELINE_METRICS),
-        run.all_paths(paths.DATASET_METRICS),
-        run.all_paths(paths.CONTEXT_METRICS),
-        run.value("representations")[0],
+        job.all_paths(paths.PLANNER_METRICS),
+        job.all_paths(paths.BASELINE_METRICS),
+        job.all_paths(paths.DATASET_METRICS),
+        job.all_paths(paths.CONTEXT_METRICS),
+        job.value("representations")[0],
     )
     bootstrap = Bootstrap(section.confidence, section.bootstrap_samples)
-    with whole_directory(run.path(paths.TABLES)) as folder:
+    with whole_directory(job.path(paths.TABLES)) as folder:
         tables = all_tables(evidence, bootstrap, section.digits)
-        write_tables(folder, tables, sizes(evidence.scores), section.confidence, notes(evidence, run.value("seeds")[0]))
+        write_tables(folder, tables, sizes(evidence.scores), section.confidence, notes(evidence, job.value("seeds")[0]))

@@ -20,21 +20,21 @@ from metadiffuser.tracking import write_curve
 log = logging.getLogger(__name__)
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write the policies and the learning curve of one shard."""
-    family = get_family(run.wildcard("family"))
-    shard = int(run.wildcard("shard"))
-    task_list = run.path(paths.TASKS)
+    family = get_family(job.wildcard("family"))
+    shard = int(job.wildcard("shard"))
+    task_list = job.path(paths.TASKS)
     imported = imported_digest(task_list) is not None
     if imported:
         log.warning("%s: its data are imported, so there is no behaviour to train", family.name)
-    tasks = [] if imported else read_tasks(task_list)[shard :: len(run.value("shards"))]
-    config = run.section("behaviour")
+    tasks = [] if imported else read_tasks(task_list)[shard :: len(job.value("shards"))]
+    config = job.section("behaviour")
     if tasks:
         names = ("train_behaviour", family.name, str(shard))
-        trainer = Trainer(family, tasks, config, run.root_seed, names, run.device)
-        trained, records = trainer.train(run.work / "state.safetensors")
+        trainer = Trainer(family, tasks, config, job.root_seed, names, job.device)
+        trained, records = trainer.train(job.work / "state.safetensors")
     else:
         trained, records = empty_shard(family, config), []
-    trained.write(run.path(paths.BEHAVIOUR))
-    write_curve(run.path(paths.BEHAVIOUR_CURVE), records)
+    trained.write(job.path(paths.BEHAVIOUR))
+    write_curve(job.path(paths.BEHAVIOUR_CURVE), records)

@@ -42,8 +42,8 @@ class Steps:
         states: (B, L, S).
         actions: (B, L, A).
         times: number of each step in its episode (B, L).
-        latents: what else is known at each step (B, L, Z); Z is 0 in Prompt-DT.
-        known: False (B, L) where there is no step; such places of a prompt are told apart, others must be known.
+        latents: what else is given at each step (B, L, Z); Z is 0 in Prompt-DT.
+        mask: False (B, L) where there is no step, which only prompts may lack.
     """
 
     returns: Tensor
@@ -51,7 +51,7 @@ class Steps:
     actions: Tensor
     times: Tensor
     latents: Tensor
-    known: Tensor
+    mask: Tensor
 
 
 class Block(nn.Module):
@@ -125,8 +125,8 @@ def causal_mask(prompt: int, history: int) -> Tensor:
     before, after = ((KINDS * torch.arange(steps) + within).flatten() for steps in (prompt, history))
     separator = torch.tensor([KINDS * prompt])
     after = after + separator + 1
-    told = max(0, 2 * history - 1)
-    places = torch.cat([before, after[:told], separator, after[2 * history :]])
+    used = max(0, 2 * history - 1)
+    places = torch.cat([before, after[:used], separator, after[2 * history :]])
     return torch.where(places[:, None] >= places, 0.0, -torch.inf)
 
 
@@ -204,7 +204,7 @@ class PromptedModel(BaselineModel):
         tokens = self.embed_prompt(
             self._normalise(prompt.returns), self._local(prompt.states), prompt.actions, prompt.times
         )
-        return torch.where(prompt.known.repeat(1, KINDS)[..., None], tokens, self.missing)
+        return torch.where(prompt.mask.repeat(1, KINDS)[..., None], tokens, self.missing)
 
     def _normalise(self, returns: Tensor) -> Tensor:
         return (returns - self.return_mean) / self.return_std

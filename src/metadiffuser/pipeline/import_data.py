@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -24,7 +22,7 @@ from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble
 from metadiffuser.importing.checks import Tolerances
-from metadiffuser.importing.store import Imported
+from metadiffuser.importing.summary import summarise
 from metadiffuser.importing.tasklist import read_task_list
 from metadiffuser.pipeline import dag, locks, presets, records
 from metadiffuser.pipeline.run import execute
@@ -52,20 +50,22 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
     locks.check_idle()
     threads = params.section("dataset", name).threads
     imported = assemble(read_task_list(source, task_list, family), family, tolerances, threads)
-    _named(name, "0" * 32)  # a parameter file that cannot be edited is refused before anything is written
+    _text_naming(name, "0" * 32)  # a parameter file that cannot be edited is refused before anything is written
     locks.check_idle()  # again, for playing the data in the simulator may have taken minutes
     digest = imported.write(Path(paths.IMPORTED.format(family=name, digest="")).parent)
-    text = _named(name, digest)
+    text = _text_naming(name, digest)
     in_force = parse(text)
     write_text(PARAMS, text)
     logging.getLogger("metadiffuser.stages.train_behaviour").setLevel(logging.ERROR)  # that there is nothing to train
     for job in dag.jobs(in_force):
         if job.stage.name in STAGES and job.wildcards["family"] == name and not records.is_current(job):
             execute(job, in_force, PARAMS)
-    _tell(in_force, imported, digest)
+    summary = summarise(imported)
+    named = f"in place of generated data; {PARAMS} names them by their hash, {digest}."
+    print("\n".join([f"{summary[0]}, {named}", *summary[1:], _waiting(in_force)]))
 
 
-def _named(family: str, digest: str) -> str:
+def _text_naming(family: str, digest: str) -> str:
     """Return the text of params.yaml with the hash named for the family, and all else as it is."""
     text = PARAMS.read_text(encoding="utf-8")
     wanted = parse(text).model_dump()
@@ -84,33 +84,8 @@ def _named(family: str, digest: str) -> str:
     return stream.getvalue()
 
 
-def _tell(params: Params, imported: Imported, digest: str) -> None:
-    """Say what was imported and what it leaves to be run."""
-    notes: Mapping[str, Any] = imported.notes
-    splits = [task.split for task in imported.tasks]
-    episodes = sum(len(block) for by_task in imported.episodes.values() for block in by_task.values())
-    lines = [
-        f"{imported.family}: {splits.count('train')} training and {splits.count('test')} unseen tasks, {episodes} "
-        f"episodes, in place of generated data; {PARAMS} names them by their hash, {digest}."
-    ]
-    if notes["reward_difference"] is not None:
-        lines.append(
-            f"Rewards: they differ from the family's reward function by {notes['reward_difference']:.3g} at most."
-        )
-        lines.append(
-            f"Next observations: they differ from the family's physics by {notes['state_difference']:.3g} at most."
-        )
-    if notes["untold"]:
-        lines.append(
-            f"Not compared: {notes['untold']} of {notes['steps']} steps, whose observations show velocities at the "
-            "edge to which they are clipped."
-        )
-    if notes["labels"] == "ranked":
-        lines.append("Qualities: none given; each task's episodes were ranked by return, a third to each.")
-    if notes["left_out"]:
-        lines.append(f"Left out: {notes['left_out']} episodes, so that all tasks have equally many.")
-    waiting = presets.stale(params)
+def _waiting(params: Params) -> str:
+    """Return how many of the jobs are to be run."""
     recorded = {job.name for job in dag.jobs(params) if job.stage.name in STAGES and records.is_current(job)}
-    waiting = [name for name in waiting if name not in recorded]
-    lines.append(f"To be run: {len(waiting)} of {len(dag.jobs(params))} jobs.")
-    print("\n".join(lines))
+    waiting = [name for name in presets.stale(params) if name not in recorded]
+    return f"To be run: {len(waiting)} of {len(dag.jobs(params))} jobs."

@@ -1,4 +1,4 @@
-"""The verb ``view``, which is no stage: the trained planner, ready to be watched."""
+"""The trained planner of a preset, ready to be watched live."""
 
 from __future__ import annotations
 
