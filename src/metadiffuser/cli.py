@@ -53,10 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
         verify.add_argument(f"--{wildcard}", help=f"jobs of this {wildcard} alone")
-    plan = verbs.add_parser("plan", help="estimate what a preset takes: jobs, hours, memory, disk")
-    plan.add_argument("--preset", help="default: params.yaml")
-    plan.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="default: %(default)s, as many as here")
-    plan.add_argument("--measure", action="store_true", help="take the rates anew from results/*/timings, and stop")
+    for name, what in {
+        "estimate": "estimate what a preset takes: jobs, hours, memory, disk",
+        "plan": "the former name of estimate",
+    }.items():
+        estimate = verbs.add_parser(name, help=what)
+        estimate.add_argument("--preset", help="(default: params.yaml)")
+        estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
     tune.add_argument("--method", help="metadiffuser or a baseline (default: all of the file)")
     tune.add_argument("--family", help="(default: all in force)")
@@ -119,13 +122,13 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from metadiffuser.viewing.live import view
 
         view(params, arguments.family, arguments.task, arguments.method, make_player)
-    elif arguments.verb == "plan":
-        from metadiffuser.pipeline import estimate, presets
+    elif arguments.verb in ("estimate", "plan"):
+        if arguments.verb == "plan":
+            print("metadiffuser plan: this verb is now called 'metadiffuser estimate'", file=sys.stderr)
+        from metadiffuser.pipeline import presets
+        from metadiffuser.pipeline.estimate import estimate
 
-        if arguments.measure:
-            estimate.measure_costs()
-        else:
-            estimate.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
+        estimate(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
     elif arguments.verb == "verify":
         return _verify(arguments)
     else:
