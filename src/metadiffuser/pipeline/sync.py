@@ -97,6 +97,8 @@ def reconcile(params: Params, commands: Mapping[str, str]) -> None:
         InputError: another dvc is at work in this checkout, or a record cannot be written.
     """
     records.check_source()
+    # Snakemake's own logger, so that its console shows it: hashing what DVC has just written may take minutes.
+    logging.getLogger("snakemake.logging").info("Comparing the records of Snakemake and DVC with the files...")
     try:
         _reconcile(dag.jobs(params), commands)
     except OSError as error:
@@ -133,6 +135,8 @@ def _alone() -> Iterator[None]:
 def _dvc() -> Iterator[Repo]:
     """Yield DVC's view of this checkout. Raises ``InputError`` where DVC or the file system refuses."""
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    for name in ("dvc.progress", "dvc_data.callbacks"):  # its bars, which would mix with the console of a run
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
     from dvc.repo import Repo
