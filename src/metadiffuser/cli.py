@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from metadiffuser.config.loading import PARAMS, load
-from metadiffuser.errors import InputError, one_line
+from metadiffuser.errors import InputError, current_folder, one_line, say
+
+OUTPUT = "standard output"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,28 +175,66 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 ``verify`` found something, 2 a mistake in the input, 3 the file system refused, 130 interrupted.
     """
+    _open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
     except InputError as error:
-        print(f"metadiffuser: {error}", file=sys.stderr)
+        say(f"metadiffuser: {error}")
         return 2
     except KeyboardInterrupt:
         goes_on = "; the same command goes on from the last checkpoint" if hasattr(arguments, "stage") else ""
-        print(f"metadiffuser: interrupted{goes_on}", file=sys.stderr)
+        say(f"metadiffuser: interrupted{goes_on}")
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except OSError as error:
-        name = error.filename or Path.cwd()
+        if error.filename == OUTPUT:
+            _discard_output()
+        where = error.filename or current_folder()
         remedy = "free space or rights there, then run again; what was finished before is kept"
-        with suppress(OSError):  # standard error may be a file in the same place
-            print(f"metadiffuser: {name}: {error.strerror or error}; {remedy}", file=sys.stderr)
+        say(f"metadiffuser: {where}: {error.strerror or error}; {remedy}")
         return 3
     return code
+
+
+def _open_streams() -> None:
+    """Open standard streams that are closed on the null device, lest a file take their number and get the output."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    if sys.stdout is sys.__stdout__ and not sys.stdout.isatty():
+        stream = io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(stream, sys.stdout.encoding, sys.stdout.errors)
+
+
+def _discard_output() -> None:
+    """Let nothing that is still to be written to standard output fail again when the program ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+class _Output(io.FileIO):
+    """Standard output, which names itself in an error."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes as a file does."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = OUTPUT
+            raise
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Board:
             return None
         known = self._expected > ENOUGH
         speed = min(max(self._took / self._expected, 1 / CORRECTION), CORRECTION) if known else 1.0
-        elapsed = {job.name: self.clock() - job.since for job in self.running.values()}
+        elapsed = {job.name: self.clock() - job.since for job in list(self.running.values())}
         left, never = [], set(self.failed.values())
         for node in self._nodes.values():
             if node.name in never or never.intersection(node.after):

@@ -21,10 +21,12 @@ import yaml
 from metadiffuser.errors import InputError, nearest
 from metadiffuser.pipeline import dvc_lock
 from metadiffuser.pipeline.dvc_lock import LOCK
+from metadiffuser.pipeline.sync import name_user
 
 REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
 DVC = (sys.executable, "-m", "dvc")
 CACHE = "cache"  # in the folder of the projects, a link to the cache
+OWNERSHIP = "dubious ownership"  # what git says of a checkout of another user
 NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
 
 
@@ -50,7 +52,14 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
         ]
         options = [*(["--dry"] if dry else []), *(["--cloud", "--remote", remote] if remote else [])]
         command = (*DVC, "gc", "--workspace", "--force", *options, "--projects")
-        print(_output("dvc gc", *command, *map(str, projects)), end="")
+        said = _output("dvc gc", *command, *map(str, projects))
+    print(summary(said, dry))
+
+
+def summary(said: str, dry: bool) -> str:
+    """Return how much goes from where, out of what ``dvc gc`` prints: a line for each object as well."""
+    lines = [line for line in said.splitlines() if not line.startswith(("Removing ", "No unused 'legacy'"))]
+    return "\n".join(lines).replace("Removed ", "Would remove ") if dry else "\n".join(lines)
 
 
 def records() -> dict[str, str]:
@@ -107,10 +116,18 @@ def _git(*arguments: str) -> str:
 
 
 def _output(name: str, *command: str) -> str:
-    """Return what a program prints. Raises ``InputError`` with its last error, else its last words, if it fails."""
-    ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+    """Return what a program prints. Raises ``InputError`` with its error, else its last words, if it fails."""
+    name_user()
+    try:
+        ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+    except FileNotFoundError:
+        raise InputError(f"{name}: not found; install it, then run this again") from None
     if ended.returncode:
         said = ended.stderr.strip().splitlines() or ["failed without a word"]
-        error = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
-        raise InputError(f"{name}: {(error or said)[-1]}")
+        errors = [line.removeprefix("ERROR: ") for line in said if line.startswith(("ERROR", "fatal:", "error:"))]
+        cause = errors[0] if name == "git" and errors else (errors or said)[-1]
+        remedy = (
+            f"; trust it with 'git config --global --add safe.directory {Path.cwd()}'" if OWNERSHIP in cause else ""
+        )
+        raise InputError(f"{name}: {cause}{remedy}")
     return ended.stdout

@@ -14,7 +14,7 @@ from pathlib import Path
 from metadiffuser import paths
 from metadiffuser.config.loading import PARAMS
 from metadiffuser.config.schema import Params
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, say
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.verify import check, deterministic_outputs, outdated, select
 
@@ -36,7 +36,7 @@ def rerun(params: Params, stage: str, wildcards: Mapping[str, str]) -> int:
         raise InputError(f"{stage}: all that it writes holds times, so there is nothing to compare")
     differing = 0
     for number, job in enumerate(jobs, 1):
-        print(f"{job.name}: job {number} of {len(jobs)}", file=sys.stderr, flush=True)
+        say(f"{job.name}: job {number} of {len(jobs)}")
         problem = _obstacle(job, params) or _compare_anew(job, params)
         differing += problem is not None
         print(f"{job.name}: {problem or 'the same bytes again'}", flush=True)
@@ -61,7 +61,7 @@ def _obstacle(job: dag.Job, params: Params) -> str | None:
                 return f"not run, for its input is not as recorded: {fault}"
     if outdated(job, lock.get(job.name)):
         note = "its parameters, code or inputs are not those that its outputs were made from; they may well differ"
-        print(f"{job.name}: {note}", file=sys.stderr, flush=True)
+        say(f"{job.name}: {note}")
     return None
 
 

@@ -23,7 +23,10 @@ import fcntl
 import json
 import logging
 import os
+import pwd
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
@@ -32,14 +35,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metadiffuser.artifacts import whole_file
 from metadiffuser.config.schema import Params
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, current_folder
 from metadiffuser.pipeline import dag, dvc_lock, locks, records
 
 if TYPE_CHECKING:
     from dvc.repo import Repo  # at run time in the functions that need it: a second of imports
 
 SNAKEMAKE = Path(".snakemake")
+STAMP = ".snakemake_timestamp"  # in an output folder, the file whose time counts
 OFF = "METADIFFUSER_BRIDGE_OFF"  # set for the Snakemake that the bridge itself starts
 WITHOUT = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l"}
 LOOKING = (  # options that leave everything as it is
@@ -66,10 +71,11 @@ def take_checkout(argv: Sequence[str]) -> None:
     """
     if OFF in os.environ or WITHOUT & set(argv) or any(re.fullmatch(LOOKING, word) for word in argv):
         return
-    locks.hold_checkout("Snakemake")
-    for left in (SNAKEMAKE / "locks").glob("*.lock"):
-        left.unlink(missing_ok=True)
-    with _dvc() as repo:
+    with _refusals():
+        locks.hold_checkout("Snakemake")
+        for left in (SNAKEMAKE / "locks").glob("*.lock"):
+            left.unlink(missing_ok=True)
+    with _refusals(), _dvc() as repo:
         from dvc.repo import lock_repo
         from dvc.rwlock import rwlock
 
@@ -82,8 +88,20 @@ def take_checkout(argv: Sequence[str]) -> None:
 
 
 def find_programs() -> None:
-    """Let jobs find this environment's programs although it is not activated."""
+    """Let jobs find this environment's programs although it is not activated, and everything the user's name."""
     os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
+    name_user()
+
+
+def name_user() -> None:
+    """Give a user that the system does not know, as in a container, a name and a home: libraries ask for both."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+            os.environ["LOGNAME"] = f"user{os.getuid()}"
+        if not os.environ.get("HOME"):
+            os.environ["HOME"] = str((records.WORK / "home").absolute())
 
 
 def reconcile(params: Params, commands: Mapping[str, str]) -> None:
@@ -99,10 +117,17 @@ def reconcile(params: Params, commands: Mapping[str, str]) -> None:
     records.check_source()
     # Snakemake's own logger, so that its console shows it: hashing what DVC has just written may take minutes.
     logging.getLogger("snakemake.logging").info("Comparing the records of Snakemake and DVC with the files...")
-    try:
+    with _refusals():
         _reconcile(dag.jobs(params), commands)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what the file system refuses into one sentence, which the Snakefile shows."""
+    try:
+        yield
     except OSError as error:
-        name = error.filename or Path.cwd()
+        name = error.filename or current_folder()
         raise InputError(f"{name}: {error.strerror or error}; free space or rights there, then run again") from None
 
 
@@ -134,6 +159,7 @@ def _alone() -> Iterator[None]:
 @contextmanager
 def _dvc() -> Iterator[Repo]:
     """Yield DVC's view of this checkout. Raises ``InputError`` where DVC or the file system refuses."""
+    name_user()
     logging.getLogger("dvc").setLevel(logging.ERROR)
     for name in ("dvc.progress", "dvc_data.callbacks"):  # its bars, which would mix with the console of a run
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -149,7 +175,7 @@ def _dvc() -> Iterator[Repo]:
         raise InputError("dvc is at work in this checkout; wait for it to end, then run Snakemake again") from None
     except (NotDvcRepoError, SCMError) as error:
         raise InputError(f"no DVC record can be kept here ({error}); run in a git clone of the project") from None
-    except DvcException as error:
+    except (DvcException, sqlite3.Error) as error:  # its databases may be of another user, or damaged
         dvc_lock.read()  # names a half-written record, and the remedy
         reason = str(error).splitlines()[0]
         raise InputError(f"dvc cannot compare its record with the files: {reason}; see 'dvc status'") from None
@@ -216,7 +242,7 @@ def _read_record(output: str) -> dict[str, Any]:
 
 def _time_file(path: str) -> Path:
     """Return the file whose time Snakemake takes for that of ``path``."""
-    stamp = Path(path) / ".snakemake_timestamp"
+    stamp = Path(path) / STAMP
     return stamp if stamp.exists() else Path(path)
 
 
@@ -248,7 +274,20 @@ def _told_otherwise(job: dag.Job) -> bool:
 def _invalidate(job: dag.Job) -> None:
     for output in job.outputs:
         _record(output).unlink(missing_ok=True)
-        os.utime(_time_file(output), (LONG_AGO, LONG_AGO))
+        _date_back(_time_file(output))
+
+
+def _date_back(path: Path) -> None:
+    """Give a file or folder an old time. Another user's, as in a group's checkout, has to be replaced for that."""
+    try:
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        return
+    except PermissionError:
+        target = path / STAMP if path.is_dir() else path
+    with whole_file(target) as own:
+        if target.exists():
+            shutil.copyfile(target, own)
+    os.utime(target, (LONG_AGO, LONG_AGO))
 
 
 def _touch(outputs: Sequence[str]) -> None:
