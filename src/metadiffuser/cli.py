@@ -28,13 +28,13 @@ def _parser() -> argparse.ArgumentParser:
         for wildcard in stage.wildcards:
             verb.add_argument(f"--{wildcard}", required=True)
         verb.set_defaults(stage=stage)
-    use = verbs.add_parser("use", help="write a preset to params.yaml and say what became stale")
+    use = verbs.add_parser("use", help="write a preset to params.yaml and print which jobs are to be run")
     use.add_argument("preset")
     view = verbs.add_parser("view", help="play the agent live in a window")
     view.add_argument("--family", required=True)
     view.add_argument("--task", type=int, help="index of the task (default: the first unseen one)")
     view.add_argument("--method", default="dual", help="guide variant (default: %(default)s)")
-    importing = verbs.add_parser("import", help="put other people's data in place of a family's generated ones")
+    importing = verbs.add_parser("import", help="replace a family's generated data by data of your own")
     importing.add_argument("--family", required=True)
     importing.add_argument("--from", required=True, type=Path, dest="source", metavar="PATH")
     importing.add_argument("--tasks", type=Path, metavar="FILE", help="list of tasks (default: PATH/tasks.json)")
@@ -44,11 +44,11 @@ def _parser() -> argparse.ArgumentParser:
             type=_tolerance,
             default=default,
             metavar="X",
-            help=f"largest difference of {what} from the family's own that is accepted (default: %(default)s)",
+            help=f"largest accepted difference of {what} from the family's own (default: %(default)s)",
         )
-    verify = verbs.add_parser("verify", help="compare what lies on disk with what was recorded when it was made")
+    verify = verbs.add_parser("verify", help="compare outputs on disk with the records of the jobs that made them")
     which = verify.add_mutually_exclusive_group()
-    which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="jobs of this stage alone")
+    which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="only jobs of this stage")
     which.add_argument(
         "--rerun",
         choices=list(STAGES),
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run its jobs again in a scratch folder (below TMPDIR) and compare outputs byte by byte",
     )
     for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
-        verify.add_argument(f"--{wildcard}", help=f"jobs of this {wildcard} alone")
+        verify.add_argument(f"--{wildcard}", help=f"only jobs of this {wildcard}")
     for name, what in {
         "estimate": "estimate what a preset takes: jobs, hours, memory, disk",
         "plan": "the former name of estimate",
@@ -65,14 +65,14 @@ def _parser() -> argparse.ArgumentParser:
         estimate.add_argument("--preset", help="(default: params.yaml)")
         estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
-    tune.add_argument("--method", help="metadiffuser or a baseline (default: all of the file)")
-    tune.add_argument("--family", help="(default: all in force)")
+    tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
+    tune.add_argument("--family", help="(default: all in params.yaml)")
     tune.add_argument(
         "--settings", type=Path, default=Path("workflow/tuning.yaml"), metavar="FILE", help="(default: %(default)s)"
     )
-    gc = verbs.add_parser("gc", help="drop what no preset's record names from DVC's cache, and from a remote")
-    gc.add_argument("--dry", action="store_true", help="only tell how many objects would be dropped")
-    gc.add_argument("--remote", metavar="NAME", help="a remote to drop them from as well")
+    gc = verbs.add_parser("gc", help="remove objects that no record refers to from DVC's cache, and from a remote")
+    gc.add_argument("--dry", action="store_true", help="only print how many objects would be removed")
+    gc.add_argument("--remote", metavar="NAME", help="also remove them from this remote")
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
 
@@ -165,7 +165,7 @@ def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
 
 
 def _use_threads(count: int) -> None:
-    """Tell numerical libraries, which read it when they are imported; sums depend on the number of threads."""
+    """Set the threads of numerical libraries before their import; sums depend on the number of threads."""
     os.environ.update({f"{library}_NUM_THREADS": str(count) for library in ("OMP", "MKL", "OPENBLAS")})
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 

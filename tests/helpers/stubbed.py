@@ -97,7 +97,7 @@ class Stubbed(Project):
     def listed(self, engine: str) -> dict[str, dict[str, Any]]:
         """An engine's jobs, by its own records alone."""
         done = self.run(
-            sys.executable, str(ROOT / "tests" / "helpers" / "engines.py"), engine, METADIFFUSER_BRIDGE_OFF="1"
+            sys.executable, str(ROOT / "tests" / "helpers" / "engines.py"), engine, METADIFFUSER_SYNC_OFF="1"
         )
         jobs: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
         return jobs
@@ -106,7 +106,7 @@ class Stubbed(Project):
         """The jobs that an engine would run after each of ``edits``, {file: text}, made one at a time and undone."""
         (self.root / "edits.json").write_text(json.dumps(edits))
         program = str(ROOT / "tests" / "helpers" / "engines.py")
-        done = self.run(sys.executable, program, engine, "edits.json", METADIFFUSER_BRIDGE_OFF="1")
+        done = self.run(sys.executable, program, engine, "edits.json", METADIFFUSER_SYNC_OFF="1")
         return [set(names) for names in json.loads(done.stdout.splitlines()[-1])]
 
     def edit(self, name: str, old: str, new: str) -> None:
