@@ -50,7 +50,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, stage: str, action: object) -> None
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def test_a_job_writes_outputs_time_and_receipt_and_clears_up(job: dag.Job) -> None:
+def test_a_job_writes_outputs_time_and_record_and_clears_up(job: dag.Job) -> None:
     execute(job, PARAMS)
     assert all(Path(path).exists() for path in job.outputs)
     assert records.is_current(job)
@@ -294,7 +294,7 @@ def test_a_checkpoint_that_does_not_fit_is_discarded(
     pretend(monkeypatch, "define_tasks", work)
     execute(job, PARAMS)
     assert seen == [True, False]
-    assert caplog.messages[-1] == f"{job.name}: cannot go on from {path} ('weight'); it begins anew"
+    assert caplog.messages[-1] == f"{job.name}: cannot resume from {path} ('weight'); it starts again"
 
 
 def test_a_mistake_in_the_code_is_not_tried_again(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:
