@@ -1,4 +1,4 @@
-"""Make docs/animation.webp, the moving picture of the README, from the videos in results/; ``--check`` only compares.
+"""Make docs/assets/animation.webp, the moving picture of the README, from the videos in results/; ``--check`` only compares.
 
 Each tile is one whole episode on an unseen task of a family, with the plans drawn over it. The episodes have different
 lengths, so each is stretched or shortened to the same number of frames.
@@ -17,7 +17,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 VIDEOS = ROOT / "results" / "laptop" / "videos"
-PICTURE = Path(__file__).resolve().with_name("animation.webp")
+PICTURE = Path(__file__).resolve().with_name("assets") / "animation.webp"
 CLIPS = (
     ("point_robot/task45", "cheetah_vel/task45", "cheetah_dir/task3"),
     ("ant_dir/task46", "hopper_param/task45", "walker_param/task45"),
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         same = PICTURE.is_file() and PICTURE.read_bytes() == wanted
         if not same:
-            sys.stderr.write(f"docs/{PICTURE.name} differs from the videos in results/; run 'make animation'\n")
+            sys.stderr.write(f"docs/assets/{PICTURE.name} differs from the videos in results/; run 'make animation'\n")
         return int(not same)
     PICTURE.write_bytes(wanted)
     return 0
