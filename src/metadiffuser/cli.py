@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     gc = verbs.add_parser("gc", help="drop what no preset's record names from DVC's cache, and from a remote")
     gc.add_argument("--dry", action="store_true", help="only tell how many objects would be dropped")
     gc.add_argument("--remote", metavar="NAME", help="a remote to drop them from as well")
+    verbs.add_parser("dvc", help="write dvc.yaml from the DAG in pipeline/dag.py")
     verbs.add_parser("schema", help="print the JSON schema of params.yaml")
     return parser
 
@@ -96,6 +97,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from metadiffuser.config.loading import schema
 
         print(json.dumps(schema(), indent=2, sort_keys=True))
+    elif arguments.verb == "dvc":
+        from metadiffuser.pipeline import dvc_yaml
+
+        dvc_yaml.write()
     elif arguments.verb == "gc":
         from metadiffuser.pipeline.gc import collect_garbage
 

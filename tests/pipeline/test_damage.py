@@ -145,7 +145,7 @@ def test_what_dvc_has_checked_out_is_right_whatever_the_receipts_say() -> None:
 def test_a_clone_goes_by_dvc_lock_and_files_without_record_are_taken(project: Path, receipt: str) -> None:
     output = "artifacts/smoke/tasks/point_robot.json"
     job, producer = consumer(output), next(job for job in JOBS if output in job.outputs)
-    for path in (project / ".work/receipts").iterdir():
+    for path in (project / ".work/records").iterdir():
         if receipt == "none":
             path.unlink()
         else:

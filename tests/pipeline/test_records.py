@@ -46,8 +46,8 @@ def test_it_holds(job: dag.Job) -> None:
         lambda job: Path(job.outputs[0], "extra.json").write_text(""),
         lambda job: Path(job.outputs[0], "part").rename(Path(job.outputs[0], "moved")),
         lambda job: Path(job.outputs[1]).unlink(),
-        lambda job: Path(".work/receipts", f"{job.name}.json").write_text("{"),
-        lambda job: Path(".work/receipts", f"{job.name}.json").unlink(),
+        lambda job: Path(".work/records", f"{job.name}.json").write_text("{"),
+        lambda job: Path(".work/records", f"{job.name}.json").unlink(),
     ],
     ids=["input", "output", "file gone", "file more", "file moved", "output gone", "damaged", "none"],
 )

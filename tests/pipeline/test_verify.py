@@ -57,7 +57,7 @@ def lock(jobs: list[dag.Job]) -> None:
 
 def old_receipts() -> None:
     """Give receipts the form that they had before they named files."""
-    for path in Path(".work/receipts").iterdir():
+    for path in Path(".work/records").iterdir():
         receipt = json.loads(path.read_text())
         del receipt["files"]
         path.write_text(json.dumps(receipt))

@@ -23,7 +23,6 @@ from metadiffuser import paths
 from metadiffuser.envs.shared import gl
 from tests.conftest import ROOT
 
-MOST_LINES = 420
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REQUIREMENTS = [
     Requirement(text)
@@ -207,8 +206,3 @@ def test_cited_deviations_exist() -> None:
         int(number) for text in texts for number in re.findall(r"deviations?(?:\.md)?[,:]? (?:number )?(\d+)", text)
     }
     assert cited <= set(range(1, count + 1))
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src" / "metadiffuser")))
-def test_sources_are_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES

@@ -341,7 +341,7 @@ def test_snakemake_makes_nothing_that_params_do_not_name(target: str, project: P
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "METADIFFUSER_BRIDGE_OFF": "1", "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "METADIFFUSER_SYNC_OFF": "1", "PYTHONPATH": str(ROOT / "src")},
     )
     assert done.returncode == 1
     assert "MissingRuleException" in done.stdout + done.stderr

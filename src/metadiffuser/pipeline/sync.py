@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo  # at run time in the functions that need it: a second of imports
 
 SNAKEMAKE = Path(".snakemake")
-OFF = "METADIFFUSER_BRIDGE_OFF"  # set for the Snakemake that the bridge itself starts
+OFF = "METADIFFUSER_SYNC_OFF"  # set for the Snakemake that this module starts
 WITHOUT = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l"}
 LOOKING = (  # options that leave everything as it is
     r"--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|d3dag|report|archive|list-.*|containerize)(=.*)?"
@@ -58,8 +58,8 @@ def wanted(argv: Sequence[str]) -> bool:
 def take_checkout(argv: Sequence[str]) -> None:
     """Keep every other engine out of this checkout until this process ends, if this call of Snakemake may run jobs.
 
-    Snakemake's own lock, which stays when Snakemake is killed, is removed where nobody can be holding it. DVC is
-    told in its own words: before each job it looks for processes that read what the job would write.
+    Snakemake's own lock, which stays when Snakemake is killed, is removed where nobody can be holding it. DVC learns of
+    the run from its own lock file: before each job it looks for processes that read what the job would write.
 
     Raises:
         InputError: another engine or one of its jobs is at work here.
@@ -116,7 +116,7 @@ def _reconcile(jobs: Sequence[dag.Job], commands: Mapping[str, str]) -> None:
         if any(not _recorded(job, commands) for job in clean):
             _touch([path for job in clean for path in job.outputs])
         for job in jobs:
-            if job.name in stale and not _told_otherwise(job):
+            if job.name in stale and not _has_other_params(job):
                 _invalidate(job)
 
 
@@ -163,8 +163,8 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
             for stage in (stage for stage in repo.index.stages if stage.addressing in made):
                 stage.save(run_cache=False)
                 # What was saved are the parameters of this moment, and comparing outputs may have taken minutes.
-                told = {key: one.hash_info.value[key] for one in stage.params for key in one.params}
-                if told != made[stage.addressing]:
+                saved_params = {key: one.hash_info.value[key] for one in stage.params for key in one.params}
+                if saved_params != made[stage.addressing]:
                     continue
                 repo.stage_cache.save(stage)
                 # Without relinking, which would change the times that Snakemake goes by.
@@ -216,7 +216,7 @@ def _time_file(path: str) -> Path:
     return stamp if stamp.exists() else Path(path)
 
 
-def _told(job: dag.Job) -> list[str]:
+def _recorded_params(job: dag.Job) -> list[str]:
     return [repr(json.dumps(job.params, sort_keys=True))]
 
 
@@ -229,16 +229,17 @@ def _recorded(job: dag.Job, commands: Mapping[str, str]) -> bool:
         record, time = _read_record(output), _time_file(output).stat().st_mtime
         if record.get("endtime") != time or time < made:
             return False
-        if record["params"] != _told(job) or record["input"] != inputs or record["code"] != commands[job.stage.name]:
+        stated = {"params": _recorded_params(job), "input": inputs, "code": commands[job.stage.name]}
+        if any(record[key] != value for key, value in stated.items()):
             return False
     return True
 
 
-def _told_otherwise(job: dag.Job) -> bool:
+def _has_other_params(job: dag.Job) -> bool:
     """Tell whether Snakemake sees by itself that the job is stale: an output is gone, or its parameters differ."""
     if not all(Path(path).exists() for path in job.outputs):
         return True
-    return any(_read_record(path).get("params", _told(job)) != _told(job) for path in job.outputs)
+    return any(_read_record(path).get("params", _recorded_params(job)) != _recorded_params(job) for path in job.outputs)
 
 
 def _invalidate(job: dag.Job) -> None:
