@@ -63,13 +63,13 @@ def summary(path: Path) -> str:
 
 
 def method(name: str) -> str:
-    """Return what a method came to, family by family: on unseen tasks by its warm-start data, and on training tasks."""
+    """Return the results of a method by family: on unseen tasks by the kind of context, and on training tasks."""
     title = style.method_name(name)
-    told = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
+    unseen = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
     trained = [row for row in rows(LAPTOP / "training_tasks.csv") if row["Method"] == title]
-    families = [key.removesuffix(RETURN) for key in [*told, *trained][0] if key.endswith(RETURN)]
-    body = [[f"return, told by {told[0]['Warm-start']}", *(interval(told[0], f + RETURN) for f in families)]]
-    body += [[f"score, told by {row['Warm-start']}", *(interval(row, f + SCORE) for f in families)] for row in told]
+    families = [key.removesuffix(RETURN) for key in [*unseen, *trained][0] if key.endswith(RETURN)]
+    body = [[f"return, context: {unseen[0]['Warm-start']}", *(interval(unseen[0], f + RETURN) for f in families)]]
+    body += [[f"score, context: {row['Warm-start']}", *(interval(row, f + SCORE) for f in families)] for row in unseen]
     body += [["score on training tasks", *(interval(row, f + SCORE) for f in families)] for row in trained]
     return markdown(["", *families], body)
 
