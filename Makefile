@@ -67,7 +67,7 @@ audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where
 	.ci/audit
 
 docs: $(READY)  ## build the documentation as a site, without the network; then open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 readme: $(READY)  ## copy the main tables of the results into README.md and docs
 	$(BIN)/python docs/copy_results.py

@@ -1,6 +1,6 @@
 """Copy what the results' tables say into README.md and docs, between markers; ``--check`` only compares.
 
-README.md has the laptop preset's scores averaged over families. docs/results.md has the scores of its table 1, family by
+README.md has the laptop preset's scores averaged over families. docs/results.md has the scores of its table 1 by
 family, and the quick preset's table 1 as it is. The page of a method has the method's numbers in the laptop preset.
 """
 

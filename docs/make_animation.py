@@ -1,5 +1,6 @@
-"""Make docs/assets/animation.webp, the moving picture of the README, from the videos in results/; ``--check`` only compares.
+"""Make docs/assets/animation.webp, the moving picture of the README, from the committed videos.
 
+With ``--check`` it only compares.
 Each tile is one whole episode on an unseen task of a family, with the plans drawn over it. The episodes have different
 lengths, so each is stretched or shortened to the same number of frames.
 """
@@ -7,11 +8,12 @@ lengths, so each is stretched or shortened to the same number of frames.
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
+from imageio_ffmpeg import get_ffmpeg_exe
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,7 +24,8 @@ CLIPS = (
     ("point_robot/task45", "cheetah_vel/task45", "cheetah_dir/task3"),
     ("ant_dir/task46", "hopper_param/task45", "walker_param/task45"),
 )  # rows of the grid
-TILE = 248  # pixels
+SIZE = 480  # pixels of a video's side
+TILE = 248  # pixels of a tile's side
 FRAMES = 66
 MILLISECONDS = 80  # of one frame
 QUALITY = 55  # of WebP, 0 to 100
@@ -30,7 +33,12 @@ QUALITY = 55  # of WebP, 0 to 100
 
 def clip(name: str) -> NDArray[np.uint8]:
     """Return ``FRAMES`` frames (FRAMES, TILE, TILE, 3), evenly spread over a video."""
-    video = iio.imread(VIDEOS / f"{name}-dual.mp4")
+    path = VIDEOS / f"{name}-dual.mp4"
+    command = [get_ffmpeg_exe(), "-v", "error", "-i", path, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt"]
+    raw = subprocess.run([*command, "rgb24", "-"], capture_output=True, check=path.is_file()).stdout
+    if not raw:
+        raise FileNotFoundError(2, "no video", str(path))
+    video = np.frombuffer(raw, np.uint8).reshape(-1, SIZE, SIZE, 3)
     chosen = np.linspace(0, len(video) - 1, FRAMES).round().astype(int)
     tiles = [Image.fromarray(video[index]).resize((TILE, TILE), Image.Resampling.LANCZOS) for index in chosen]
     return np.stack([np.asarray(tile) for tile in tiles])
