@@ -53,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
         verify.add_argument(f"--{wildcard}", help=f"jobs of this {wildcard} alone")
+    report = verbs.add_parser(
+        "report", help="make a preset's report page from its committed tables, figures and videos"
+    )
+    report.add_argument("--preset", help="default: params.yaml")
     plan = verbs.add_parser("plan", help="estimate what a preset takes: jobs, hours, memory, disk")
     plan.add_argument("--preset", help="default: params.yaml")
     plan.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="default: %(default)s, as many as here")
@@ -126,6 +130,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             estimate.measure_costs()
         else:
             estimate.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
+    elif arguments.verb == "report":
+        from metadiffuser.pipeline import presets
+        from metadiffuser.stages.make_report import write_report
+
+        print(write_report(presets.read(arguments.preset)[1] if arguments.preset else load()))
     elif arguments.verb == "verify":
         return _verify(arguments)
     else:
