@@ -91,10 +91,11 @@ def guide_significance(evidence: Evidence) -> Table | None:
     found: list[list[Difference | None]] = []
     seeds: list[int] = []
     for family in evidence.shown:
-        reach = evidence.task_errors[evidence.task_errors["family"] == family]["ahead"].max()
+        own = evidence.task_errors[evidence.task_errors["family"] == family]
+        reach = own["ahead"].max()
         errors = {
             ahead: Cells(
-                evidence.task_errors[evidence.task_errors["ahead"] == ahead],
+                own[own["ahead"] == ahead],
                 evidence.bootstrap,
                 columns=("error",),
                 fixed=evidence.apart,
@@ -106,15 +107,15 @@ def guide_significance(evidence: Evidence) -> Table | None:
             keys = [(OWN, guide, context) for guide in (first, second)]
             differences = [evidence.cells.difference(family, keys[0], keys[1], "return")]
             differences += [errors[ahead].difference(family, keys[0], keys[1], "error") for ahead in (*NEAR, reach)]
-            names = [style.guide_name(guide) for guide in (first, second)]
-            named.append([family_heading(evidence, family), f"{names[0]} minus {names[1]}"])
+            guides = f"{style.guide_name(first)} minus {style.guide_name(second)}"
+            named.append([family_heading(evidence, family), guides])
             found.append(differences)
             seeds.append(min(map(evidence.cells.seeds, keys)))
     corrected = _corrected(found)
     rows: list[list[Cell]] = []
-    for heading, differences, p_values, count in zip(named, found, corrected, seeds, strict=True):
+    for names, differences, p_values, count in zip(named, found, corrected, seeds, strict=True):
         won = differences[0]
-        row: list[Cell] = [*heading]
+        row: list[Cell] = [*names]
         for place, (difference, p) in enumerate(zip(differences, p_values, strict=True)):
             row.append(None if difference is None else difference.mean)
             if place == 0:
