@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint smoke faults slurm storage staleness audit docs readme animation environments constraints clean
+.PHONY: help setup reproduce report test lint smoke faults slurm storage staleness audit docs readme animation environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -20,6 +20,9 @@ help:  ## show this list
 
 reproduce: $(READY)  ## set up, then run the pipeline on params.yaml
 	$(BIN)/snakemake --cores all all
+
+report: $(READY)  ## make results/PRESET/report.html from the committed results; name the preset: PRESET=laptop
+	$(BIN)/metadiffuser report $(if $(PRESET),--preset $(PRESET))
 
 test: $(READY)  ## set up, then run the tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not cluster and not storage'

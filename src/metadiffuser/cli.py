@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
         estimate = verbs.add_parser(name, help=what)
         estimate.add_argument("--preset", help="(default: params.yaml)")
         estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
+    report = verbs.add_parser(
+        "report", help="make a preset's report page from committed tables, figures and videos"
+    )
+    report.add_argument("--preset", help="(default: params.yaml)")
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
     tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
     tune.add_argument("--family", help="(default: all in params.yaml)")
@@ -142,6 +146,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from metadiffuser.pipeline.estimate import estimate
 
         estimate(presets.read(arguments.preset) if arguments.preset else load(), arguments.cores)
+    elif arguments.verb == "report":
+        from metadiffuser.pipeline import presets
+        from metadiffuser.pipeline.report import write_report
+
+        print(write_report(presets.read(arguments.preset) if arguments.preset else load()))
     elif arguments.verb == "verify":
         return _verify(arguments)
     else:

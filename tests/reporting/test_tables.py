@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from metadiffuser.reporting.ablations import representation_flexibility
+from metadiffuser.reporting.diagnostics import diagnostics
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
@@ -20,8 +22,6 @@ from metadiffuser.envs import FAMILIES
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.reporting import layout, scores, style
-from metadiffuser.reporting.ablations import representation_flexibility
-from metadiffuser.reporting.diagnostics import diagnostics
 from metadiffuser.reporting.evidence import Evidence, gather
 from metadiffuser.reporting.layout import Column, Table
 from metadiffuser.reporting.published import REFERENCE, read_published
