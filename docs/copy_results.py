@@ -1,7 +1,7 @@
-"""Copy what the results' tables say into README.md and docs/methods, between markers; ``--check`` only compares.
+"""Copy what the results' tables say into README.md and docs, between markers; ``--check`` only compares.
 
-README.md has the quick preset's table 1 as it is, and of the laptop preset's, which has six families, the scores alone.
-The page of a method has what that method came to in the laptop preset.
+README.md has the laptop preset's scores averaged over families. docs/results.md has the scores of its table 1 by
+family, and the quick preset's table 1 as it is. The page of a method has the method's numbers in the laptop preset.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 QUICK = Path("results/quick/tables")
 LAPTOP = Path("results/laptop/tables")
 SCORE, RETURN = " score", " return"
+AVERAGE = "All families: score"
+SUMMARY = {
+    "expert": "expert episode",
+    "random": "random episode",
+    "zero-shot": "no episode",
+    "wrong task": "another task's episode",
+}  # columns of table 2 in the README, and what they are called there
 Row = dict[str, str]
 
 
@@ -49,26 +56,33 @@ def scores(path: Path) -> str:
     return markdown(["Method", *(name.removesuffix(SCORE) for name in columns)], body)
 
 
+def summary(path: Path) -> str:
+    """Return the scores averaged over families: a row for each method, a column for each kind of context."""
+    body = [[row["Method"], *(interval(row, f"{AVERAGE} {context}") for context in SUMMARY)] for row in rows(path)]
+    return markdown(["Method", *SUMMARY.values()], body)
+
+
 def method(name: str) -> str:
-    """Return what a method came to, family by family: on unseen tasks by its warm-start data, and on training tasks."""
+    """Return the results of a method by family: on unseen tasks by the kind of context, and on training tasks."""
     title = style.method_name(name)
-    told = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
+    unseen = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
     trained = [row for row in rows(LAPTOP / "training_tasks.csv") if row["Method"] == title]
-    families = [key.removesuffix(RETURN) for key in [*told, *trained][0] if key.endswith(RETURN)]
-    body = [[f"return, told by {told[0]['Warm-start']}", *(interval(told[0], f + RETURN) for f in families)]]
-    body += [[f"score, told by {row['Warm-start']}", *(interval(row, f + SCORE) for f in families)] for row in told]
+    families = [key.removesuffix(RETURN) for key in [*unseen, *trained][0] if key.endswith(RETURN)]
+    body = [[f"return, context: {unseen[0]['Warm-start']}", *(interval(unseen[0], f + RETURN) for f in families)]]
+    body += [[f"score, context: {row['Warm-start']}", *(interval(row, f + SCORE) for f in families)] for row in unseen]
     body += [["score on training tasks", *(interval(row, f + SCORE) for f in families)] for row in trained]
     return markdown(["", *families], body)
 
 
 def wanted() -> dict[Path, dict[str, str]]:
     """Return {page: {block: what belongs into it}}."""
-    readme = {
+    results = {
         "results": (ROOT / QUICK / "table1_few_shot.md").read_text(encoding="utf-8").strip(),
         "laptop": scores(LAPTOP / "table1_few_shot.csv"),
     }
-    pages = sorted((ROOT / "docs" / "methods").glob("*.md"))
-    return {ROOT / "README.md": readme} | {page: {"ours": method(page.stem)} for page in pages}
+    pages = {ROOT / "README.md": {"summary": summary(LAPTOP / "table2_average.csv")}, ROOT / "docs/results.md": results}
+    methods = sorted((ROOT / "docs" / "methods").glob("*.md"))
+    return pages | {page: {"ours": method(page.stem)} for page in methods}
 
 
 def filled(page: str, name: str, content: str) -> str:

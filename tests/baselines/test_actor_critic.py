@@ -153,7 +153,7 @@ def encoders() -> list[object]:
 def trained_encoder(method: str, folder: Path) -> EncodedModel:
     model, training = build(method), prepare(folder)
     assert isinstance(model, EncodedModel)
-    model.config = getattr(SECTIONS, method).model_copy(update={"encoder_steps": 200, "task_batch": 8})
+    model.config = SECTIONS[method].model_copy(update={"encoder_steps": 200, "task_batch": 8})
     drawn_as = training.context.config.model_copy(update={"context_length": 6})
     if isinstance(model, focal.Model):
         fit_part(model.encoder, partial(focal.metric_loss, model, drawn_as), model, training, "encoder")
@@ -194,7 +194,7 @@ def test_contexts_of_one_task_come_to_lie_together(method: str, tmp_path: Path) 
 def test_the_relabeller_tells_what_another_task_would_have_paid(tmp_path: Path) -> None:
     model, training = build("corro"), prepare(tmp_path)
     assert isinstance(model, corro.Model)
-    model.config = SECTIONS.corro.model_copy(update={"encoder_steps": 400, "task_batch": 8})
+    model.config = SECTIONS["corro"].model_copy(update={"encoder_steps": 400, "task_batch": 8})
     relabeller = corro.make_relabeller(model, training)
     fit_part(relabeller, partial(corro.relabelling_loss, model, relabeller), model, training, "relabeller")
     rows = make_data(seed=9).transitions[0, 0]
@@ -209,4 +209,4 @@ def test_one_task_is_not_enough(tmp_path: Path) -> None:
     training = prepare(tmp_path)
     alone = type(training)(training.episodes, [0], training.context, training.generator, training.checkpoint)
     with pytest.raises(InputError, match=r"tasks\.train: encoders that tell tasks apart need two or more, got 1"):
-        focal.train(focal.Model(SIZES, SECTIONS.focal), alone)
+        focal.train(focal.Model(SIZES, SECTIONS["focal"]), alone)

@@ -11,7 +11,7 @@ import torch
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset

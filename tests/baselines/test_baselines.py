@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
-from metadiffuser.baselines import METHODS, get_method
-from metadiffuser.baselines.shared.interface import BaselineModel, Sizes, Training
+from metadiffuser.baselines import get_method
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
+from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Baseline, Window
+from metadiffuser.config.schema import Window
 from metadiffuser.context.training import draw_latents
 from metadiffuser.data.agent import Agent
 from metadiffuser.data.episodes import Episodes
@@ -26,7 +27,8 @@ from metadiffuser.progress import Progress
 from tests.conftest import ROOT
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data
 
-SECTIONS = load(ROOT / "presets" / "smoke.yaml").baseline
+METHODS = plugins.names("method")
+SECTIONS: dict[str, Any] = dict(load(ROOT / "presets" / "smoke.yaml").baseline)
 T = 12
 SIZES = Sizes(S, A, Z, T)
 HEADINGS = ["Config", "Networks", "Loss", "Train", "Adapt", "Act"]
@@ -36,7 +38,7 @@ FOLDER = ROOT / "src" / "metadiffuser" / "baselines"
 def build(method: str) -> BaselineModel:
     """A model of the smoke preset's size, initialised from one seed, with the shared normaliser."""
     torch.manual_seed(0)
-    model = get_method(method).Model(SIZES, getattr(SECTIONS, method))
+    model = get_method(method).Model(SIZES, SECTIONS[method])
     model.normaliser.load_state_dict(make_context().normaliser.state_dict())
     return model
 
@@ -88,18 +90,25 @@ def mixed_warm_starts() -> WarmStart:
     return WarmStart.join([draw("expert"), draw("medium"), draw("zero_shot")])
 
 
-def test_methods_files_and_sections_are_the_same() -> None:
+def test_methods_and_files_are_the_same() -> None:
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
-    assert set(METHODS) == files == set(Baseline.model_fields)
-    with pytest.raises(KeyError, match="no baseline 'nothing'"):
-        get_method("nothing")
+    assert set(METHODS) == files == set(SECTIONS)
+    with pytest.raises(InputError, match="unknown method 'focall'; did you mean 'focal'"):
+        get_method("focall")
+
+
+def test_titles_and_colours_tell_methods_apart() -> None:
+    found = [get_method(method).METHOD for method in METHODS]
+    assert len({info.title for info in found}) == len({info.colour.lower() for info in found}) == len(found)
+    with pytest.raises(ValueError, match="expected a title and a colour"):
+        MethodInfo(title="Mine", colour="red")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_has_its_six_headings_in_order_and_a_page(method: str) -> None:
     text = (FOLDER / f"{method}.py").read_text(encoding="utf-8")
     assert re.findall(r"^# ---- (\w+) ----$", text, re.M) == HEADINGS
-    assert get_method(method).Model.Config is Baseline.model_fields[method].annotation
+    assert get_method(method).Model.Config is get_method(method).Parameters is type(SECTIONS[method])
     assert (ROOT / "docs" / "methods" / f"{method}.md").is_file()
 
 
@@ -109,7 +118,7 @@ def test_training_is_a_function_of_its_seed_and_goes_on_where_it_was_killed(
 ) -> None:
     model, records = get_method(method).train(build(method), prepare(tmp_path / "whole"))
     expected, before = model.state_dict(), build(method).state_dict()
-    assert records[-1]["step"] == getattr(SECTIONS, method).steps
+    assert records[-1]["step"] == SECTIONS[method].steps
     assert all(np.isfinite(list(record.values())).all() for record in records)
     assert any(not torch.equal(before[key], value) for key, value in expected.items())
 

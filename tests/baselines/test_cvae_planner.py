@@ -13,7 +13,6 @@ from torch.distributions import Normal, kl_divergence
 from metadiffuser.baselines import cvae_planner as cvae
 from metadiffuser.baselines.shared.interface import Sizes
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import CvaePlanner
 from metadiffuser.context.objective import inconsistency, objective, predicted_return
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.normaliser import Normaliser
@@ -27,7 +26,7 @@ from tests.conftest import ROOT
 from tests.helpers.models import CONTEXT, DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
 
 H, U, B = 8, 5, 6
-CONFIG = CvaePlanner(
+CONFIG = cvae.Parameters(
     threads=1,
     qualities=["expert"],
     steps=10,
@@ -198,8 +197,11 @@ def test_zero_shot_begins_with_the_null_condition_and_every_step_plans_anew(monk
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
-def test_everything_but_the_model_is_the_planners(path: Path) -> None:
-    params = load(path)
+def test_everything_but_the_model_is_the_planners(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with_method = tmp_path / "with_method.yaml"
+    with_method.write_text(f"extends: {path.stem}\nbaselines: [cvae_planner]\n")
+    params = load(with_method)
     for family in params.families:
         own, diffusion, planning = (
             params.section(name, family) for name in ("baseline.cvae_planner", "diffusion", "planning")

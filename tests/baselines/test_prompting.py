@@ -30,8 +30,8 @@ from metadiffuser.data.windows import TaskData
 from tests.conftest import ROOT
 from tests.helpers.models import A, S, Z, make_context, make_data
 
-SECTIONS = load(ROOT / "presets" / "smoke.yaml").baseline
-T, P, K = 12, SECTIONS.prompt_dt.prompt, SECTIONS.prompt_dt.window
+SECTIONS: dict[str, Any] = dict(load(ROOT / "presets" / "smoke.yaml").baseline)
+T, P, K = 12, SECTIONS["prompt_dt"].prompt, SECTIONS["prompt_dt"].window
 SIZES = Sizes(S, A, Z, T)
 METHODS = {"prompt_dt": prompt_dt, "meta_dt": meta_dt}
 
@@ -40,7 +40,7 @@ PLAYED = ("observations", "actions", "rewards", "transitions")  # what a task's 
 
 def build(method: str) -> Any:
     torch.manual_seed(0)
-    model = METHODS[method].Model(SIZES, getattr(SECTIONS, method))
+    model = METHODS[method].Model(SIZES, SECTIONS[method])
     model.normaliser.load_state_dict(make_context().normaliser.state_dict())
     return model.eval().requires_grad_(False)
 

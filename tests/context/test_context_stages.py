@@ -12,9 +12,10 @@ import pytest
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
-from metadiffuser.baselines import METHODS
+from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params, Representation
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import Representation
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Task, get_family
@@ -93,7 +94,7 @@ def test_no_model_learns_anything_of_unseen_tasks(representation: str, dataset: 
             stage(name, representation=representation, seed="0")
         files = [paths.CONTEXT.format(**named), paths.DIFFUSION.format(**named)]
         if representation == "generalised":  # which the baselines share
-            for method in METHODS:
+            for method in plugins.names("method"):
                 stage("train_baseline", method=method, seed="0")
                 files.append(paths.BASELINE.format(**named, method=method))
         return [Path(file).read_bytes() for file in files]

@@ -18,7 +18,7 @@ from PIL import Image
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.run import Run
 from metadiffuser.tracking import write_curve

@@ -59,7 +59,6 @@ PLANNING = Planning(
     unguided_steps=1,
     actions_per_plan=1,
     candidates=1,
-    warm_start=0.0,
     online_context=False,
 )
 

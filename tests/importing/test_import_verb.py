@@ -23,7 +23,7 @@ from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.pipeline import dag, locks, records
 from metadiffuser.pipeline.records import digest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, whole
 from tests.helpers import fabricated
 from tests.helpers.foreign import TASKS, write_foreign
 from tests.helpers.stubbed import Stubbed, stubbed_copy
@@ -48,7 +48,7 @@ class TestInPlace:
         root = tmp_path / "project"
         root.mkdir()
         shutil.copytree(ROOT / "presets", root / "presets")
-        text = (ROOT / "presets" / "smoke.yaml").read_text()
+        text = whole()
         (root / "params.yaml").write_text(text.replace("seed: 0\n", "seed: 0  # a remark\n", 1))
         monkeypatch.chdir(root)
         return root

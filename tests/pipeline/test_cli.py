@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from metadiffuser import cli
-from metadiffuser.config.loading import schema
+from metadiffuser.config.params import json_schema
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force, whole
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the smoke preset in force."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    shutil.copy(ROOT / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -69,10 +69,10 @@ def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_use_and_schema(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["use", "quick"]) == 0
-    assert (project / "params.yaml").read_bytes() == (ROOT / "presets" / "quick.yaml").read_bytes()
+    assert (project / "params.yaml").read_text() == whole("quick")
     capsys.readouterr()
     assert cli.main(["schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == schema()
+    assert json.loads(capsys.readouterr().out) == json_schema()
 
 
 def test_an_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +119,7 @@ def test_exit_codes(
 def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: Path) -> None:
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(
-        text.replace("  point_robot:\n    tasks: {}", "  point_robot:\n    tasks: {test: 4}")
+        text.replace("  point_robot:\n    tasks: none", "  point_robot:\n    tasks: {test: 4}")
     )
     words = (sys.executable, "-m", "metadiffuser.cli", "define_tasks", "--family", "point_robot")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A receipt holds while parameters, code, inputs and outputs are what they were, and not longer."""
+"""A record is current while parameters, code, inputs and outputs are what they were, and not longer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.pipeline import dag, records
 from tests.conftest import ROOT
 
@@ -17,7 +17,7 @@ PARAMS = load(ROOT / "presets" / "smoke.yaml")
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dag.Job:
-    """A job that has ended and left its receipt."""
+    """A job that has ended and left its record."""
     monkeypatch.chdir(tmp_path)
     job = dag.find_job("collect_dataset", {"family": "point_robot"}, PARAMS)
     for name in (*job.inputs, *job.outputs):
@@ -33,7 +33,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dag.Job:
     return job
 
 
-def test_it_holds(job: dag.Job) -> None:
+def test_it_is_current(job: dag.Job) -> None:
     assert records.is_current(job)
 
 
@@ -46,12 +46,12 @@ def test_it_holds(job: dag.Job) -> None:
         lambda job: Path(job.outputs[0], "extra.json").write_text(""),
         lambda job: Path(job.outputs[0], "part").rename(Path(job.outputs[0], "moved")),
         lambda job: Path(job.outputs[1]).unlink(),
-        lambda job: Path(".work/receipts", f"{job.name}.json").write_text("{"),
-        lambda job: Path(".work/receipts", f"{job.name}.json").unlink(),
+        lambda job: Path(".work/records", f"{job.name}.json").write_text("{"),
+        lambda job: Path(".work/records", f"{job.name}.json").unlink(),
     ],
     ids=["input", "output", "file gone", "file more", "file moved", "output gone", "damaged", "none"],
 )
-def test_it_no_longer_holds(job: dag.Job, spoil: Callable[[dag.Job], object]) -> None:
+def test_it_is_no_longer_current(job: dag.Job, spoil: Callable[[dag.Job], object]) -> None:
     spoil(job)
     assert not records.is_current(job)
 

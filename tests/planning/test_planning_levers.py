@@ -20,13 +20,11 @@ from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
 from tests.helpers.models import (
     CONTEXT,
-    PLANNING,
     A,
     S,
     Z,
     make_context,
     make_data,
-    make_diffusion,
     make_inputs,
     make_planner,
     make_warm_start,
@@ -176,77 +174,8 @@ def test_candidates_that_no_model_judges_give_the_first() -> None:
     assert torch.allclose(planner.plan(wanted, start).segments, single.plan(wanted, start[:, :1]).segments, atol=1e-5)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "dpm_solver"])
-def test_a_warm_start_resumes_from_the_noised_plan(sampler: str) -> None:
-    planner = make_planner(sampler=sampler, warm_start=0.5)
-    wanted, start = request(0.0, 0.0), noise(planner)
-    previous = torch.rand(ROWS, 8, S + A) - 0.5
-    with forward_rows(planner) as rows:
-        warm = planner.plan(wanted, start, previous).segments
-        assert len(rows) == 3
-        rows.clear()
-        planner.plan(wanted, start)
-        assert len(rows) == 6, "without a last plan nothing is skipped"
-    # The same by hand: a sampler of the three last steps, from x_3 = q(x_3 | previous).
-    tail = make_planner(sampler=sampler)
-    step = tail.steps[3]
-    noisy = step.signal * previous + step.noise * start[0, 0]
-    tail.steps = planner._resumed
-    tail._step_conditions = tail._step_conditions[3:]
-    remaining = torch.cat([noisy[None, None], start[4:]])
-    assert torch.allclose(warm, tail.plan(wanted, remaining).segments, atol=1e-6)
-
-
-@pytest.mark.parametrize(("share", "taken"), [(0.0, 6), (0.01, 6), (0.34, 4), (0.99, 1)])
-def test_warm_start_is_a_share_of_the_steps(share: float, taken: int) -> None:
-    planner = make_planner(warm_start=share)
-    wanted, start = request(), noise(planner)
-    with forward_rows(planner) as rows:
-        warm = planner.plan(wanted, start, torch.rand(ROWS, 8, S + A)).segments
-    assert len(rows) == taken
-    if taken == 6:
-        assert torch.equal(warm, make_planner().plan(wanted, start).segments)
-
-
-def test_what_is_left_of_a_plan_starts_at_the_step_reached() -> None:
-    context, diffusion = make_context(), make_diffusion()
-    diffusion.normaliser.local_mask[1] = 0.0
-    planner = Planner(diffusion, context, PLANNING)
-    plan = planner.plan(request(), noise(planner))
-    left = planner.shift(plan, 3)
-    assert torch.equal(left[:, :5, [0, 2, 3, 4]], plan.segments[:, 3:, [0, 2, 3, 4]])
-    assert torch.equal(left[:, :5, 1], plan.segments[:, 3:, 1] - plan.segments[:, 3:4, 1])
-    assert torch.equal(left[:, 5:], left[:, 4:5].expand(-1, 3, -1))
-    assert torch.equal(planner.shift(plan, 8)[:, 0, S:], plan.segments[:, 7, S:])
-
-
 def inputs(size: int, context: str) -> AgentInputs:
     return make_inputs(make_context(), make_warm_start(size, context == "warm"), context == "zero_shot")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_agent_hands_on_the_plan_it_has_executed(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    planner = make_planner(warm_start=share, actions_per_plan=2)
-    handed: list[Tensor | None] = []
-    make = planner.plan
-
-    def note(wanted: Request, start: Tensor, previous: Tensor | None = None) -> object:
-        handed.append(previous)
-        return make(wanted, start, previous)
-
-    monkeypatch.setattr(planner, "plan", note)
-    agent = PlanningAgent(planner, inputs(2, "warm"), torch.Generator().manual_seed(0))
-    for _ in range(2):
-        agent.act(np.zeros((2, S), np.float32))
-    last = agent.plan
-    agent.act(np.zeros((2, S), np.float32))
-    assert last is not None
-    assert handed[0] is None
-    if share:
-        assert handed[1] is not None
-        assert torch.equal(handed[1], planner.shift(last, 2))
-    else:
-        assert handed[1] is None
 
 
 @pytest.mark.parametrize("online_context", [False, True])

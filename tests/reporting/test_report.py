@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
-from metadiffuser.config.schema import BaselineName
+from metadiffuser.config import plugins
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 from metadiffuser.reporting import cost, report
@@ -265,7 +264,7 @@ def test_the_page_works_in_a_browser_from_a_file(page: Path) -> None:
             tables = tab.locator("section.block table").all()
             assert len(tables) >= 10
             assert all(table.locator("tbody tr").count() > 0 for table in tables)
-            assert tab.locator("#table1_few_shot tbody tr").count() == 6 + len(get_args(BaselineName))
+            assert tab.locator("#table1_few_shot tbody tr").count() == 6 + len(plugins.names("method"))
             assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
             for video in tab.locator("video").all():
                 video.scroll_into_view_if_needed()

@@ -7,21 +7,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from metadiffuser.reporting.ablations import representation_flexibility
+from metadiffuser.reporting.diagnostics import diagnostics
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config.schema import BaselineName
+from metadiffuser.config import plugins
 from metadiffuser.envs import FAMILIES
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.reporting import layout, scores, style
-from metadiffuser.reporting.ablations import representation_flexibility
-from metadiffuser.reporting.diagnostics import diagnostics
 from metadiffuser.reporting.evidence import Evidence, gather
 from metadiffuser.reporting.layout import Column, Table
 from metadiffuser.reporting.published import REFERENCE, read_published
@@ -30,7 +30,7 @@ from metadiffuser.reporting.tables import all_tables
 from tests.helpers import fabricated
 
 PARAMS = fabricated.parameters(seeds=(0, 1))
-BASELINES = get_args(BaselineName)
+BASELINES = plugins.names("method")
 NAMES = (
     "table1_few_shot",
     "table1_published",

@@ -31,7 +31,7 @@ SCRIPT = """
 import sys
 import numpy as np
 from metadiffuser.envs import get_family
-from metadiffuser.envs.shared.gym import default_task
+from metadiffuser.envs.shared.tasks import default_task
 from metadiffuser.viewing.live import play
 
 family = get_family(sys.argv[1])

@@ -21,7 +21,7 @@ from PIL import Image as Pictures
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.envs import FAMILIES, Task, get_family, total_reward
 from metadiffuser.envs.shared import gl
 from metadiffuser.envs.shared.camera import roams

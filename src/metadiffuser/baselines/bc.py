@@ -6,13 +6,14 @@ What it lacks of MetaDiffuser is the plan: encoder, data and contexts are the sa
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from metadiffuser.baselines.shared.interface import BaselineModel, Records, Sizes, Training
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config.schema import BehaviourCloning
+from metadiffuser.config.schema import MethodParameters, Widths
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import draw_latents
@@ -22,7 +23,14 @@ from metadiffuser.training import Losses, fit
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="Behaviour cloning with z", colour="#0D9488", uses_context=True)
 VALIDATION_TRANSITIONS = 1024
+
+
+class Parameters(MethodParameters):
+    """Method ``bc``: behaviour cloning of a policy of state and z."""
+
+    hidden: Widths = Field([256, 256], description="hidden layer widths of the policy")
 
 
 # ---- Networks ----
@@ -36,9 +44,9 @@ class Model(BaselineModel):
         config: section ``baseline.bc``.
     """
 
-    Config = BehaviourCloning
+    Config = Parameters
 
-    def __init__(self, sizes: Sizes, config: BehaviourCloning):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__(sizes, config)
         self.network = mlp([sizes.observation + sizes.latent, *config.hidden, sizes.action])
 
@@ -61,7 +69,7 @@ def cloning_loss(model: Model, states: Tensor, actions: Tensor, latents: Tensor)
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Clone the episodes of ``qualities``; z is of contexts of any episode of the same task."""
-    config: BehaviourCloning = model.config
+    config: Parameters = model.config
     generator = training.generator
     latents = training.latents()
     fitting, held_out = training.pool(config.qualities).split_episodes()

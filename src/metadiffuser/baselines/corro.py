@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
-from metadiffuser.baselines.shared.interface import Records, Training
+from metadiffuser.baselines.shared.encoded import EncodedModel, EncodedParameters, EncoderSteps, fit_part, train_policy
+from metadiffuser.baselines.shared.interface import MethodInfo, Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.config.schema import Context, Corro
+from metadiffuser.config.schema import Context
 from metadiffuser.context import corro as representation
 from metadiffuser.context.corro import Relabeller
 from metadiffuser.context.representation import ContextModel
@@ -23,7 +23,14 @@ from metadiffuser.seeding import torch_initialisation
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="CORRO", colour="#63B3ED")
 RELABELLED = 32  # transitions of each task that the relabeller is fitted to in a step
+
+
+class Parameters(EncodedParameters):
+    """Method ``corro``: an encoder trained by contrast with relabelled data, then an actor-critic."""
+
+    encoder_steps: EncoderSteps = 4000
 
 
 # ---- Networks ----
@@ -32,13 +39,13 @@ RELABELLED = 32  # transitions of each task that the relabeller is fitted to in 
 class Model(EncodedModel):
     """Encoder, and actor, cloned behaviour and twin critics of state and z; the relabeller serves training alone."""
 
-    Config = Corro
+    Config = Parameters
 
 
 def make_relabeller(model: Model, training: Training) -> Relabeller:
     """Return an untrained relabeller; its weights come from the training's generator."""
     seed = int(torch.randint(2**62, (), generator=training.generator))
-    config: Corro = model.config
+    config: Parameters = model.config
     with torch_initialisation(seed, "relabeller"):
         sizes = (model.sizes.observation, model.sizes.action, config.latent_size)
         return Relabeller(*sizes, config.hidden, len(training.tasks))

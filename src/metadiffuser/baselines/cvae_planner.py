@@ -7,13 +7,14 @@ guide and replanning are the planner's; what generates the plan is not.
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from metadiffuser.baselines.shared.interface import BaselineModel, Records, Sizes, Training
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config.schema import CvaePlanner
+from metadiffuser.config import schema
 from metadiffuser.context import objective as worth
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
@@ -24,9 +25,34 @@ from metadiffuser.training import Losses, MovingAverage, fit
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="CVAE-Planner", colour="#C53078", uses_context=True)
 EMBEDDING = 64  # features of the embedded task, as in the denoiser
 LOG_VARIANCE = (-10.0, 4.0)  # bounds of the code's
 VALIDATION_SEGMENTS = 256
+
+
+class Parameters(schema.MethodParameters):
+    """Method ``cvae_planner``: the planner with a conditional VAE over segments in place of the diffusion model."""
+
+    steps: schema.GradientSteps = 30000
+    batch_size: schema.BatchSize = 128
+    horizon: schema.Horizon = Field(8, description="H, as the planner's")
+    code_size: schema.Count = Field(8, description="entries of the VAE's code of a segment")
+    hidden: schema.Widths = Field(
+        [256, 256], description="hidden layer widths of the VAE's encoder and, reversed, decoder"
+    )
+    divergence_weight: schema.Scale = Field(0.01, description="beta: weight of the KL divergence in the loss")
+    ema_decay: schema.Fraction = Field(0.995, description="decay of the averaged weights, as the planner's")
+    condition_dropout: schema.Fraction = Field(
+        0.25, description="p, probability of the null condition, as the planner's"
+    )
+    first_action_weight: schema.Scale = Field(10.0, description="loss weight of the first action, as the planner's")
+    temperature: schema.Scale = Field(0.5, description="scale of the code that a plan is decoded from")
+    return_scale: schema.Scale = Field(1.0, description="alpha: step along the gradient of the predicted return")
+    dynamics_scale: schema.Scale = Field(
+        1.0, description="alpha * lambda: step along the gradient of dynamics consistency"
+    )
+    guide_steps: schema.Natural = Field(5, description="gradient steps of the guide on a plan")
 
 
 # ---- Networks ----
@@ -40,9 +66,9 @@ class Model(BaselineModel):
         config: section ``baseline.cvae_planner``.
     """
 
-    Config = CvaePlanner
+    Config = Parameters
 
-    def __init__(self, sizes: Sizes, config: CvaePlanner):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__(sizes, config)
         entries = config.horizon * (sizes.observation + sizes.action)
         condition = sizes.observation + EMBEDDING
@@ -124,7 +150,7 @@ def rows(data: TaskData) -> Tensor:
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Train on segments of ``qualities`` as the denoiser is; return the averaged model."""
-    config: CvaePlanner = model.config
+    config: Parameters = model.config
     generator = training.generator
     latents = training.latents()
     fitting, held_out = (rows(part) for part in training.pool(config.qualities).split_episodes())
@@ -198,7 +224,7 @@ def objective(model: Model, context: ContextModel, plans: Tensor, latents: Tenso
         plans: (B, H, S + A), normalised.
         latents: z (B, Z).
     """
-    config: CvaePlanner = model.config
+    config: Parameters = model.config
     scales = (plans.new_full((len(plans),), scale) for scale in (config.return_scale, config.dynamics_scale))
     return worth.objective(context, plans, latents, *scales)
 
@@ -219,7 +245,7 @@ def plan(
         has_context: where z is to be used (B,).
         noise: standard normal (B, U) or (1, U), which draws the code.
     """
-    config: CvaePlanner = model.config
+    config: Parameters = model.config
     first = model.normaliser.state(states - model.normaliser.origin(states))
     condition = model.condition(first, latents, has_context)
     codes = (config.temperature * noise).expand(len(states), -1)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metadiffuser.baselines.shared.interface import Records, Sizes, Training
+from metadiffuser.baselines.shared.interface import MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
-from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.config.schema import MetaDT
+from metadiffuser.baselines.shared.transformer import PromptedModel, PromptedParameters, Steps
+from metadiffuser.config.schema import Count
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Floats
@@ -26,12 +27,21 @@ from metadiffuser.training import fit_first
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="Meta-DT", colour="#B794F4")
 LABEL = "train_baseline meta_dt"
 WORLD_BATCH = 256  # transitions in one step of the world model (ours)
 WORLD_RATE = 1e-3  # step size of the world model, as published
 VALIDATION_TRANSITIONS = 1024
 SWAPPED = 0.5  # share of training windows whose z is of any episode of the task (ours)
 CHUNK = 256  # episodes that z is computed of at once, so that memory stays small
+
+
+class Parameters(PromptedParameters):
+    """Method ``meta_dt``: a decision transformer with z of a world model, and its worst predicted steps as a prompt."""
+
+    latent_size: Count = Field(16, description="Z of the world model")
+    context_length: Count = Field(4, description="transitions that z is computed from")
+    encoder_width: Count = Field(128, description="features of the world model's recurrent unit and hidden layers")
 
 
 # ---- Networks ----
@@ -45,7 +55,7 @@ class WorldModel(nn.Module):
         config: section ``baseline.meta_dt``.
     """
 
-    def __init__(self, sizes: Sizes, config: MetaDT):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__()
         self.sizes = [sizes.observation, sizes.action, 1, sizes.observation]
         self.length = config.context_length
@@ -85,9 +95,9 @@ class Model(PromptedModel):
         config: section ``baseline.meta_dt``.
     """
 
-    Config = MetaDT
+    Config = Parameters
 
-    def __init__(self, sizes: Sizes, config: MetaDT):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__(sizes, config, config.latent_size)
         self.world = WorldModel(sizes, config)
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metadiffuser.baselines.shared.interface import Records, Training
+from metadiffuser.baselines.shared.interface import MethodInfo, Records, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
-from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.config.schema import PromptDT
+from metadiffuser.baselines.shared.transformer import PromptedModel, PromptedParameters, Steps
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="Prompt-DT", colour="#6B46C1")
 LABEL = "train_baseline prompt_dt"
+
+
+class Parameters(PromptedParameters):
+    """Method ``prompt_dt``: a decision transformer with steps of another episode as a prompt."""
 
 
 # ---- Networks ----
@@ -31,7 +35,7 @@ class Model(PromptedModel):
         config: section ``baseline.prompt_dt``.
     """
 
-    Config = PromptDT
+    Config = Parameters
 
 
 # ---- Loss ----

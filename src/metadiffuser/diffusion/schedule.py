@@ -49,7 +49,7 @@ class ReverseStep:
     noise: float
 
 
-def reverse_steps(steps: int, sampler: str, sampling_steps: int, skipped: int = 0) -> list[ReverseStep]:
+def reverse_steps(steps: int, sampler: str, sampling_steps: int) -> list[ReverseStep]:
     """Return the reverse process from k = T downwards, over an even choice of ``sampling_steps`` of T.
 
     ``ddpm`` is the ancestral sampler of Ho et al. (2020) on the chosen steps, ``ddim`` the deterministic
@@ -60,11 +60,10 @@ def reverse_steps(steps: int, sampler: str, sampling_steps: int, skipped: int = 
         steps: T of the forward process.
         sampler: one of the above.
         sampling_steps: how many of T are taken; at most T.
-        skipped: how many of those to leave out at the start, for a process that begins at a partly clean x_k.
     """
     alphas_cumprod = cosine_alphas_cumprod(steps)
     chosen = torch.linspace(0, steps, min(sampling_steps, steps) + 1).round().long()
-    alpha_bars = alphas_cumprod[chosen[: len(chosen) - skipped]].tolist()
+    alpha_bars = alphas_cumprod[chosen].tolist()
     table = []
     for index in range(len(alpha_bars) - 1, 0, -1):
         alpha_bar, before = alpha_bars[index], alpha_bars[index - 1]

@@ -137,10 +137,10 @@ class AntDirSimulator(RobotSimulator):
         }
 
 
-ANT_DIR = Family(
+FAMILY = Family(
     name="ant_dir",
     title="Ant-Dir",
-    gym_id="metadiffuser/AntDir-v0",
+    colour="#805AD5",
     observation_size=27,
     action_size=8,
     episode_length=EPISODE_LENGTH,

@@ -1,4 +1,4 @@
-"""Point-Robot: a point that moves in the plane towards a goal it is not told.
+"""Point-Robot: a point that moves in the plane towards a goal that its observation does not show.
 
 | observation | meaning | unit |
 |---|---|---|
@@ -108,10 +108,10 @@ def optimal_return(goal: Array) -> float:
     return float(-np.linalg.norm(gaps, axis=1).sum())
 
 
-POINT_ROBOT = Family(
+FAMILY = Family(
     name="point_robot",
     title="Point-Robot",
-    gym_id="metadiffuser/PointRobot-v0",
+    colour="#E8743B",
     observation_size=2,
     action_size=2,
     episode_length=EPISODE_LENGTH,

@@ -11,14 +11,13 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_text
 from metadiffuser.config.loading import PARAMS, parse
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params, override_in
 from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble
@@ -69,28 +68,20 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
 def _text_naming(family: str, digest: str) -> str:
     """Return the text of params.yaml with the hash named for the family, and all else as it is."""
     text = PARAMS.read_text(encoding="utf-8")
-    wanted = _name(parse(text).model_dump(), family, digest)
+    wanted = parse(text).model_dump()
+    override_in(wanted, family, "tasks")["imported"] = digest
     editor = YAML()
     editor.width = 100_000
     editor.preserve_quotes = True
-    editor.indent(mapping=2, sequence=4, offset=2)  # as the presets are written
+    editor.indent(mapping=2, sequence=4, offset=2)  # as 'metadiffuser use' writes
+    tree = editor.load(text)
+    override_in(tree, family, "tasks")["imported"] = digest
     stream = io.StringIO()
-    editor.dump(_name(editor.load(text), family, digest), stream)
+    editor.dump(tree, stream)
     if parse(stream.getvalue()).model_dump() != wanted:
         remedy = f"write 'imported: {digest}' there by hand"
         raise InputError(f"{PARAMS}: overrides.{family}.tasks cannot be edited safely; {remedy}")
     return stream.getvalue()
-
-
-def _name(tree: Any, family: str, digest: str) -> Any:
-    """Set ``overrides.<family>.tasks.imported`` in place, whatever of the way there is absent or no mapping."""
-    place = tree
-    for key in ("overrides", family, "tasks"):
-        if not isinstance(place.get(key), dict):
-            place[key] = {}
-        place = place[key]
-    place["imported"] = digest
-    return tree
 
 
 def _waiting(params: Params) -> str:

@@ -85,10 +85,7 @@ class PlanningAgent(Agent):
             scales = self.inputs.return_scale, self.inputs.dynamics_scale
             request = Request(states, self.latents, self.has_context, *scales)
             noise = self.planner.draw_noise(len(states) // self.blocks, self._generator)
-            previous = None
-            if self.plan is not None and self.planner.config.warm_start:
-                previous = self.planner.shift(self.plan, self._executed)
-            self.plan = self.planner.plan(request, noise.repeat(1, 1, self.blocks, 1, 1), previous)
+            self.plan = self.planner.plan(request, noise.repeat(1, 1, self.blocks, 1, 1))
             self._executed = 0
         action = self.plan.actions[:, self._executed].cpu().numpy()
         self._executed += 1

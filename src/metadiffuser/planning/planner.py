@@ -88,8 +88,6 @@ class Planner:
         self.context = context
         self.config = config
         self.steps = reverse_steps(total, config.sampler, config.sampling_steps)
-        self._skipped = min(round(config.warm_start * len(self.steps)), len(self.steps) - 1)
-        self._resumed = reverse_steps(total, config.sampler, config.sampling_steps, self._skipped)
         self._guide = DualGuide(context)
         numbers = torch.tensor([step.step for step in self.steps], device=diffusion.alphas_cumprod.device)
         with torch.inference_mode():
@@ -101,33 +99,23 @@ class Planner:
         shape = (len(self.steps) + 1, self.config.candidates, size, *segment)
         return torch.randn(shape, generator=generator).to(self.diffusion.low.device)
 
-    def shift(self, plan: Plan, executed: int) -> Tensor:
-        """Return what is left of a plan after ``executed`` steps as segments (B, H, S + A), its last step repeated."""
-        normaliser, horizon = self.diffusion.normaliser, plan.segments.shape[1]
-        index = torch.arange(executed, executed + horizon, device=plan.segments.device).clamp_(max=horizon - 1)
-        segments = plan.segments[:, index]
-        states = segments[..., : self.diffusion.observation_size]
-        return torch.cat([states - normaliser.origin(states[:, :1]), segments[..., states.shape[-1] :]], dim=-1)
-
     @torch.inference_mode()
-    def plan(self, request: Request, noise: Tensor, previous: Tensor | None = None) -> Plan:
-        """Return plans for ``request``; each row depends on its own request, noise and previous plan alone.
+    def plan(self, request: Request, noise: Tensor) -> Plan:
+        """Return plans for ``request``; each row depends on its own request and noise alone.
 
         Args:
             request: what the plans are for.
             noise: of ``draw_noise``.
-            previous: segments (B, H, S + A) of ``shift`` to start from, as far as ``config.warm_start`` says;
-                without them, plans start from noise.
         """
         count = noise.shape[1]
-        segments = self._denoise(request.repeat(count), noise.flatten(1, 2), previous)
+        segments = self._denoise(request.repeat(count), noise.flatten(1, 2))
         if count > 1:
             segments = self._best(segments, request.repeat(count), count)
         normaliser, size = self.diffusion.normaliser, self.diffusion.observation_size
         states = normaliser.denormalise_state(segments[..., :size]) + normaliser.origin(request.states)[:, None]
         return Plan(segments, states, segments[..., size:])
 
-    def _denoise(self, request: Request, noise: Tensor, previous: Tensor | None) -> Tensor:
+    def _denoise(self, request: Request, noise: Tensor) -> Tensor:
         """Return segments (B, H, S + A) for ``request`` from noise (steps + 1, B, H, S + A)."""
         diffusion, config = self.diffusion, self.config
         size = diffusion.observation_size
@@ -135,15 +123,10 @@ class Planner:
         predict = mixed_predictor(diffusion.network, request.latents, request.has_context, config.guidance_weight)
         guided = bool(request.return_scale.any()) or bool(request.dynamics_scale.any())
         gradient = self._guide.prepare(request.latents, request.return_scale, request.dynamics_scale)
-        start = self._skipped if previous is not None else 0
-        steps = self._resumed if start else self.steps
         x = noise[0].clone()
-        if previous is not None and start:
-            repeated = previous.repeat(len(x) // len(previous), 1, 1)
-            x = steps[0].signal * repeated + steps[0].noise * noise[0]
         x[:, 0, :size] = first
         earlier = x
-        for index, step in enumerate(steps, start):
+        for index, step in enumerate(self.steps):
             clean = diffusion.clean(predict(x, self._step_conditions[index]), x, step)
             clean[:, 0, :size] = first
             x = step.clean_weight * clean + step.noisy_weight * x

@@ -1,4 +1,4 @@
-"""Stage ``make_report``: the self-contained HTML page."""
+"""Stage ``make_report``: the self-contained HTML page; the verb ``report`` makes it from committed results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ def run(job: Run) -> None:
     """Write the report of a preset."""
     params = job.whole()
     contents = Contents(
-        title=params.report.title,
         parameters=params.model_dump(),
         tables=job.path(paths.TABLES),
         figures=job.path(paths.FIGURES),

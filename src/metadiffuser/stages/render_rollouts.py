@@ -19,7 +19,7 @@ def run(job: Run) -> None:
     shown = split(read_tasks(job.path(paths.TASKS)), "test")[: section.tasks]
     (representation, *_), (seed, *_) = job.value("representations"), job.value("seeds")
     source = job.path(paths.ROLLOUTS, representation=representation, seed=str(seed))
-    if gl.backend() is None:
+    if family.has_model and gl.backend() is None:
         print(f"render_rollouts: plain side views only: {gl.REMEDY}", file=sys.stderr)
     with whole_directory(job.path(paths.VIDEOS)) as folder:
         write_films(folder, family, shown, source, section)

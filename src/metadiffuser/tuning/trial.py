@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError

@@ -54,7 +54,7 @@ def film_pair(folder: Path, family: Family, guided: Episode, unguided: Episode, 
     with ExitStack() as stack:
         append = stack.enter_context(film(folder / f"{name}.mp4", height, width, rate))
         append_pair = stack.enter_context(film(folder / f"{name}-vs-{BESIDE}.mp4", height, 2 * width, rate))
-        painter = stack.enter_context(open_painter(family.model(guided.task), height, width))
+        painter = stack.enter_context(open_painter(family, guided.task, height, width))
         left = rollout_frames(painter, family, guided, section.frames)
         right = rollout_frames(painter, family, unguided, section.frames)
         for pair in zip(left, right, strict=True):
@@ -66,6 +66,6 @@ def write_episode_strip(path: Path, family: Family, episode: Episode, section: R
     """Write pictures of half size, evenly spaced over the decisions of an episode."""
     height, width = section.height // 2, section.width // 2
     steps = np.linspace(0, len(episode.rewards) - 1, section.strip_frames).round().astype(int)
-    with open_painter(family.model(episode.task), height, width) as painter:
+    with open_painter(family, episode.task, height, width) as painter:
         frames = [caption(episode_frame(painter, episode, step), (f"step {step}", "")) for step in steps.tolist()]
     write_strip(path, frames)

@@ -8,7 +8,8 @@ from typing import cast
 import torch
 
 from metadiffuser import paths
-from metadiffuser.config.schema import Evaluation, Params, Planning
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import Evaluation, Planning
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.windows import TaskData

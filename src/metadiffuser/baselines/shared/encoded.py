@@ -7,14 +7,16 @@ gives the actor-critic a z that stands still (docs/methods/focal.md). CORRO trai
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from metadiffuser.baselines.shared.actor_critic import ActorCritic, Batch
 from metadiffuser.baselines.shared.interface import BaselineModel, Records, Sizes, Training
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config.schema import ActorCriticMethod
+from metadiffuser.config.schema import Count, EncoderWidth, Fraction, MethodParameters, Rate, Scale, Widths
 from metadiffuser.context.encoder import ContextEncoder
 from metadiffuser.context.representation import SMALLEST_DEVIATION
 from metadiffuser.context.training import LATENTS, draw_latents
@@ -26,6 +28,22 @@ from metadiffuser.training import Losses, fit, fit_first
 VALIDATION_TRANSITIONS = 1024
 
 EncoderLoss = Callable[[TaskData, torch.Generator], Tensor]
+EncoderSteps = Annotated[Count, Field(description="gradient steps of the encoder, before those of the actor-critic")]
+
+
+class EncodedParameters(MethodParameters):
+    """An encoder of its own, then a behaviour-regularised actor-critic of state and z."""
+
+    least_tasks: ClassVar[int] = 2
+
+    encoder_steps: EncoderSteps = 10000
+    task_batch: Count = Field(16, description="tasks in one gradient step of the encoder")
+    latent_size: Count = Field(16, description="Z of the method's own encoder")
+    encoder_width: EncoderWidth = Field(64, description="features of a transition in the encoder")
+    hidden: Widths = Field([128, 128], description="hidden layer widths of actor and critics")
+    discount: Fraction = Field(0.99, description="gamma")
+    target_rate: Rate = Field(0.005, description="tau: Polyak averaging rate of the target critics")
+    target_divergence: Scale = Field(0.05, description="delta: KL(pi || b) that the actor is held to, in nats")
 
 
 class EncodedModel(BaselineModel):
@@ -39,7 +57,7 @@ class EncodedModel(BaselineModel):
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, sizes: Sizes, config: ActorCriticMethod):
+    def __init__(self, sizes: Sizes, config: EncodedParameters):
         super().__init__(sizes, config)
         observation, action, latent = sizes.observation, sizes.action, config.latent_size
         self.encoder = ContextEncoder(observation, action, latent, config.encoder_width)
@@ -75,7 +93,7 @@ def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, train
     Raises:
         InputError: less than two tasks to tell apart.
     """
-    config: ActorCriticMethod = model.config
+    config: EncodedParameters = model.config
     if len(training.tasks) < 2:
         raise InputError(f"tasks.train: encoders that tell tasks apart need two or more, got {len(training.tasks)}")
     fitting, held_out = training.contexts().split_episodes()
@@ -112,7 +130,7 @@ def train_policy(model: EncodedModel, training: Training, name: str) -> Records:
 
     The encoder is frozen. Both take as many steps.
     """
-    config: ActorCriticMethod = model.config
+    config: EncodedParameters = model.config
     generator, policy = training.generator, model.policy
     model.encoder.requires_grad_(False)
     latents = standardise_latents(model, training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metadiffuser.artifacts import load_module, write_tensors
-from metadiffuser.config import schema as parameters
+from metadiffuser.config.schema import MethodParameters
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import task_latents
 from metadiffuser.data.agent import Agent
@@ -21,6 +22,28 @@ from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
 
 Records = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """How tables and figures show a method.
+
+    Attributes:
+        title: display name.
+        colour: of its curves and bars, ``#rrggbb``.
+        uses_context: whether the method acts on z of the shared context model, whose cost then counts as its own.
+
+    Raises:
+        ValueError: the title is empty, or the colour is written otherwise.
+    """
+
+    title: str
+    colour: str
+    uses_context: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.title or not re.fullmatch("#[0-9A-Fa-f]{6}", self.colour):
+            raise ValueError(f"expected a title and a colour such as '#0D9488', got {self.title!r}, {self.colour!r}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,7 @@ class BaselineModel(nn.Module):
         config: the method's section of the parameters.
     """
 
-    Config: ClassVar[type[parameters.Method]]
+    Config: ClassVar[type[MethodParameters]]
 
     def __init__(self, sizes: Sizes, config: Any):
         super().__init__()
@@ -110,6 +133,13 @@ class BaselineModel(nn.Module):
 
 class Method(Protocol):
     """What the file of a method provides."""
+
+    METHOD: MethodInfo
+
+    @property
+    def Parameters(self) -> type[MethodParameters]:  # noqa: N802 - a class
+        """The method's section of the parameters, with defaults and descriptions."""
+        ...
 
     @property
     def Model(self) -> type[BaselineModel]:  # noqa: N802 - a class

@@ -10,14 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser.baselines.shared.interface import BaselineModel, Sizes
-from metadiffuser.config.schema import PromptedMethod
+from metadiffuser.config.schema import BatchSize, Count, GradientSteps, LearningRate, MethodParameters
 
 ORDER = (0, 2, 1)  # place within a step of its return-to-go, action and state, the order of tokens in memory
 KINDS = len(ORDER)
+
+
+class PromptedParameters(MethodParameters):
+    """A decision transformer with a prompt."""
+
+    steps: GradientSteps = 6000
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 0.003
+    layers: Count = Field(2, description="blocks of the transformer")
+    width: Count = Field(64, description="features of a token")
+    window: Count = Field(10, description="K, the most steps of history that are read")
+    prompt: Count = Field(5, description="steps of the prompt")
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ class PromptedModel(BaselineModel):
     target_mean: Tensor
     target_std: Tensor
 
-    def __init__(self, sizes: Sizes, config: PromptedMethod, latent: int = 0):
+    def __init__(self, sizes: Sizes, config: PromptedParameters, latent: int = 0):
         super().__init__(sizes, config)
         width = config.width
         self.latent = latent

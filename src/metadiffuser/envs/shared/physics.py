@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -41,11 +42,25 @@ class BatchedPhysics:
         self.initial_positions = first.qpos0.copy()
         self._nq, self._nv = first.nq, first.nv
         self._state = np.zeros((len(models), mujoco.mj_stateSize(first, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
-        self._data = [mujoco.MjData(first) for _ in range(threads)]
-        self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
-        self._chunk = math.ceil(len(models) / (TURNS * threads))
+        self._threads = threads
         self._sensors = [] if sensors is None else [sensors] * len(models)
-        self._sensed = [mujoco.MjData(sensors) for _ in range(threads)] if sensors is not None else []
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """Make what MuJoCo works with: scratch memory and threads, whose content no step depends on."""
+        threads, sensors = self._threads, self._sensors
+        self._data = [mujoco.MjData(self.models[0]) for _ in range(threads)]
+        self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._chunk = math.ceil(len(self.models) / (TURNS * threads))
+        self._sensed = [mujoco.MjData(sensors[0]) for _ in range(threads)] if sensors else []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles take: models and states, and no scratch memory or threads."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_data", "_rollout", "_sensed")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._allocate()
 
     @property
     def positions(self) -> Array:
