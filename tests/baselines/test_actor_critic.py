@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from metadiffuser.baselines import corro, focal
 from metadiffuser.baselines.shared.actor_critic import SPREAD, ActorCritic, Batch, cloning_loss, divergence
-from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, standardise_latents
+from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, standardise_latents, train_policy
 from metadiffuser.behaviour.networks import LOG_STD
 from metadiffuser.data.windows import draw_contexts
 from metadiffuser.errors import InputError
@@ -128,6 +128,22 @@ def test_the_actor_seeks_reward_as_far_as_it_may_leave_the_data(target: float, l
         policy.follow(0.05)
     assert low < float(policy.act(inputs[:1])) < high
     assert losses["divergence"].item() < 3 * target
+
+
+@pytest.mark.parametrize("method", ["focal", "corro"])
+def test_target_critics_follow_the_critics_through_training(method: str, tmp_path: Path) -> None:
+    model = build(method)
+    assert isinstance(model, EncodedModel)
+    start = model.policy.targets.flat.clone()
+    train_policy(model, prepare(tmp_path), method)
+    critics, targets = model.policy.critics.flat, model.policy.targets.flat
+    moved, ahead = (targets - start).norm().item(), (critics - targets).norm().item()
+    assert moved > 0, "the target critics stand still"
+    assert ahead > 0, "the target critics are the critics"
+    policy, followed = make_policy(), make_policy()
+    followed.follow(0.25)
+    expected = policy.targets.flat + 0.25 * (policy.critics.flat - policy.targets.flat)
+    assert torch.allclose(followed.targets.flat, expected, atol=1e-6)
 
 
 def encoders() -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import draw_segments
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.evaluation.warm_start import draw_warm_start
+from metadiffuser.training import Losses
+from tests.baselines.test_baselines import prepare
 from tests.conftest import ROOT
 from tests.helpers.models import CONTEXT, DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
 
@@ -208,3 +211,40 @@ def test_everything_but_the_model_is_the_planners(path: Path, tmp_path: Path, mo
         for key in ("temperature", "return_scale", "dynamics_scale"):
             assert getattr(own, key) == getattr(planning, key), f"{family}: {key}"
         assert planning.actions_per_plan == 1
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_training_minimises_the_error_plus_the_weighted_divergence(
+    weight: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minimised: list[Losses] = []
+
+    def fit(
+        label: str, steps: int, draw_losses: Callable[[], Losses], *rest: object, **options: object
+    ) -> list[object]:
+        minimised.append(draw_losses())
+        return []
+
+    monkeypatch.setattr(cvae, "fit", fit)
+    cvae.train(make_model(divergence_weight=weight), prepare(tmp_path))
+    ((total, shown),) = minimised
+    assert torch.equal(total, shown["loss"])
+    assert float(shown["divergence"]) > 0
+    assert float(total) == pytest.approx(float(shown["reconstruction"] + weight * shown["divergence"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25, 1.0])
+def test_the_null_condition_takes_the_place_of_z_at_its_probability(
+    dropout: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[torch.Tensor] = []
+    bound = cvae.negative_bound
+
+    def spy(model: cvae.Model, *parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        given.append(parts[3])
+        return bound(model, *parts)
+
+    monkeypatch.setattr(cvae, "negative_bound", spy)
+    model = make_model(condition_dropout=dropout, batch_size=4000, steps=1).requires_grad_()
+    cvae.train(model, prepare(tmp_path))
+    assert float(torch.cat(given).float().mean()) == pytest.approx(1 - dropout, abs=0.02)

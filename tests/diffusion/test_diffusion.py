@@ -304,3 +304,38 @@ def test_batches_are_drawn_on_the_cpu_and_trained_on_where_the_model_is(
     latents = torch.zeros(len(data.rewards), 2, Z)
     with pytest.raises(KeyboardInterrupt):
         train_diffusion(model, data, latents, torch.Generator(), tmp_path / "training.safetensors", "meta")
+
+
+def test_every_step_from_one_to_the_noisiest_is_trained_equally_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def loss(model: DiffusionModel, *parts: Tensor) -> Tensor:
+        drawn.append(parts[4])
+        return diffusion_loss(model, *parts)
+
+    monkeypatch.setattr("metadiffuser.diffusion.training.diffusion_loss", loss)
+    model = make_diffusion(batch_size=4000, steps=1).requires_grad_()
+    train_diffusion(
+        model, make_data(), torch.zeros(4, 3, Z), torch.Generator().manual_seed(0), tmp_path / "d.safetensors"
+    )
+    total = DIFFUSION.denoising_steps
+    shares = torch.cat(drawn).bincount(minlength=total + 2) / sum(map(len, drawn))
+    assert shares[0] == shares[total + 1] == 0, "step 0 has no noise, and there are T"
+    assert shares[1 : total + 1].tolist() == pytest.approx([1 / total] * total, rel=0.15)
+
+
+def test_the_range_of_an_unbounded_coordinate_is_that_of_its_travel_within_a_plan() -> None:
+    model, horizon = make_diffusion(), DIFFUSION.horizon
+    model.normaliser.local_mask[1] = 0.0
+    model.normaliser.state_mean[1] = 0.0
+    model.normaliser.state_std[1] = 2.0
+    steps = torch.zeros(1, 2, 13, S)
+    steps[0, 0, :, 1] = 100.0 + 1.5 * torch.arange(13)  # always onwards
+    steps[0, 1, :, 1] = -50.0 - 0.5 * torch.arange(13)
+    model.set_range(steps)
+    assert float(model.high[1]) == pytest.approx(1.5 * (horizon - 1) / 2.0)
+    assert float(model.low[1]) == pytest.approx(-0.5 * (horizon - 1) / 2.0)
+    assert model.low[S:].tolist() == [-1.0, -1.0]
+    assert model.high[S:].tolist() == [1.0, 1.0]
