@@ -70,14 +70,18 @@ class Run:
 
     def section(self, name: str) -> Any:
         """Return a section that the stage declares, with the family's overrides merged in."""
-        self.value(name)
+        self._require(name)
         return self._params.section(name, self.job.wildcards.get("family"))
 
     def whole(self) -> Params:
         """Return all parameters, for a stage that declares them all."""
         for key in Params.model_fields:
-            self.value(key)
+            self._require(key)
         return self._params
+
+    def _require(self, key: str) -> None:
+        if key not in self.job.params:
+            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
 
     def wildcard(self, name: str) -> str:
         """Return the value of a wildcard of the job, or of one whose first value its inputs use."""
