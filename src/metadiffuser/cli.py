@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from metadiffuser.config.loading import PARAMS, load
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, one_line, say
 
 OUTPUT = "standard output"
@@ -27,17 +28,19 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(stage.name, help=f"run the stage for one {' x '.join(stage.wildcards) or 'preset'}")
         for wildcard in stage.wildcards:
             verb.add_argument(f"--{wildcard}", required=True)
-        verb.set_defaults(stage=stage)
+        verb.set_defaults(run=_stage, stage=stage)
     use = verbs.add_parser("use", help="write the whole params.yaml of a preset and say which jobs are to be run")
     use.add_argument(
         "preset",
         metavar="PRESET|PATH",
         help="a name in presets/, or a YAML file of what differs; params.yaml itself gets the keys that it lacks",
     )
+    use.set_defaults(run=_use)
     view = verbs.add_parser("view", help="play the agent live in a window")
     view.add_argument("--family", required=True)
     view.add_argument("--task", type=int, help="index of the task (default: the first unseen one)")
     view.add_argument("--method", default="dual", help="guide variant (default: %(default)s)")
+    view.set_defaults(run=_view)
     importing = verbs.add_parser("import", help="replace a family's generated data by data of your own")
     importing.add_argument("--family", required=True)
     importing.add_argument("--from", required=True, type=Path, dest="source", metavar="PATH")
@@ -50,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="X",
             help=f"largest accepted difference of {what} from the family's own (default: %(default)s)",
         )
+    importing.set_defaults(run=_import)
     verify = verbs.add_parser("verify", help="compare outputs on disk with the records of the jobs that made them")
     which = verify.add_mutually_exclusive_group()
     which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="only jobs of this stage")
@@ -61,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
         verify.add_argument(f"--{wildcard}", help=f"only jobs of this {wildcard}")
+    verify.set_defaults(run=_verify)
     for name, what in {
         "estimate": "estimate what a preset takes: jobs, hours, memory, disk",
         "plan": "the former name of estimate",
@@ -68,20 +73,27 @@ def _parser() -> argparse.ArgumentParser:
         estimate = verbs.add_parser(name, help=what)
         estimate.add_argument("--preset", help="(default: params.yaml)")
         estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
+        estimate.set_defaults(run=_estimate)
     report = verbs.add_parser("report", help="make a preset's report page from committed tables, figures and videos")
     report.add_argument("--preset", help="(default: params.yaml)")
-    verbs.add_parser("summary", help="print where the report is, and the main result in three lines")
+    report.set_defaults(run=_report)
+    summary = verbs.add_parser("summary", help="print where the report is, and the main result in three lines")
+    summary.set_defaults(run=_summary)
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
     tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
     tune.add_argument("--family", help="(default: all in params.yaml)")
     tune.add_argument(
         "--settings", type=Path, default=Path("workflow/tuning.yaml"), metavar="FILE", help="(default: %(default)s)"
     )
+    tune.set_defaults(run=_tune)
     gc = verbs.add_parser("gc", help="remove objects that no record refers to from DVC's cache, and from a remote")
     gc.add_argument("--dry", action="store_true", help="only print how many objects would be removed")
     gc.add_argument("--remote", metavar="NAME", help="also remove them from this remote")
-    verbs.add_parser("dvc", help="write dvc.yaml from the DAG in pipeline/dag.py")
-    verbs.add_parser("schema", help="print the JSON schema of params.yaml, with all installed methods")
+    gc.set_defaults(run=_gc)
+    dvc = verbs.add_parser("dvc", help="write dvc.yaml from the DAG in pipeline/dag.py")
+    dvc.set_defaults(run=_dvc)
+    schema = verbs.add_parser("schema", help="print the JSON schema of params.yaml, with all installed methods")
+    schema.set_defaults(run=_schema)
     return parser
 
 
@@ -99,66 +111,82 @@ def _tolerance(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 on, got '{one_line(text)}'")
 
 
-def _dispatch(arguments: argparse.Namespace) -> int:
-    """Run the verb; return the exit code."""
-    if arguments.verb == "use":
-        from metadiffuser.pipeline.presets import use
+def _use(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.presets import use
 
-        use(arguments.preset)
-    elif arguments.verb == "schema":
-        import json
+    use(arguments.preset)
 
-        from metadiffuser.config.params import json_schema
 
-        print(json.dumps(json_schema(), indent=2, sort_keys=True))
-    elif arguments.verb == "dvc":
-        from metadiffuser.pipeline import dvc_yaml
+def _schema(arguments: argparse.Namespace) -> None:
+    import json
 
-        dvc_yaml.write()
-    elif arguments.verb == "gc":
-        from metadiffuser.pipeline.gc import collect_garbage
+    from metadiffuser.config.params import json_schema
 
-        collect_garbage(arguments.dry, arguments.remote)
-    elif arguments.verb == "import":
-        params = load()  # before the imports, which take seconds
-        from metadiffuser.importing.checks import Tolerances
-        from metadiffuser.pipeline.import_data import import_data
+    print(json.dumps(json_schema(), indent=2, sort_keys=True))
 
-        tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
-        import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
-    elif arguments.verb == "tune":
-        params = load()
-        _use_threads(params.diffusion.threads)
-        from metadiffuser.tuning.tune import tune
 
-        tune(params, arguments.settings, arguments.method, arguments.family)
-    elif arguments.verb == "view":
-        params = load()
-        from metadiffuser.viewing.live import view
-        from metadiffuser.viewing.player import make_player
+def _dvc(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline import dvc_yaml
 
-        view(params, arguments.family, arguments.task, arguments.method, make_player)
-    elif arguments.verb in ("estimate", "plan"):
-        if arguments.verb == "plan":
-            print("metadiffuser plan: this verb is now called 'metadiffuser estimate'", file=sys.stderr)
-        from metadiffuser.pipeline import presets
-        from metadiffuser.pipeline.estimate import estimate
+    dvc_yaml.write()
 
-        estimate(presets.read(arguments.preset) if arguments.preset else load(), arguments.cores)
-    elif arguments.verb == "report":
-        from metadiffuser.pipeline import presets
-        from metadiffuser.pipeline.report import write_report
 
-        print(write_report(presets.read(arguments.preset) if arguments.preset else load()))
-    elif arguments.verb == "summary":
-        from metadiffuser.pipeline.summary import print_summary
+def _gc(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.gc import collect_garbage
 
-        print_summary(load())
-    elif arguments.verb == "verify":
-        return _verify(arguments)
-    else:
-        _run_stage(arguments.verb, {name: getattr(arguments, name) for name in arguments.stage.wildcards})
-    return 0
+    collect_garbage(arguments.dry, arguments.remote)
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    params = load()  # before the imports, which take seconds
+    from metadiffuser.importing.checks import Tolerances
+    from metadiffuser.pipeline.import_data import import_data
+
+    tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
+    import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    params = load()
+    _use_threads(params.diffusion.threads)
+    from metadiffuser.tuning.tune import tune
+
+    tune(params, arguments.settings, arguments.method, arguments.family)
+
+
+def _view(arguments: argparse.Namespace) -> None:
+    params = load()
+    from metadiffuser.viewing.live import view
+    from metadiffuser.viewing.player import make_player
+
+    view(params, arguments.family, arguments.task, arguments.method, make_player)
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
+    if arguments.verb == "plan":
+        print("metadiffuser plan: this verb is now called 'metadiffuser estimate'", file=sys.stderr)
+    from metadiffuser.pipeline.estimate import estimate
+
+    estimate(_preset(arguments.preset), arguments.cores)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.report import write_report
+
+    print(write_report(_preset(arguments.preset)))
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.summary import print_summary
+
+    print_summary(load())
+
+
+def _preset(name: str | None) -> Params:
+    """Return the parameters of a preset, or those of params.yaml."""
+    from metadiffuser.pipeline import presets
+
+    return presets.read(name) if name else load()
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -174,11 +202,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     return verify(params, arguments.of, wildcards)
 
 
-def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
+def _stage(arguments: argparse.Namespace) -> None:
     from metadiffuser.pipeline import dag
 
     params = load()
-    job = dag.find_job(stage, wildcards, params)
+    wildcards = {name: getattr(arguments, name) for name in arguments.stage.wildcards}
+    job = dag.find_job(arguments.verb, wildcards, params)
     _use_threads(dag.threads(job, params))
     from metadiffuser.pipeline.run import execute
 
@@ -209,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
-        code = _dispatch(arguments)
+        code = arguments.run(arguments) or 0
         sys.stdout.flush()
     except InputError as error:
         say(f"metadiffuser: {error}")
@@ -244,9 +273,10 @@ def _open_streams() -> None:
             os.set_inheritable(number, True)  # programs that this one starts need it, too
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
-    if sys.stdout is sys.__stdout__ and not sys.stdout.isatty():
-        stream = io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(stream, sys.stdout.encoding, sys.stdout.errors)
+    output = sys.stdout
+    if output is sys.__stdout__ and not output.isatty():
+        stream = io.BufferedWriter(_Output(output.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(stream, output.encoding, output.errors)
 
 
 def _discard_output() -> None:

@@ -111,7 +111,7 @@ def test_exit_codes(
     def raising(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_dispatch", raising)
+    monkeypatch.setattr(cli, "_stage", raising)
     assert cli.main(["define_tasks", "--family", "point_robot"]) == code
     assert said in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metadiffuser import paths
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.reporting.main_result import main_result
 

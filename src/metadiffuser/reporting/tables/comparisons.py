@@ -54,7 +54,7 @@ def comparisons(evidence: Evidence) -> Table:
     caption = join(
         f"MetaDiffuser ({style.guide_name(guide)} guide, {style.context_name(context)} context) minus the row "
         "(positive: MetaDiffuser is better), paired on the same training seeds, tasks and episodes. Median: over "
-        "tasks, of a task's mean difference in score; tasks won: tasks on which MetaDiffuser has the higher mean return. "
+        "tasks, of a task's mean difference in score; tasks won: where MetaDiffuser has the higher mean return. "
         "P(better): probability that one of its episodes beats one of the row's on the same task (0.5: no difference). "
         "p: two-sided bootstrap p-value of no difference in return; p (Holm): corrected for all "
         f"{len(tested)} comparisons of this table. With few tasks and seeds p-values are too small rather than too "
