@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metadiffuser.baselines import macaw
+from metadiffuser.baselines.shared.inner_step import Layers
 from metadiffuser.baselines.shared.interface import Sizes
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.evaluation.warm_start import draw_warm_start
@@ -49,7 +50,7 @@ def told(context: str) -> WarmStart:
     return draw_warm_start(context, {"expert": make_data()}, (0, 1, 2), CONTEXT, torch.Generator().manual_seed(0))
 
 
-def flat(layers: macaw.Layers) -> list[Tensor]:
+def flat(layers: Layers) -> list[Tensor]:
     return list(chain.from_iterable(layers))
 
 

@@ -133,7 +133,7 @@ def keys_of(model: type[Section]) -> Iterator[str]:
 
 
 def test_every_key_is_read_by_something() -> None:
-    sections = [Params, *(method_parameters(name) for name in plugins.names("method"))]
+    sections: list[type[Section]] = [Params, *(method_parameters(name) for name in plugins.names("method"))]
     keys = {key for section in sections for key in keys_of(section)}
     # A job gets its baseline's section by the name of its method.
     assert sorted(keys - {"overrides", "baseline"} - attributes_read()) == []

@@ -20,7 +20,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ class Run:
         """Return a parameter that the stage declares, by its dotted key."""
         if key not in self.job.params:
             raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
-        return attrgetter(key)(self._params)
+        return self._params.section(key)
 
     def section(self, name: str) -> Any:
         """Return a section that the stage declares, with the family's overrides merged in."""
