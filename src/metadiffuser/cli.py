@@ -274,7 +274,7 @@ def _open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
     output = sys.stdout
-    if output is sys.__stdout__ and not output.isatty():
+    if sys.stdout is sys.__stdout__ and not output.isatty():
         stream = io.BufferedWriter(_Output(output.fileno(), "w", closefd=False))
         sys.stdout = io.TextIOWrapper(stream, output.encoding, output.errors)
 

@@ -6,7 +6,7 @@
 | 2 | angular velocity | rad/s |
 
 Action (1): torque at the joint, as a share of 2 N m. A task is a gravity, uniform in [2, 14) m/s^2, and a start: the
-angle at the beginning of an episode is uniform between minus and plus this many radians, itself uniform in [0.5, pi).
+angle at the beginning of an episode is uniform between minus and plus this many radians, itself uniform in [1, pi).
 The reward is gymnasium's; episodes last 100 steps of 0.05 s.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from metadiffuser.envs import GymnasiumFamily, Sketch, Task
 
 GRAVITIES = (2.0, 14.0)  # m/s^2
-STARTS = (0.5, float(np.pi))  # rad
+STARTS = (1.0, float(np.pi))  # rad
 START_RATE = 1.0  # rad/s: largest angular velocity at the start
 
 Array = NDArray[np.float64]
