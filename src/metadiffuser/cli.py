@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         estimate = verbs.add_parser(name, help=what)
         estimate.add_argument("--preset", help="(default: params.yaml)")
         estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
-    report = verbs.add_parser(
-        "report", help="make a preset's report page from committed tables, figures and videos"
-    )
+    report = verbs.add_parser("report", help="make a preset's report page from committed tables, figures and videos")
     report.add_argument("--preset", help="(default: params.yaml)")
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
     tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")

@@ -65,13 +65,12 @@ class Run:
 
     def value(self, key: str) -> Any:
         """Return a parameter that the stage declares, by its dotted key."""
-        if key not in self.job.params:
-            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
+        self._declared_key(key)
         return attrgetter(key)(self._params)
 
     def section(self, name: str) -> Any:
         """Return a section that the stage declares, with the family's overrides merged in."""
-        self.value(name)
+        self._declared_key(name)
         return self._params.section(name, self.job.wildcards.get("family"))
 
     def whole(self) -> Params:
@@ -94,6 +93,10 @@ class Run:
         """Return the paths of a template for all values of the wildcards that the job does not have."""
         self._declared(template)
         return [Path(path) for path in dag.expand(template, self.job.reads, self._params)]
+
+    def _declared_key(self, key: str) -> None:
+        if key not in self.job.params:
+            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
 
     def _declared(self, template: str) -> None:
         stage = self.job.stage
