@@ -14,8 +14,9 @@ import torch
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
+from metadiffuser.baselines import get_method
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.data.agent import Agent
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.warm_start import WarmStart
@@ -211,6 +212,18 @@ def test_a_baselines_cells_are_the_planners(whole: Whole, method: str) -> None:
     decisions = whole.record(paths.TIMING, job=f"evaluate_baseline-point_robot-{method}-0")["decisions"]
     episodes = PARAMS.tasks.test * PARAMS.evaluation.episodes * len(baseline["cells"])
     assert decisions == episodes * get_family("point_robot").episode_length
+
+
+def test_metrics_say_how_reporting_is_to_show_their_family_and_method(whole: Whole) -> None:
+    family = get_family("point_robot")
+    shown = {"family": family.name, "family_title": family.title, "family_colour": family.colour}
+    for template in (paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS):
+        assert shown.items() <= whole.record(template).items()
+    for name in PARAMS.baselines:
+        info = get_method(name).METHOD
+        record = whole.record(paths.BASELINE_METRICS, method=name)
+        assert (record["method"], record["method_title"], record["method_colour"]) == (name, info.title, info.colour)
+    assert "method" not in whole.record(paths.PLANNER_METRICS)
 
 
 def test_the_trained_planner_can_be_watched(whole: Whole) -> None:

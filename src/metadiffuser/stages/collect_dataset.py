@@ -11,6 +11,7 @@ from metadiffuser import paths
 from metadiffuser.artifacts import whole_directory, write_json
 from metadiffuser.behaviour.collection import Collector, collect
 from metadiffuser.behaviour.policies import Trained
+from metadiffuser.data.labels import labels
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.importing.dataset import imported_dataset
@@ -33,4 +34,5 @@ def run(job: Run) -> None:
     with whole_directory(job.path(paths.DATASET)) as root:
         dataset.write(root, family)
     size = sum(path.stat().st_size for path in job.path(paths.DATASET).rglob("*") if path.is_file())
-    write_json(job.path(paths.DATASET_METRICS), {"family": family.name, **dataset.metrics(family), "bytes": size})
+    names = labels("family", family.name, family)
+    write_json(job.path(paths.DATASET_METRICS), {**names, **dataset.metrics(family), "bytes": size})

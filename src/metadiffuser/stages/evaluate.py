@@ -5,6 +5,7 @@ from __future__ import annotations
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.labels import labels
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import read_tasks
@@ -26,6 +27,6 @@ def run(job: Run) -> None:
     unseen, studied = episode_setups(family, tasks, data, section, job.root_seed, representation, seed)
     found = evaluate_planner(planner, section, unseen, studied, job.work)
     job.notes.update(found.times)
-    names = {"family": family.name, "representation": representation, "seed": int(seed)}
+    names = labels("family", family.name, family) | {"representation": representation, "seed": int(seed)}
     write_json(job.path(paths.PLANNER_METRICS), names | found.metrics)
     write_tensors(job.path(paths.ROLLOUTS), found.rollouts, {"family": family.name, "episodes": found.episodes})

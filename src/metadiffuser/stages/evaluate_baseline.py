@@ -6,6 +6,7 @@ from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.baselines import get_method
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.labels import labels
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.evaluation.baseline import evaluate_baseline
@@ -25,5 +26,6 @@ def run(job: Run) -> None:
     unseen, studied = episode_setups(family, tasks, data, section, job.root_seed, representation, seed)
     metrics, times = evaluate_baseline(name, method, model, context, section.contexts, unseen, studied, seed)
     job.notes.update(times)
-    names = {"family": family.name, "representation": representation, "seed": int(seed)}
+    names = labels("family", family.name, family) | labels("method", name, method.METHOD)
+    names |= {"representation": representation, "seed": int(seed)}
     write_json(job.path(paths.BASELINE_METRICS), names | metrics)

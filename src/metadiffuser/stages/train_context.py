@@ -10,6 +10,7 @@ from metadiffuser.config.schema import Representation
 from metadiffuser.context.diagnostics import diagnose
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import train_context
+from metadiffuser.data.labels import labels
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import get_family
@@ -36,7 +37,7 @@ def run(job: Run) -> None:
     model.eval()
     trials = numpy_generator(job.root_seed, *stream, "identifiable")
     metrics = {
-        "family": family.name,
+        **labels("family", family.name, family),
         "representation": representation,
         "seed": int(job.wildcard("seed")),
         **diagnose(model, family, episodes, tasks, generator, trials),
