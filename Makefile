@@ -12,14 +12,19 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce report test lint smoke faults slurm storage staleness audit docs readme animation environments constraints clean
+.PHONY: help setup reproduce report check test lint smoke faults slurm storage staleness audit docs readme animation environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
 		printf '  make %-12s %s\n' "$$name" "$$does"; done
 
-reproduce: $(READY)  ## set up, then run the pipeline on params.yaml
+reproduce: $(READY)  ## set up, then run the pipeline on params.yaml and print the main result
 	$(BIN)/snakemake --cores all all
+	@$(BIN)/metadiffuser summary
+
+check: lint  ## lint, types, and the fast tests: no engine, window, browser, cluster or storage
+	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile \
+		-m 'not engine and not window and not browser and not cluster and not storage'
 
 report: $(READY)  ## make results/PRESET/report.html from the committed results; name the preset: PRESET=laptop
 	$(BIN)/metadiffuser report $(if $(PRESET),--preset $(PRESET))

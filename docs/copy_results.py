@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metadiffuser.baselines import get_method
 from metadiffuser.reporting import style
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +65,7 @@ def summary(path: Path) -> str:
 
 def method(name: str) -> str:
     """Return the results of a method by family: on unseen tasks by the kind of context, and on training tasks."""
-    title = style.method_name(name)
+    title = style.OWN_METHODS[name][0] if name in style.OWN_METHODS else get_method(name).METHOD.title
     unseen = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
     trained = [row for row in rows(LAPTOP / "training_tasks.csv") if row["Method"] == title]
     families = [key.removesuffix(RETURN) for key in [*unseen, *trained][0] if key.endswith(RETURN)]

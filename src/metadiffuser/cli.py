@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
     report = verbs.add_parser("report", help="make a preset's report page from committed tables, figures and videos")
     report.add_argument("--preset", help="(default: params.yaml)")
+    verbs.add_parser("summary", help="print where the report is, and the main result in three lines")
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
     tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
     tune.add_argument("--family", help="(default: all in params.yaml)")
@@ -149,6 +150,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from metadiffuser.pipeline.report import write_report
 
         print(write_report(presets.read(arguments.preset) if arguments.preset else load()))
+    elif arguments.verb == "summary":
+        from metadiffuser.pipeline.summary import print_summary
+
+        print_summary(load())
     elif arguments.verb == "verify":
         return _verify(arguments)
     else:
@@ -236,6 +241,7 @@ def _open_streams() -> None:
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
+            os.set_inheritable(number, True)  # programs that this one starts need it, too
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
     if sys.stdout is sys.__stdout__ and not sys.stdout.isatty():

@@ -167,7 +167,7 @@ def test_none_an_empty_mapping_and_absence_say_alike_that_nothing_is_overridden(
     assert dumped == expected
 
 
-def read_tree_of(text: str, folder: Path) -> dict[str, object]:
+def read_tree_of(text: str, folder: Path) -> dict[str, Any]:
     (folder / "tree.yaml").write_text(text)
     return read_tree(folder / "tree.yaml")
 

@@ -133,6 +133,23 @@ def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: 
     assert timing["threads"] == 1
 
 
+def test_threads_are_limited_after_the_libraries_are_imported() -> None:
+    program = """
+import numpy, scipy.linalg, torch
+from threadpoolctl import threadpool_info
+from metadiffuser.cli import _use_threads
+_use_threads(3)
+assert torch.get_num_threads() == 3, torch.get_num_threads()
+assert threadpool_info() and all(pool["num_threads"] == 3 for pool in threadpool_info()), threadpool_info()
+_use_threads(1)
+assert torch.get_num_threads() == 1
+assert all(pool["num_threads"] == 1 for pool in threadpool_info()), threadpool_info()
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     command = f"'{sys.executable}' -m metadiffuser.cli schema | head -n 1; echo ${{PIPESTATUS[0]}}"
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

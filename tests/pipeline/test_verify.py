@@ -144,7 +144,10 @@ def test_the_file_of_a_folder_is_named(project: Path, capsys: pytest.CaptureFixt
     fill(job)
     records.write(job, "")
     for spoil, said in (
-        (lambda: (DATASET / "part" / "data.json").write_text("[1]"), f"changed: {DATASET}/part/data.json has other"),
+        (
+            lambda: (DATASET / "part" / "data.json").write_text("[1]"),
+            f"changed: the contents of {DATASET}/part/data.json differ",
+        ),
         (
             lambda: (DATASET / "index.json").unlink(),
             f"missing: {DATASET}/index.json does not exist (the first of 2 files)",
@@ -344,7 +347,7 @@ def test_a_job_is_run_again_elsewhere(project: Path, capfd: pytest.CaptureFixtur
 def test_a_rerun_on_a_damaged_input_is_refused(made: list[dag.Job], capsys: pytest.CaptureFixture[str]) -> None:
     flip(DATASET / "index.json")
     assert cli.main(["verify", "--rerun", "train_context", "--family", "point_robot"]) == 1
-    assert f"not run, for its input is not as recorded: {DATASET}: " in capsys.readouterr().out
+    assert f"not run, because an input differs from its record: {DATASET}: " in capsys.readouterr().out
 
 
 def test_inputs_are_copies_that_nobody_may_write(made: list[dag.Job], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -399,7 +402,7 @@ def test_a_damaged_record_is_an_error_of_its_own(
     project: Path, capsys: pytest.CaptureFixture[str], text: str | bytes
 ) -> None:
     Path("dvc.lock").write_bytes(text if isinstance(text, bytes) else text.encode())
-    for words in (["verify"], ["plan", "--measure"]):
+    for words in (["verify"], ["estimate"]):
         if words[0] == "plan":
             shutil.copytree(ROOT / "presets", "presets")
         assert cli.main(words) == 2

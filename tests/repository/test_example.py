@@ -167,7 +167,9 @@ def test_stored_steps_are_replayed_from_their_observations(family: Family) -> No
 
 def test_the_method_learns_the_actions_of_the_data(tmp_path: Path) -> None:
     method = get_method("nearest")
-    config = method_parameters("nearest")(memory=256, steps=120, batch_size=64, learning_rate=0.05)
+    config = method_parameters("nearest").model_validate(
+        {"memory": 256, "steps": 120, "batch_size": 64, "learning_rate": 0.05}
+    )
     generator = torch.Generator().manual_seed(0)
     context = ContextModel(3, 1, CONTEXT, (), "generalised", 2)
     draw = np.random.default_rng(0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from operator import attrgetter
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -230,12 +229,12 @@ class Params(Section):
 
     def section(self, name: str, family: str | None = None) -> Any:
         """Return section ``name``, such as ``baseline.bc``, with the overrides of ``family`` merged in."""
-        head, _, method = name.partition(".")
-        if head == "baseline":  # a method that is not in force has defaults
-            section: Section = self.baseline[method] if method in self.baseline else method_parameters(method)()
+        _, _, method = name.partition(".")
+        if method:  # one that is not in force has its defaults
+            section = self.baseline[method] if method in self.baseline else method_parameters(method)()
         else:
-            section = attrgetter(name)(self)
-        if family is None or (head != "baseline" and name not in SHARED):
+            section = getattr(self, name)
+        if family is None or (not method and name not in SHARED):
             return section
         override = self.override(name, family)
         if not override:

@@ -101,7 +101,7 @@ class PointRobotSimulator:
 def optimal_return(goal: Array) -> float:
     """Return the best possible return of an episode for a ``goal`` (2,).
 
-    Each axis moves on its own, so closing both gaps at full speed is optimal at every step at once.
+    The axes move independently, so moving along both at full speed is optimal at every step.
     """
     steps = np.arange(1, EPISODE_LENGTH + 1)
     gaps = np.maximum(np.abs(np.asarray(goal, float)) - STEP * steps[:, None], 0.0)

@@ -20,7 +20,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +64,23 @@ class Run:
 
     def value(self, key: str) -> Any:
         """Return a parameter that the stage declares, by its dotted key."""
-        self._declared_key(key)
-        return attrgetter(key)(self._params)
+        self._require(key)
+        return self._params.section(key)
 
     def section(self, name: str) -> Any:
         """Return a section that the stage declares, with the family's overrides merged in."""
-        self._declared_key(name)
+        self._require(name)
         return self._params.section(name, self.job.wildcards.get("family"))
 
     def whole(self) -> Params:
         """Return all parameters, for a stage that declares them all."""
         for key in Params.model_fields:
-            self.value(key)
+            self._require(key)
         return self._params
+
+    def _require(self, key: str) -> None:
+        if key not in self.job.params:
+            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
 
     def wildcard(self, name: str) -> str:
         """Return the value of a wildcard of the job, or of one whose first value its inputs use."""
@@ -93,10 +96,6 @@ class Run:
         """Return the paths of a template for all values of the wildcards that the job does not have."""
         self._declared(template)
         return [Path(path) for path in dag.expand(template, self.job.reads, self._params)]
-
-    def _declared_key(self, key: str) -> None:
-        if key not in self.job.params:
-            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
 
     def _declared(self, template: str) -> None:
         stage = self.job.stage

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-MOST_SHOWN = 4  # parameters of a task that a caption has room for
+MOST_SHOWN = 4  # numbers of a task that fit in a caption
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Simulator(Protocol):
         """Put every copy into the state that its observation (B, S) shows; a position that it leaves out is set to 0.
 
         Returns:
-            True where the observation determines the state (B,). Where it is false the copy is in some state that it
-            can go on from, and nothing that follows can be compared with what followed the observation.
+            Whether the observation determines the state (B,). Where it does not, the copy can still be stepped, but its
+            next states cannot be compared with those that followed the observation.
         """
         ...
 
@@ -144,15 +144,15 @@ class Family:
         reward_terms: names of the terms whose sum is the reward.
         world_points: positions (..., Q) -> world points (..., 3) that show where the agent is.
         integrate: (successive states (..., T, S), world point (..., 3) of the first) -> world points (..., T, 3), for
-            drawing plans; a position that the states leave out is integrated from the velocities that they hold.
+            drawing plans; a position that states leave out is integrated from their velocities.
         model: task -> MuJoCo model for drawing (and, for robots, for physics); a family without one is drawn as its
             ``sketch``, see ``has_model``.
         unbounded_dims: entries of the observation that are positions along an endless floor: neither rewards nor
             dynamics depend on where they start.
         optimum: task -> the best possible return of an episode, where it is known exactly.
-        healthy: observations (B, S) -> whether gymnasium's robot may go on (B,); None if its episodes never end early.
-            Episodes here go on in any case, but experts may be trained without what follows a fall.
-        symmetries: relabellings that make a transition of one task that of another, the identity first.
+        healthy: observations (B, S) -> whether gymnasium's robot counts as healthy (B,); None if its episodes never end
+            early. Episodes here continue in any case, but experts may be trained without the steps after a fall.
+        symmetries: relabellings that turn a transition of one task into one of another task, the identity first.
         sketch: how the family is drawn where it has no MuJoCo model.
     """
 

@@ -37,7 +37,7 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
 
     Args:
         family: key of the family.
-        task: a task, its record or an index in the default list.
+        task: a task, its JSON record or an index in the default list.
         render_mode: ``rgb_array`` (480, 480, 3), ``depth_array`` (480, 480) in metres, or None; a family made of a
             gymnasium environment has that environment's modes. ``gymnasium.make`` offers ``human`` on top of
             ``rgb_array`` where pygame is installed.
@@ -91,7 +91,7 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
         """Start an episode; return the observation (S,) and an empty info.
 
         Args:
-            seed: of the environment's generator; None goes on with it.
+            seed: of the environment's generator; None continues its stream.
             options: ``{"task": ...}`` changes the task, for this and the following episodes.
 
         Raises:
@@ -150,7 +150,7 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
             self._renderer = self._scene = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what copies and pickles take: all but the renderer, which is made anew, and the family by its name."""
+        """Return the state for copies and pickles: without the renderer, and with the family by its name."""
         return self.__dict__ | {"family": self.family.name, "_renderer": None, "_scene": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

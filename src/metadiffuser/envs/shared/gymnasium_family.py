@@ -34,10 +34,10 @@ Sampler = Callable[[np.random.Generator, int], Sequence[Mapping[str, Any]]]
 class GymnasiumFamily(Family):
     """A family whose tasks are one gymnasium environment with different arguments.
 
-    Actions in [-1, 1] are scaled to the environment's bounds. Episodes last ``episode_length`` steps: what the
-    environment says of termination and truncation is ignored, so it must be able to go on after it. The reward has the
-    one term ``reward``. Seeds of resets come from the project's generators, so equal generators give equal episodes,
-    with and without workers. Environments are stepped through gymnasium's vector API.
+    Actions in [-1, 1] are scaled to the environment's bounds. Episodes last ``episode_length`` steps:
+    termination and truncation by the environment are ignored, so it must be able to continue after them. The reward has
+    the one term ``reward``. Seeds of resets come from the project's generators, so equal generators give equal
+    episodes, with and without workers. Environments are stepped through gymnasium's vector API.
 
     Args:
         name: key in paths and parameters; the name of the entry point.

@@ -1,4 +1,4 @@
-"""The task list of a family and its split: drawn once, by seed; data on disk from then on."""
+"""The task list of a family and its split: drawn once from the seed, then a file on disk."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _expected_index(name: str) -> str:
 
 
 def as_task(family: Family, given: object) -> Task:
-    """Return the task of a family that somebody names.
+    """Return the task of a family that is given in one of several forms.
 
     Args:
         family: the family.
@@ -91,7 +91,7 @@ def parameter_sizes(family: Family) -> dict[str, int]:
 
 
 def misfit(family: Family, task: Task, sizes: Mapping[str, int] | None = None) -> str | None:
-    """Return in words why ``task`` is none of the family's, after "task 3", or None if it is one.
+    """Return why ``task`` is not a task of the family, in words that follow "task 3", or None if it is.
 
     Args:
         family: the family.
