@@ -2,7 +2,7 @@
 
 A method's file holds its parameters, title, networks, loss, training and acting. It imports ``baselines.shared``,
 ``data``, ``envs``, ``context`` and ``training``, never another method or the planner, so that an edit of one method
-re-runs that method's jobs alone. Other packages add methods by entry points (``config.plugins``).
+re-runs only that method's jobs. Other packages add methods by entry points (``config.plugins``).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Parameters(EncodedParameters):
 
 
 class Model(EncodedModel):
-    """Encoder, and actor, cloned behaviour and twin critics of state and z; the relabeller serves training alone."""
+    """Encoder, and actor, cloned behaviour and twin critics of state and z; the relabeller is used only in training."""
 
     Config = Parameters
 

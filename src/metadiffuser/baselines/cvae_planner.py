@@ -1,7 +1,7 @@
 """CVAE-Planner: the planner with a conditional VAE over trajectory segments in place of the diffusion model.
 
-A rival of the paper's; without public code (docs/methods/cvae_planner.md). Segments, conditions, null condition, dual
-guide and replanning are the planner's; what generates the plan is not.
+A baseline of the paper, without public code (docs/methods/cvae_planner.md). Segments, conditions, null condition, dual
+guide and replanning are the planner's; only the model that generates the plan differs.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 
 
 class Agent(LatentAgent):
-    """Plans anew in every step, and takes the null condition for z where there is no context, as the planner does."""
+    """Plans again at every step, with the null condition where there is no context, as the planner does."""
 
     def __init__(self, model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator):
         super().__init__(self._act, context.encode, warm_start, context.config)
@@ -202,7 +202,7 @@ class Agent(LatentAgent):
 
     def _act(self, states: Tensor, latents: Tensor) -> Tensor:
         has_context = self._has_context | bool(self._gathered)
-        # One code for all rows, so that a row plays alike alone and among others.
+        # One code for all rows, so that a row is played the same by itself and in a batch.
         noise = torch.randn(1, self._model.config.code_size, generator=self._generator)
         return act(self._model, self._context, states, latents, has_context, noise)
 

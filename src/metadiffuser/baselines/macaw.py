@@ -291,8 +291,8 @@ def adapted(model: Model, transitions: Tensor, mask: Tensor) -> Layers:
 class AdaptedAgent(Agent):
     """One adapted policy for each of B parallel episodes.
 
-    Zero-shot episodes start with the meta-policy; ``READAPTATIONS`` times an episode it adapts anew, to all that the
-    episode has brought so far.
+    Zero-shot episodes start with the meta-policy; ``READAPTATIONS`` times an episode it adapts again, to all
+    transitions of the episode so far.
 
     Args:
         model: of meta-parameters.

@@ -1,7 +1,7 @@
 """The noise schedule and its reverse steps, as tables computed once.
 
 Every sampler is one affine step: ``x_{k-1} = clean_weight * x0 + noisy_weight * x_k``, plus a share of the step
-before's x0 (DPM-Solver++ alone), the guide and the noise. That is what makes them cheap and easy to compare.
+before's x0 (DPM-Solver++ only), the guide and the noise. That is what makes them cheap and easy to compare.
 """
 
 from __future__ import annotations

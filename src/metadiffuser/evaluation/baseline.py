@@ -32,7 +32,7 @@ def evaluate_baseline(
         method: the method's module.
         model: trained.
         context: the shared context model, which says how contexts are drawn.
-        contexts: evaluation contexts, each of which makes one cell; ``oracle``, the planner's alone, is left out.
+        contexts: evaluation contexts, one cell each, without ``oracle``, which only the planner can be given.
         unseen: episodes on unseen tasks.
         studied: episodes on training tasks.
         seed: training seed of the model.

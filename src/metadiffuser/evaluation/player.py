@@ -18,7 +18,7 @@ class LivePlayer:
         task: the task played.
         guide: guide variant.
         planner: makes the plans.
-        data: expert episodes of the task alone, for the context.
+        data: expert episodes of this task, for the context.
         root_seed: of every random number.
     """
 

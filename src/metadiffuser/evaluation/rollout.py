@@ -16,7 +16,7 @@ from metadiffuser.progress import Progress
 
 
 class Observer(Protocol):
-    """Measures something while episodes are played, so that nobody has to keep all that happened."""
+    """Measures something while episodes are played, so that not every step has to be kept."""
 
     def decided(self, step: int) -> None:
         """The agent has chosen its actions of ``step``."""
@@ -36,7 +36,7 @@ class BatchedEnvs:
         family: the environment family.
         tasks: the task of each episode of a block.
         blocks: number of blocks.
-        generators: makes the generator of initial states, anew for each block.
+        generators: makes a new generator of initial states for each block.
         threads: CPU threads of the physics.
     """
 

@@ -1,4 +1,4 @@
-"""``metadiffuser import``: put somebody's data in place of drawn tasks and collected episodes.
+"""``metadiffuser import``: use data from elsewhere in place of drawn tasks and collected episodes.
 
 The data are kept as one file named after its contents, and ``params.yaml`` names that hash for the family. From then
 on ``define_tasks``, ``train_behaviour`` and ``collect_dataset`` go by it, under either engine: the first takes the

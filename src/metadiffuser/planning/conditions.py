@@ -20,8 +20,7 @@ def mixed_predictor(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return (x (B, H, S + A), step's condition) -> mixed prediction (B, H, S + A), in one forward pass a call.
 
-    A second branch is made for those rows alone that need it: those with a context, if omega is neither
-    0 nor 1.
+    Only rows that need a second branch get one: those with a context, if omega is neither 0 nor 1.
 
     Args:
         network: the denoiser.

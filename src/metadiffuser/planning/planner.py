@@ -101,7 +101,7 @@ class Planner:
 
     @torch.inference_mode()
     def plan(self, request: Request, noise: Tensor) -> Plan:
-        """Return plans for ``request``; each row depends on its own request and noise alone.
+        """Return plans for ``request``; each row depends only on its own request and noise.
 
         Args:
             request: what the plans are for.

@@ -1,7 +1,7 @@
 """A behaviour-regularised actor-critic for offline data (BRAC: Wu, Tucker and Nachum 2019, arXiv 1911.11361).
 
 Actor pi, cloned behaviour policy b and twin critics see the state and z. b is cloned first, and pi begins as b. The
-penalty is KL(pi || b), in the actor's loss alone (BRAC-p), and its weight alpha follows the divergence, so that
+penalty is KL(pi || b), only in the actor's loss (BRAC-p), and its weight alpha follows the divergence, so that
 KL(pi || b) is delta in the mean::
 
     b:     L = -log b(a | s, z)

@@ -91,11 +91,11 @@ def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, train
         name: of the part, in the learning curve.
 
     Raises:
-        InputError: less than two tasks to tell apart.
+        InputError: there are fewer than two tasks to distinguish.
     """
     config: EncodedParameters = model.config
     if len(training.tasks) < 2:
-        raise InputError(f"tasks.train: encoders that tell tasks apart need two or more, got {len(training.tasks)}")
+        raise InputError(f"tasks.train: encoders that distinguish tasks need two or more, got {len(training.tasks)}")
     fitting, held_out = training.contexts().split_episodes()
     generator = training.generator
     optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)

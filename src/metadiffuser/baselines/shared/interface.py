@@ -156,7 +156,7 @@ class Method(Protocol):
     def adapt(self, model: Any, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
         """Return the agent that plays ``len(warm_start)`` episodes.
 
-        What it does in an episode depends on that episode's row alone: whatever is drawn from ``generator`` is drawn
-        once for all rows, so that one row plays alike alone and among others.
+        What it does in an episode depends only on that episode's row: whatever is drawn from ``generator`` is drawn
+        once for all rows, so that a row is played the same by itself and in a batch.
         """
         ...

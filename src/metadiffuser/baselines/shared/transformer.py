@@ -133,8 +133,8 @@ def causal_mask(prompt: int, history: int) -> Tensor:
 class PromptedModel(BaselineModel):
     """pi(a_t | prompt, R̂_i, s_i, a_i for i < t, R̂_t, s_t), and the return that the prompt's task promises.
 
-    Between prompt and history stands one token of our own, which has read the prompt alone. From it a linear head
-    tells the return that the data show to be within reach on the task: the target to start an episode with. Places of a
+    Between prompt and history stands one token of our own, which reads only the prompt. From it a linear head
+    predicts the return that the data show to be within reach on the task: the target at an episode's start. Places of a
     prompt without a step hold a learned token instead, so that one causal mask serves all rows.
 
     Args:
@@ -196,7 +196,7 @@ class PromptedModel(BaselineModel):
         tokens = torch.cat([before, after[:, : max(0, 2 * history - 1)], separator, after[:, 2 * history :]], dim=1)
         for block in self.blocks[:-1]:
             tokens = block(tokens, mask)
-        # The last block works for the tokens alone that are read off.
+        # The last block computes only the tokens that are read off.
         output: Tensor = self.norm(self.blocks[-1](tokens, mask[-(1 + history) :]))
         return output
 
