@@ -223,17 +223,21 @@ class Cells:
         ]
         return min(found, default=0)
 
-    def band(self, family: str, cell: Key, thresholds: Array) -> tuple[Array, Array, Array] | None:
-        """Return the share of runs above each of P thresholds with its bounds, (P,) each, or None without a value."""
+    def profile(self, family: str, cell: Key, thresholds: Array) -> Array | None:
+        """Return the share of runs above each of P thresholds (P,), or None without a value."""
         runs = self._found.get(family, {}).get((cell, "normalised"))
-        if runs is None:
-            return None
-        above = (runs.values[:, None] > thresholds).astype(float)
-        shares = pair_means(above, runs.counts).mean(axis=(0, 1))
+        return None if runs is None else pair_means(_above(runs, thresholds), runs.counts).mean(axis=(0, 1))
+
+    def band(self, family: str, cell: Key, thresholds: Array) -> tuple[Array, Array]:
+        """Return the bounds of ``profile``, (P,) each; NaN where no interval can be given.
+
+        Raises ``KeyError`` if the cell has no value.
+        """
+        runs = self._found[family][cell, "normalised"]
         if not self._varies(family, runs):
-            unknown = np.full_like(shares, np.nan)
-            return shares, unknown, unknown
-        return shares, *self._bootstrap.bounds(self._draw(family, runs, above))
+            unknown = np.full(len(thresholds), np.nan)
+            return unknown, unknown
+        return self._bootstrap.bounds(self._draw(family, runs, _above(runs, thresholds)))
 
     def _difference(self, family: str, ours: _Runs, theirs: Array, means: Array) -> Difference:
         gap = _Runs(ours.values - theirs, ours.counts, ours.seeds, ours.tasks, ours.episodes)
@@ -272,6 +276,11 @@ class Cells:
                 means |= {name: drawn[:, place] for place, (name, _) in enumerate(members)}
             self._means[family] = means
         return self._means[family]
+
+
+def _above(runs: _Runs, thresholds: Array) -> Array:
+    """Return whether each run is above each threshold: (N, P)."""
+    return (runs.values[:, None] > thresholds).astype(float)
 
 
 def _shared(first: _Runs, second: _Runs) -> tuple[_Runs, Array] | None:
