@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from metadiffuser.evaluation.statistics import (
     Array,
@@ -29,6 +30,7 @@ STREAM = "report-bootstrap"
 NOT_A_NUMBER = float("nan")
 
 Key = tuple[Any, ...]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -108,25 +110,21 @@ class _Runs:
         return [np.concatenate(parts[place::width]) for place in range(width)]
 
 
-def _runs(rows: pd.DataFrame, column: str) -> _Runs | None:
-    """Return a cell's runs on the tasks that all of its seeds have; None without any."""
-    present = rows.dropna(subset=[column])
-    seeds = present.groupby("task")["seed"].nunique()
-    complete = seeds[seeds == present["seed"].nunique()].index
-    present = present[present["task"].isin(complete)]
-    if present.empty:
+def _runs(seed: Integers, task: Integers, episode: Integers, values: Array) -> _Runs | None:
+    """Return a cell's runs, of equally long arrays, on the tasks that all of its seeds have; None without any."""
+    present = ~np.isnan(values)
+    seed, task, episode, values = seed[present], task[present], episode[present], values[present]
+    if not len(values):
         return None
-    if "episode" not in present:
-        present = present.assign(episode=0)
-    present = present.sort_values(["seed", "task", "episode"], kind="stable")
-    counts = present.groupby(["seed", "task"]).size().unstack()
-    return _Runs(
-        present[column].to_numpy(float),
-        counts.to_numpy(np.int64),
-        tuple(map(int, counts.index)),
-        tuple(map(int, counts.columns)),
-        tuple(map(int, present["episode"])),
-    )
+    seeds, rows = np.unique(seed, return_inverse=True)
+    tasks, columns = np.unique(task, return_inverse=True)
+    counts = np.bincount(rows * len(tasks) + columns, minlength=len(seeds) * len(tasks)).reshape(len(seeds), -1)
+    complete = np.asarray((counts > 0).all(axis=0))
+    if not complete.all():
+        kept = complete[columns]
+        return _runs(seed[kept], task[kept], episode[kept], values[kept])
+    order = np.lexsort((episode, task, seed))
+    return _Runs(values[order], counts, tuple(seeds.tolist()), tuple(tasks.tolist()), tuple(episode[order].tolist()))
 
 
 class Cells:
@@ -154,10 +152,15 @@ class Cells:
     ):
         self._bootstrap, self._columns, self._fixed, self._stream = bootstrap, tuple(columns), fixed, tuple(stream)
         self._found: dict[str, dict[tuple[Key, str], _Runs]] = {}
-        for key, group in rows.groupby(["family", *keys], sort=False):
+        named = ("seed", "task", "episode")
+        integers = [rows[name].to_numpy(np.int64) if name in rows else np.zeros(len(rows), np.int64) for name in named]
+        values = {column: rows[column].to_numpy(float) for column in columns}
+        for key, places in rows.groupby(["family", *keys], sort=False).indices.items():
+            assert isinstance(key, tuple)
             members = self._found.setdefault(str(key[0]), {})
+            seed, task, episode = (column[places] for column in integers)
             for column in columns:
-                runs = _runs(group, column)
+                runs = _runs(seed, task, episode, values[column][places])
                 if runs is not None:
                     members[tuple(key[1:]), column] = runs
         self._means: dict[str, dict[tuple[Key, str], Array]] = {}
@@ -294,7 +297,8 @@ def _shared(first: _Runs, second: _Runs) -> tuple[_Runs, Array] | None:
             pd.DataFrame({"seed": index[:, 0], "task": index[:, 1], "episode": runs.episodes, "value": runs.values})
         )
     both = tables[0].merge(tables[1], on=["seed", "task", "episode"], suffixes=("", "_other"))
-    ours, theirs = _runs(both, "value"), _runs(both, "value_other")
+    seed, task, episode = (both[name].to_numpy(np.int64) for name in ("seed", "task", "episode"))
+    ours, theirs = (_runs(seed, task, episode, both[name].to_numpy(float)) for name in ("value", "value_other"))
     return None if ours is None or theirs is None else (ours, theirs.values)
 
 
