@@ -33,7 +33,7 @@ NAMES = (
 )
 APART = fabricated.NO_UNSEEN
 UNSEEN = [family for family in fabricated.ANCHORS if family != APART]
-METHODS = {name: fabricated.method_label(name)[0] for name in PARAMS.baselines}
+METHODS: dict[str, str] = {name: fabricated.method_label(name)[0] for name in PARAMS.baselines}
 OWN = ("metadiffuser", "dual", "expert")
 ROWS = {  # of table 1, in its order, without the expert
     "MetaDiffuser (dual guide)": OWN,
@@ -115,7 +115,7 @@ def _cells(part: str, root: Path) -> dict[tuple[str, ...], pd.DataFrame]:
                 ]
     frame = pd.DataFrame(rows).set_index(["seed", "task", "episode"]).sort_index()
     groups = frame.groupby(["method", "guide", "context", "family"])
-    return {tuple(map(str, key)): group[["return", "score"]] for key, group in groups}  # type: ignore[arg-type]
+    return {tuple(map(str, key)): group[["return", "score"]] for key, group in groups}
 
 
 def interval(row: dict[str, str], name: str) -> float:

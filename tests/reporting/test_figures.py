@@ -61,7 +61,7 @@ def whiskers(panel: Axes, axis: int) -> list[tuple[float, float]]:
     for container in panel.containers:
         if isinstance(container, ErrorbarContainer):
             for collection in container.lines[2]:
-                for segment in collection.get_segments():  # type: ignore[attr-defined]
+                for segment in collection.get_segments():
                     (low, high) = (float(segment[end][axis]) for end in (0, 1))
                     found.append((low, high))
     return found
@@ -172,9 +172,9 @@ def test_baselines_have_the_colours_of_their_metrics_and_a_mark_if_they_did_not_
     first = dict(zip(ROWS, rectangles(figure.axes[0]), strict=True))
     for method, name in METHODS.items():
         assert colors.to_hex(first[name].get_facecolor()) == fabricated.method_label(method)[1]
-    family, method = fabricated.NOT_LEARNT
+    family, failed = fabricated.NOT_LEARNT
     marks = [(place, round(text.get_position()[1])) for place, panel in enumerate(figure.axes) for text in panel.texts]
-    assert marks == [(UNSEEN.index(family), list(ROWS).index(METHODS[method]))]
+    assert marks == [(UNSEEN.index(family), list(ROWS).index(dict(METHODS)[failed]))]
 
 
 def test_a_score_that_is_far_off_is_an_arrow_at_the_edge(evidence: Evidence) -> None:
@@ -206,7 +206,7 @@ def test_profiles_fall_where_the_runs_of_their_cell_lie(evidence: Evidence) -> N
         assert (low <= shares + 1e-9).all()
         assert (high >= shares - 1e-9).all()
         assert (high > low).any()
-        outline = band.get_paths()[0].vertices
+        outline = np.asarray(band.get_paths()[0].vertices, float)
         for place in (60, 80, 100):
             ends = outline[np.isclose(outline[:, 0], thresholds[place])][:, 1]
             assert sorted({round(float(end), 9) for end in ends}) == sorted(
@@ -221,7 +221,7 @@ def test_the_sampler_study_has_a_line_a_sampler_over_its_steps(evidence: Evidenc
     figure = drawn(samplers.sampler_study(evidence))
     assert titles(figure) == [title(family) for family in PARAMS.families]
     for family, panel in zip(PARAMS.families, figure.axes, strict=False):
-        expected = {}
+        expected: dict[tuple[str, int], list[float]] = {}
         for seed in PARAMS.seeds:
             record = fabricated.planner_metrics(family, seed)
             anchors = fabricated.dataset_metrics(family)["anchors"]
