@@ -11,9 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metadiffuser.baselines import get_method
-from metadiffuser.reporting import style
-
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Path("results/quick/tables")
 LAPTOP = Path("results/laptop/tables")
@@ -63,15 +60,22 @@ def summary(path: Path) -> str:
     return markdown(["Method", *SUMMARY.values()], body)
 
 
-def method(name: str) -> str:
-    """Return the results of a method by family: on unseen tasks by the kind of context, and on training tasks."""
-    title = style.OWN_METHODS[name][0] if name in style.OWN_METHODS else get_method(name).METHOD.title
+def method(page: Path) -> str:
+    """Return a method's results, family by family: on unseen tasks by its warm-start data, and on training tasks.
+
+    The heading of the page is the method's display name.
+    """
+    title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
     unseen = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
     trained = [row for row in rows(LAPTOP / "training_tasks.csv") if row["Method"] == title]
-    families = [key.removesuffix(RETURN) for key in [*unseen, *trained][0] if key.endswith(RETURN)]
-    body = [[f"return, context: {unseen[0]['Warm-start']}", *(interval(unseen[0], f + RETURN) for f in families)]]
-    body += [[f"score, context: {row['Warm-start']}", *(interval(row, f + SCORE) for f in families)] for row in unseen]
-    body += [["score on training tasks", *(interval(row, f + SCORE) for f in families)] for row in trained]
+    if not unseen or not trained:
+        return f"The tables of the laptop preset have no method named {title}."
+    families = [key.removesuffix(RETURN) for key in unseen[0] if key.endswith(RETURN)]
+    first = unseen[0]
+    body = [[f"return, {first['Warm-start']} context", *(interval(first, f + RETURN) for f in families)]]
+    body += [[f"score, {row['Warm-start']} context", *(interval(row, f + SCORE) for f in families)] for row in unseen]
+    known = [family.split(" (")[0] for family in families]  # a family without an unseen task says so in its heading
+    body += [["score on training tasks", *(interval(row, f + SCORE) for f in known)] for row in trained]
     return markdown(["", *families], body)
 
 
@@ -83,7 +87,7 @@ def wanted() -> dict[Path, dict[str, str]]:
     }
     pages = {ROOT / "README.md": {"summary": summary(LAPTOP / "table2_average.csv")}, ROOT / "docs/results.md": results}
     methods = sorted((ROOT / "docs" / "methods").glob("*.md"))
-    return pages | {page: {"ours": method(page.stem)} for page in methods}
+    return pages | {page: {"ours": method(page)} for page in methods}
 
 
 def filled(page: str, name: str, content: str) -> str:

@@ -79,7 +79,7 @@ class TestInPlace:
         assert "Imported with `metadiffuser import`" in text
         size = sum(path.stat().st_size for path in DATASET.rglob("*") if path.is_file())
         assert f"| size on disk | {size / 1e6:,.1f} MB |" in text
-        assert (CARD / "returns.png").is_file()
+        assert (CARD / "returns.svg").is_file()
 
     def test_one_key_of_the_parameters_changes_and_remarks_stay(self, tmp_path: Path) -> None:
         before = Path("params.yaml").read_text()
@@ -287,7 +287,8 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
     path = Path(paths.DATASET_METRICS.format(preset="smoke", family="point_robot"))
     path.write_text(json.dumps(read_json(path) | {"source": "imported", "labels": "ranked"}))
     after = captions()
-    words = "Point-Robot: imported data; R_random and R_expert are the means of the worst and the best third of its"
+    title = fabricated.LABELS["point_robot"][0]
+    words = f"{title}: imported data; R_random and R_expert are the means of the worst and the best third of its"
     scored = {
         "table1_few_shot",
         "table2_warm_start",
@@ -300,22 +301,23 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
         "scores_by_warm_start",
         "scores_by_guide",
         "scores_by_method",
-        "performance_profiles",
     }
-    assert "Cheetah-Vel: imported" not in "".join(after.values())
+    assert f"{fabricated.LABELS['cheetah_vel'][0]}: imported" not in "".join(after.values())
     path.write_text(json.dumps(read_json(path) | {"labels": "given"}))
     assert "means of its episodes labelled random and expert" in captions()["table1_few_shot"]
 
 
 def test_a_family_without_behaviour_curves_has_an_empty_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from metadiffuser.reporting.figures import learning_curves
+    from metadiffuser.reporting.labels import Labels
     from metadiffuser.tracking import read_curve, write_curve
 
     monkeypatch.chdir(tmp_path)
     write_curve(tmp_path / "empty", [])
     table = read_curve(tmp_path / "empty")
     assert table.empty
-    panel = learning_curves({("behaviour", "point_robot"): [table]}).axes[0]
+    labels = Labels.from_json({}, ["point_robot"], [])
+    panel = learning_curves.draw({("behaviour", "point_robot"): [table]}, labels).axes[0]
     assert [text.get_text() for text in panel.texts] == ["imported data:\nnothing to train"]
 
 

@@ -110,7 +110,7 @@ class Evidence:
         """The families with unseen tasks, which averages are over, in the order of the parameters."""
         return [name for name in dict.fromkeys(self.scores["family"]) if name not in self.apart]
 
-    @property
+    @cached_property
     def shown(self) -> list[str]:
         """All families, in the order in which they are shown: those without an unseen task come last."""
         return [*self.families, *(name for name in dict.fromkeys(self.scores["family"]) if name in self.apart)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from metadiffuser.evaluation.statistics import (
     Array,
@@ -29,6 +30,7 @@ STREAM = "report-bootstrap"
 NOT_A_NUMBER = float("nan")
 
 Key = tuple[Any, ...]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -108,25 +110,21 @@ class _Runs:
         return [np.concatenate(parts[place::width]) for place in range(width)]
 
 
-def _runs(rows: pd.DataFrame, column: str) -> _Runs | None:
-    """Return a cell's runs on the tasks that all of its seeds have; None without any."""
-    present = rows.dropna(subset=[column])
-    seeds = present.groupby("task")["seed"].nunique()
-    complete = seeds[seeds == present["seed"].nunique()].index
-    present = present[present["task"].isin(complete)]
-    if present.empty:
+def _runs(seed: Integers, task: Integers, episode: Integers, values: Array) -> _Runs | None:
+    """Return a cell's runs, of equally long arrays, on the tasks that all of its seeds have; None without any."""
+    present = ~np.isnan(values)
+    seed, task, episode, values = seed[present], task[present], episode[present], values[present]
+    if not len(values):
         return None
-    if "episode" not in present:
-        present = present.assign(episode=0)
-    present = present.sort_values(["seed", "task", "episode"], kind="stable")
-    counts = present.groupby(["seed", "task"]).size().unstack()
-    return _Runs(
-        present[column].to_numpy(float),
-        counts.to_numpy(np.int64),
-        tuple(map(int, counts.index)),
-        tuple(map(int, counts.columns)),
-        tuple(map(int, present["episode"])),
-    )
+    seeds, rows = np.unique(seed, return_inverse=True)
+    tasks, columns = np.unique(task, return_inverse=True)
+    counts = np.bincount(rows * len(tasks) + columns, minlength=len(seeds) * len(tasks)).reshape(len(seeds), -1)
+    complete = np.asarray((counts > 0).all(axis=0))
+    if not complete.all():
+        kept = complete[columns]
+        return _runs(seed[kept], task[kept], episode[kept], values[kept])
+    order = np.lexsort((episode, task, seed))
+    return _Runs(values[order], counts, tuple(seeds.tolist()), tuple(tasks.tolist()), tuple(episode[order].tolist()))
 
 
 class Cells:
@@ -154,10 +152,15 @@ class Cells:
     ):
         self._bootstrap, self._columns, self._fixed, self._stream = bootstrap, tuple(columns), fixed, tuple(stream)
         self._found: dict[str, dict[tuple[Key, str], _Runs]] = {}
-        for key, group in rows.groupby(["family", *keys], sort=False):
+        named = ("seed", "task", "episode")
+        integers = [rows[name].to_numpy(np.int64) if name in rows else np.zeros(len(rows), np.int64) for name in named]
+        values = {column: rows[column].to_numpy(float) for column in columns}
+        for key, places in rows.groupby(["family", *keys], sort=False).indices.items():
+            assert isinstance(key, tuple)
             members = self._found.setdefault(str(key[0]), {})
+            seed, task, episode = (column[places] for column in integers)
             for column in columns:
-                runs = _runs(group, column)
+                runs = _runs(seed, task, episode, values[column][places])
                 if runs is not None:
                     members[tuple(key[1:]), column] = runs
         self._means: dict[str, dict[tuple[Key, str], Array]] = {}
@@ -223,17 +226,21 @@ class Cells:
         ]
         return min(found, default=0)
 
-    def band(self, family: str, cell: Key, thresholds: Array) -> tuple[Array, Array, Array] | None:
-        """Return the share of runs above each of P thresholds with its bounds, (P,) each, or None without a value."""
+    def profile(self, family: str, cell: Key, thresholds: Array) -> Array | None:
+        """Return the share of runs above each of P thresholds (P,), or None without a value."""
         runs = self._found.get(family, {}).get((cell, "normalised"))
-        if runs is None:
-            return None
-        above = (runs.values[:, None] > thresholds).astype(float)
-        shares = pair_means(above, runs.counts).mean(axis=(0, 1))
+        return None if runs is None else pair_means(_above(runs, thresholds), runs.counts).mean(axis=(0, 1))
+
+    def band(self, family: str, cell: Key, thresholds: Array) -> tuple[Array, Array]:
+        """Return the bounds of ``profile``, (P,) each; NaN where no interval can be given.
+
+        Raises ``KeyError`` if the cell has no value.
+        """
+        runs = self._found[family][cell, "normalised"]
         if not self._varies(family, runs):
-            unknown = np.full_like(shares, np.nan)
-            return shares, unknown, unknown
-        return shares, *self._bootstrap.bounds(self._draw(family, runs, above))
+            unknown = np.full(len(thresholds), np.nan)
+            return unknown, unknown
+        return self._bootstrap.bounds(self._draw(family, runs, _above(runs, thresholds)))
 
     def _difference(self, family: str, ours: _Runs, theirs: Array, means: Array) -> Difference:
         gap = _Runs(ours.values - theirs, ours.counts, ours.seeds, ours.tasks, ours.episodes)
@@ -274,6 +281,11 @@ class Cells:
         return self._means[family]
 
 
+def _above(runs: _Runs, thresholds: Array) -> Array:
+    """Return whether each run is above each threshold: (N, P)."""
+    return (runs.values[:, None] > thresholds).astype(float)
+
+
 def _shared(first: _Runs, second: _Runs) -> tuple[_Runs, Array] | None:
     """Return the first cell's runs, and the second's values, on what both have; None if that is nothing."""
     tables = []
@@ -285,7 +297,8 @@ def _shared(first: _Runs, second: _Runs) -> tuple[_Runs, Array] | None:
             pd.DataFrame({"seed": index[:, 0], "task": index[:, 1], "episode": runs.episodes, "value": runs.values})
         )
     both = tables[0].merge(tables[1], on=["seed", "task", "episode"], suffixes=("", "_other"))
-    ours, theirs = _runs(both, "value"), _runs(both, "value_other")
+    seed, task, episode = (both[name].to_numpy(np.int64) for name in ("seed", "task", "episode"))
+    ours, theirs = (_runs(seed, task, episode, both[name].to_numpy(float)) for name in ("value", "value_other"))
     return None if ours is None or theirs is None else (ours, theirs.values)
 
 

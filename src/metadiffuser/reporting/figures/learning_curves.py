@@ -31,8 +31,10 @@ CURVES = {
 
 
 @figure("learning_curves", title="Learning curves", section="Training", place=1)
-def learning_curves(evidence: Evidence) -> Drawing:
+def learning_curves(evidence: Evidence) -> Drawing | None:
     """Training of all parts of MetaDiffuser."""
+    if not evidence.curves:
+        return None
     caption = (
         "Training of the behaviour policies (deterministic return over training and unseen tasks), of the context "
         "encoder with its models, and of the diffusion model; one line a shard or seed."

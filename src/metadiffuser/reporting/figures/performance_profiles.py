@@ -28,21 +28,22 @@ def performance_profiles(evidence: Evidence) -> Drawing:
         thresholds = np.linspace(LOWEST, top, POINTS)
         drawn: list[str] = []
         for row in few_shot_rows(evidence):
-            found = evidence.cells.band(family, row.cell, thresholds)
+            found = evidence.cells.profile(family, row.cell, thresholds)
             dash = [dashes.get(row.method, "-"), *VARIANTS][min(drawn.count(row.method), len(VARIANTS))]
             drawn.append(row.method)
             if found is not None:
-                shares, low, high = found
                 colour, own = evidence.labels.method_colour(row.method), row.method == OWN
                 width, above = (2.2, 3) if own else (1.3, 2)
-                panel.plot(thresholds, shares, color=colour, ls=dash, label=row.title, lw=width, zorder=above)
-                panel.fill_between(thresholds, low, high, color=colour, alpha=0.18 if own else 0.07, linewidth=0)
+                panel.plot(thresholds, found, color=colour, ls=dash, label=row.title, lw=width, zorder=above)
+                if row.cell == evidence.own:
+                    low, high = evidence.cells.band(family, row.cell, thresholds)
+                    panel.fill_between(thresholds, low, high, color=colour, alpha=0.18, linewidth=0)
         panel.set(xlabel="normalised score τ", ylabel="share of runs above τ", ylim=(-0.03, 1.03))
     shared_legend(picture, panels, LEGEND_COLUMNS if len(panels) >= COLUMNS else 2)
     caption = join(
         "Share of the runs on unseen tasks whose normalised score is above τ, mean over training seeds and tasks; a "
         "line that lies above another is better at every score.",
-        evidence.intervals().replace("Brackets", "Bands"),
+        evidence.intervals().replace("Brackets", "Band, of MetaDiffuser alone"),
         f"{sample_sizes(evidence.sizes, evidence.labels)}.",
     )
     return Drawing(picture, caption)

@@ -14,6 +14,8 @@ from metadiffuser.reporting.registry import table
 from metadiffuser.reporting.rows import EXPERT, Row, family_heading, few_shot_rows
 from metadiffuser.reporting.scores import CELL
 
+CORRECTED = 4  # column of the corrected p-value
+
 
 def compared_rows(evidence: Evidence) -> list[Row]:
     """Return MetaDiffuser's variants, one guide or context away from its own, and the methods of table 1."""
@@ -42,19 +44,19 @@ def comparisons(evidence: Evidence) -> Table:
             scores = evidence.cells.difference(family, evidence.own, row.cell, "normalised")
             if returns is None:
                 continue
-            cells: list[Cell] = [family_heading(evidence, family), row.title, returns.mean]
+            cells: list[Cell] = [family_heading(evidence, family), row.title, returns.mean, returns.p, None]
             cells += [None, None] if scores is None else [scores.mean, scores.median]
             cells += [f"{returns.won} of {returns.tasks}", evidence.cells.improvement(family, evidence.own, row.cell)]
             seeds = min(evidence.cells.seeds(evidence.own), evidence.cells.seeds(row.cell))
             p_values.append(returns.p)
-            rows.append([*cells, returns.p, None, captions.coverage(OWN, seeds)])
+            rows.append([*cells, captions.coverage(OWN, seeds)])
     tested = [place for place, p in enumerate(p_values) if not math.isnan(p)]
     for place, p in zip(tested, holm([p_values[place] for place in tested]), strict=True):
-        rows[place][-2] = p
+        rows[place][CORRECTED] = p
     caption = join(
         f"MetaDiffuser ({style.guide_name(guide)} guide, {style.context_name(context)} context) minus the row "
         "(positive: MetaDiffuser is better), paired on the same training seeds, tasks and episodes. Median: over "
-        "tasks, of a task's mean difference in score; tasks won: where MetaDiffuser has the higher mean return. "
+        "tasks, of a task's mean difference; tasks won: tasks on which MetaDiffuser has the higher mean return. "
         "P(better): probability that one of its episodes beats one of the row's on the same task (0.5: no difference). "
         "p: two-sided bootstrap p-value of no difference in return; p (Holm): corrected for all "
         f"{len(tested)} comparisons of this table. With few tasks and seeds p-values are too small rather than too "
@@ -64,13 +66,13 @@ def comparisons(evidence: Evidence) -> Table:
     columns = [
         Column("Family", words=True),
         Column("Against", words=True),
-        Column("return", "Difference"),
-        Column("score", "Difference"),
-        Column("median score", "Difference"),
+        Column("difference", "Return"),
+        Column("p", "Return", 4),
+        Column("p (Holm)", "Return", 4),
+        Column("difference", "Score"),
+        Column("median", "Score"),
         Column("tasks won"),
         Column("P(better)", digits=2),
-        Column("p", digits=4),
-        Column("p (Holm)", digits=4),
         Column("Interval", words=True),
     ]
     return Table(columns, rows, caption, evidence.digits)

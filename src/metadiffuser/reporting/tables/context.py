@@ -63,8 +63,9 @@ def diagnostics(evidence: Evidence) -> Table:
     reach = sorted(errors["ahead"].unique())
     compared = bounds(evidence)
     guide, _ = evidence.reference
+    played = evidence.representations
     everything = Cells(
-        evidence.representations,
+        played[pd.MultiIndex.from_frame(played[list(scores.CELL)]).isin([row.cell for row in compared])],
         evidence.bootstrap,
         keys=("representation", *scores.CELL),
         columns=("normalised",),

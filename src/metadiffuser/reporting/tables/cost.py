@@ -73,7 +73,7 @@ def cost_table(timings: Timings) -> Table | None:
             names = ("seconds", "milliseconds", "parameters")
             cells += [float(entry.iloc[0][name]) if len(entry) else None for name in names]
         rows.append((timings.labels.method(method), *cells))
-    sharing = ", ".join(name for name in map(timings.labels.method, timings.uses_context))
+    sharing = ", ".join(timings.labels.method(name) for name in timings.labels.methods if name in timings.uses_context)
     caption = (
         "Table 5. What methods cost, mean over training seeds. Training: CPU seconds. Decision: wall milliseconds of "
         "one action, the episodes of the evaluation being played in large batches: a single episode takes longer per "
