@@ -219,9 +219,10 @@ def _open_streams() -> None:
             os.set_inheritable(number, True)  # programs that this one starts need it, too
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
-    if sys.stdout is sys.__stdout__ and not sys.stdout.isatty():
-        stream = io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(stream, sys.stdout.encoding, sys.stdout.errors)
+    output = sys.__stdout__
+    if output is not None and output is sys.stdout and not output.isatty():
+        stream = io.BufferedWriter(_Output(output.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(stream, output.encoding, output.errors)
 
 
 def _discard_output() -> None:

@@ -8,10 +8,11 @@ import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import OutputSettingsLoggerInterface
 
 from metadiffuser import cli
 from metadiffuser.config.loading import load
@@ -170,7 +171,7 @@ def handler(**settings: Any) -> LogHandler:
         "stdout": False,
         "dryrun": False,
     }
-    made = LogHandler(SimpleNamespace(**{**common, **settings}), None)
+    made = LogHandler(cast(OutputSettingsLoggerInterface, SimpleNamespace(**{**common, **settings})), None)
     made.stream = io.StringIO()
     made.setFormatter(logging.Formatter("%(message)s"))
     return made
