@@ -273,8 +273,8 @@ def _open_streams() -> None:
             os.set_inheritable(number, True)  # programs that this one starts need it, too
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
-    output = sys.stdout
-    if sys.stdout is sys.__stdout__ and not output.isatty():
+    output = sys.__stdout__
+    if output is not None and output is sys.stdout and not output.isatty():
         stream = io.BufferedWriter(_Output(output.fileno(), "w", closefd=False))
         sys.stdout = io.TextIOWrapper(stream, output.encoding, output.errors)
 

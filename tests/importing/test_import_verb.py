@@ -21,7 +21,7 @@ from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs.shared.tasks import read_tasks
-from metadiffuser.pipeline import dag, locks, records
+from metadiffuser.pipeline import dag, engine, locks, records
 from metadiffuser.pipeline.records import digest
 from tests.conftest import ROOT, whole
 from tests.helpers import fabricated
@@ -198,11 +198,11 @@ class TestInPlace:
             request.addfinalizer(lambda: job.__exit__(None, None, None))
             named = "define_tasks@smoke-point_robot (process "
         else:
-            locks.RUN.parent.mkdir(parents=True)
-            held = locks.RUN.open("w")
+            engine.RUN.parent.mkdir(parents=True)
+            held = engine.RUN.open("w")
             request.addfinalizer(held.close)
             fcntl.flock(held, fcntl.LOCK_EX)
-            other = locks.Engine.of("Snakemake", os.getppid())
+            other = engine.Engine.of("Snakemake", os.getppid())
             assert other is not None
             json.dump(asdict(other), held)
             held.flush()

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,7 +123,10 @@ def test_time_follows_what_drives_it(
 def test_more_steps_of_a_baseline_take_longer() -> None:
     tree = QUICK.model_dump()
     tree["baseline"]["bc"]["steps"] *= 3
-    assert seconds("train_baseline", BASELINE, Params.model_validate(tree)) == pytest.approx(30)
+    tree["overrides"]["point_robot"]["baseline"]["bc"] = {"steps": 5 * QUICK.baseline.bc.steps}
+    params = Params.model_validate(tree)
+    assert seconds("train_baseline", BASELINE, params) == pytest.approx(30)
+    assert seconds("train_baseline", {**BASELINE, "family": "point_robot"}, params) == pytest.approx(50)
 
 
 def test_a_family_s_override_counts() -> None:
@@ -170,11 +172,10 @@ def test_the_closest_record_of_the_same_family_and_kind_is_scaled() -> None:
     amount = work.of("train_context", MODEL, job.params)
     wrong = [a_record("point_robot", "generalised", amount, 1e6), a_record("cheetah_vel", "corro", amount, 1e6)]
     near = a_record("cheetah_vel", "generalised", 2 * amount, 30.0)
-    far = a_record("cheetah_vel", "generalised", amount / 9, 30.0)
-    context = replace(a_record("cheetah_vel", "", 1, 1), stage="collect_dataset")
-    for records in ([far, near, *wrong], [*wrong, near, far]):
-        others = [record for record in read_records() if record.stage != "train_context"]
-        found = estimate_jobs(dag.jobs(QUICK), [*others, *records, context])[job.name]
+    far = [a_record("cheetah_vel", "generalised", factor * amount, 30.0) for factor in (1 / 9, 9)]
+    others = [record for record in read_records() if record.stage != "train_context"]
+    for records in ([*far, near, *wrong], [*wrong, near, *far]):
+        found = estimate_jobs(dag.jobs(QUICK), [*others, *records])[job.name]
         assert found.record == near
         assert found.cpu_seconds == pytest.approx(15.0)
 

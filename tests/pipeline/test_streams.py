@@ -15,7 +15,7 @@ import pytest
 
 from metadiffuser import artifacts, cli, errors
 from metadiffuser.errors import InputError, current_folder
-from metadiffuser.pipeline import gc, sync
+from metadiffuser.pipeline import gc, locks, sync
 from metadiffuser.progress import Progress
 from tests.conftest import ROOT
 
@@ -185,7 +185,7 @@ def test_what_the_file_system_refuses_to_snakemake_is_one_sentence(monkeypatch: 
     def full(name: str) -> None:
         raise OSError(28, "No space left on device", ".work/locks/run.lock")
 
-    monkeypatch.setattr(sync.locks, "hold_checkout", full)
+    monkeypatch.setattr(locks, "hold_checkout", full)
     monkeypatch.delenv(sync.OFF, raising=False)
     with pytest.raises(InputError, match=r"^\.work/locks/run\.lock: No space left on device; free space"):
         sync.take_checkout(["snakemake", "all"])
