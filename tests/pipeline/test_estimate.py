@@ -123,7 +123,7 @@ def test_time_follows_what_drives_it(
 def test_more_steps_of_a_baseline_take_longer() -> None:
     tree = QUICK.model_dump()
     tree["baseline"]["bc"]["steps"] *= 3
-    tree["overrides"]["point_robot"]["baseline"]["bc"] = {"steps": 5 * QUICK.baseline.bc.steps}
+    tree["overrides"]["point_robot"]["baseline"]["bc"] = {"steps": 5 * QUICK.section("baseline.bc").steps}
     params = Params.model_validate(tree)
     assert seconds("train_baseline", BASELINE, params) == pytest.approx(30)
     assert seconds("train_baseline", {**BASELINE, "family": "point_robot"}, params) == pytest.approx(50)

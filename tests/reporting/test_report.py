@@ -14,11 +14,11 @@ from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
+from metadiffuser.pipeline.report import write_report
 from metadiffuser.reporting import provenance, report, timings
 from metadiffuser.reporting.labels import Labels
 from metadiffuser.reporting.tables import cost
 from metadiffuser.reporting.timings import Timings
-from metadiffuser.stages.make_report import write_report
 from tests.conftest import require
 from tests.helpers import fabricated
 

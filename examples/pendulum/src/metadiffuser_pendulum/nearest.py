@@ -11,15 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, MethodInfo, Records, Sizes, Training
-from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
+from metadiffuser.baselines.shared.latents import LatentAgent
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config.schema import Count, MethodParameters
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import encode_tasks
+from metadiffuser.context.training import draw_latents
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_transitions
-from metadiffuser.training import fit
+from metadiffuser.training import Losses, fit
 
 # ---- Config ----
 
@@ -81,8 +81,8 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Fill the memory from the episodes of ``qualities``, then fit the scales to other draws from them."""
     config: Parameters = model.config
     generator = training.generator
-    latents = encode_tasks(training.context, training.contexts(), LATENTS, generator, full=False)
-    fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    latents = training.latents()
+    fitting, held_out = training.pool(config.qualities).split_episodes()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
 
     def draw(part: TaskData, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,18 +96,16 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     model.actions.copy_(actions)
     validation = draw(held_out, VALIDATION_TRANSITIONS)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         loss = regression_loss(model, *draw(fitting, config.batch_size))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.detach()}
+        return loss, {"loss": loss}
 
     def validate() -> float:
         return float(regression_loss(model, *validation))
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    return model, fit("train_baseline nearest", config.steps, update, validate, optimiser, state, training.checkpoint)
+    name, checkpoint = "train_baseline nearest", training.checkpoint
+    return model, fit(name, config.steps, draw_losses, validate, optimiser, state, checkpoint)
 
 
 # ---- Adapt ----
