@@ -16,6 +16,7 @@ FamilyName = Literal["point_robot", "cheetah_vel", "cheetah_dir", "ant_dir", "ho
 Quality = Literal["expert", "medium", "random", "mixed"]
 Representation = Literal["generalised", "focal", "corro", "true_task"]
 Window = Literal["scattered", "consecutive"]
+Loss = Literal["squared", "huber"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
@@ -108,6 +109,16 @@ class Context(Section):
     latent_noise: Fraction = Field(
         description="standard deviation of noise on z as the encoder gives it, in training (ours)"
     )
+    regressors: Count = Field(default=16, description="F, regressors of the least-squares problem inside the encoder")
+    regression_targets: Count = Field(default=8, description="targets that the encoder regresses on them")
+    loss: Loss = Field(
+        default="squared",
+        description="penalty of an error of the reward and dynamics models: its square, or linear from huber_delta on",
+    )
+    huber_delta: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        default=1.0, description="error, in normalised units, from which on the Huber loss is linear"
+    )
+    value_discount: Fraction = Field(default=0.97, description="gamma of the return to go that V(s, z) is trained on")
 
 
 class Diffusion(Section):
@@ -140,6 +151,11 @@ class Planning(Section):
     temperature: Scale = Field(description="scale of the sampling noise")
     return_scale: Scale = Field(description="alpha: step along the gradient of the predicted return")
     dynamics_scale: Scale = Field(description="alpha * lambda: step along the gradient of consistency")
+    value_scale: Scale = Field(
+        default=0.0,
+        description="weight of V(s, z), the value beyond the horizon, beside the predicted return of the plan, whose "
+        "scale it shares; 0 is the paper's method (ours)",
+    )
     unguided_steps: Natural = Field(description="last denoising steps that the guide leaves alone")
     actions_per_plan: Count = Field(description="actions executed before the plan is remade")
     candidates: Count = Field(description="plans per decision, of which the best by the guide's models is executed")

@@ -66,7 +66,7 @@ class Plan:
 
 
 class Planner:
-    """Makes plans with a diffusion model, guided by a context model's reward and dynamics models.
+    """Makes plans with a diffusion model, guided by a context model's reward, dynamics and value models.
 
     Args:
         diffusion: the conditional diffusion model (its averaged weights).
@@ -90,7 +90,7 @@ class Planner:
         self.steps = reverse_steps(total, config.sampler, config.sampling_steps)
         self._skipped = min(round(config.warm_start * len(self.steps)), len(self.steps) - 1)
         self._resumed = reverse_steps(total, config.sampler, config.sampling_steps, self._skipped)
-        self._guide = DualGuide(context)
+        self._guide = DualGuide(context, config.value_scale)
         told = torch.tensor([step.step for step in self.steps], device=diffusion.rates.device)
         with torch.inference_mode():
             self._step_conditions = diffusion.network.step_condition(told)
@@ -164,6 +164,7 @@ class Planner:
 
         Candidates that it does not tell apart (both scales zero) give the first.
         """
-        scores = objective(self.context, segments, request.latents, request.return_scale, request.dynamics_scale)
+        scales = (request.return_scale, request.dynamics_scale, self.config.value_scale)
+        scores = objective(self.context, segments, request.latents, *scales)
         chosen = scores.view(count, -1).argmax(dim=0)
         return segments.unflatten(0, (count, -1))[chosen, torch.arange(len(chosen), device=chosen.device)]

@@ -34,12 +34,12 @@ def run(run: Run) -> None:
     generator = torch_generator(run.root_seed, *stream)
     records = train_context(model, data, generator, run.work / "training.safetensors")
     model.eval()
-    trials = numpy_generator(run.root_seed, *stream, "identifiable")
+    permutations = numpy_generator(run.root_seed, *stream, "permutations")
     metrics = {
         "family": family.name,
         "representation": representation,
         "seed": int(run.wildcard("seed")),
-        **diagnose(model, family, episodes, tasks, generator, trials),
+        **diagnose(model, episodes, tasks, generator, permutations),
     }
     write_curve(run.path(paths.CONTEXT_CURVE), records)
     write_json(run.path(paths.CONTEXT_METRICS), metrics)
