@@ -55,8 +55,8 @@ def context_diagnostics(evidence: Evidence) -> Table:
         counts.append(f"{title} {len(group)} seed{'s' if len(group) != 1 else ''}")
     caption = (
         "Context encoder and its models. Probe R²: share of the variance of the task's parameters that a linear probe "
-        "reads from z, fitted on training tasks. Reward and dynamics: RMSE of one step's prediction in normalised "
-        f"units. Mean over training seeds ({', '.join(dict.fromkeys(counts))})."
+        "reads from z, every task by a fit to all others; 0 is what their mean explains. Reward and dynamics: RMSE of "
+        f"one step's prediction in normalised units. Mean over training seeds ({', '.join(dict.fromkeys(counts))})."
     )
     columns = [Column("Family", words=True), Column("Representation", words=True)]
     for group_title in ("Probe R²", "Reward RMSE", "Dynamics RMSE"):
@@ -98,8 +98,9 @@ def diagnostics(evidence: Evidence, bootstrap: Bootstrap, digits: int) -> Table:
         rows.append((style.family_title(str(family)), str(representation), *cells))
     caption = (
         "What bounds the planner, on unseen tasks. Probe R²: share of the variance of the task's parameters that a "
-        "linear probe reads from z, by the quality of the context; identifiable: of those parameters alone that "
-        "change observations or rewards at all, over contexts of all qualities, and how many they are. "
+        "linear probe reads from z, every task by a fit to all others, by the quality of the context; identifiable: of "
+        "those parameters alone of which it reads more than chance gives any of them in 95% of permutations of the "
+        "tasks, over contexts of all qualities, and how many they are. "
         "Reward and state error at n: RMSE of the models rolled out n steps with the data's actions, in normalised "
         f"units; for every n from the same states of the data, those that {reach[-1]} steps can follow. Score: of the "
         f"planner ({style.guide_name(guide)} guide) told the mean z of many contexts from all expert episodes of the "
