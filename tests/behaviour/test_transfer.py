@@ -83,15 +83,14 @@ def test_parameters_that_a_policy_does_not_use_change_nothing_to_the_bit(stochas
     tasks, features = robots(family)
     weight = 0.5 * torch.randn(11 + features.shape[1], 3, generator=torch.Generator().manual_seed(0))
     weight[11:] = 0.0
-    options = {"episodes": 2, "stochastic": stochastic}
-    found = transfer_returns(family, tasks, linear(weight), [0] * 4, features, generator(), **options)
+    policies = linear(weight)
+    found = transfer_returns(family, tasks, policies, [0] * 4, features, generator(), 2, stochastic=stochastic)
     for task in tasks:
         own = found["own"][str(task.index)]
         assert own[0] != own[1], "starts differ"
         assert found["mean"][str(task.index)] == own
         assert found["wrong"][str(task.index)] == own * 3, "with the same starts and noise"
-    again = transfer_returns(family, tasks, linear(weight), [0] * 4, features, generator(), **options)
-    assert again == found
+    assert found == transfer_returns(family, tasks, policies, [0] * 4, features, generator(), 2, stochastic=stochastic)
 
 
 def test_another_tasks_parameters_come_with_its_symmetry() -> None:

@@ -37,7 +37,8 @@ def noise(planner: Planner, seed: int = 3) -> Tensor:
 def by_autograd(model: ContextModel, plan: Tensor, wanted: Request, value_scale: float = 0.0) -> Tensor:
     with torch.enable_grad():
         plan = plan.detach().clone().requires_grad_(True)
-        total = objective(model, plan, wanted.latents, wanted.return_scale, wanted.dynamics_scale, value_scale).sum()
+        scales = (wanted.return_scale, wanted.dynamics_scale)
+        total = objective(model, plan, wanted.latents, *scales, value_scale=value_scale).sum()
         return torch.autograd.grad(total, plan)[0]
 
 

@@ -56,13 +56,13 @@ def transfer_returns(
     count = len(tasks)
     if features.shape[1] == 0 or count < 2:
         raise ValueError(f"expected features (N, F) with N > 1 and F > 0, got {features.shape}")
-    shifts = np.sort(1 + generator.permutation(count - 1)[:OTHERS])
+    shifts = sorted(1 + int(other) for other in generator.permutation(count - 1)[:OTHERS])
     seeds = [int(seed) for seed in generator.integers(2**62, size=2)]
     centre = np.broadcast_to(features.mean(axis=0, keepdims=True), features.shape)
 
     def played(given: Floats, through: Sequence[Symmetry]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the returns (N, episodes) of experts with parameters ``given`` (N, F)."""
-        rows = np.repeat(np.arange(count), episodes)
+        rows = [row for row in range(count) for _ in range(episodes)]
         start, noise = (np.random.Generator(np.random.PCG64(seed)) for seed in seeds)
         sampled = np.full(len(rows), stochastic)
         experts = [which[row] for row in rows]
@@ -71,14 +71,12 @@ def transfer_returns(
             controller = relabelled(controller, [through[row] for row in rows])
         return rollout(family, [tasks[row] for row in rows], controller, start, threads).returns.reshape(count, -1)
 
-    def told(order: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return played(features[order], [symmetries[row] for row in order] if symmetries else ())
+    def told(shift: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return the returns of experts that are given the parameters of the task ``shift`` places on."""
+        others = [(row + shift) % count for row in range(count)]
+        return played(features[others], [symmetries[other] for other in others] if symmetries else ())
 
-    order = np.arange(count)
-    found = {
-        "own": told(order),
-        "wrong": np.concatenate([told((order + shift) % count) for shift in shifts], axis=1),
-    }
+    found = {"own": told(0), "wrong": np.concatenate([told(shift) for shift in shifts], axis=1)}
     if not symmetries:
         found["mean"] = played(centre, ())
     return {

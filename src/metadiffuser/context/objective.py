@@ -39,6 +39,7 @@ def objective(
     latents: Tensor,
     return_scale: Tensor,
     dynamics_scale: Tensor,
+    *,
     value_scale: float = 0.0,
 ) -> Tensor:
     """Return what the guide climbs and candidates are ranked by (B,).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,9 +25,11 @@ def prediction_losses(model: ContextModel, latents: Tensor, targets: Tensor) -> 
 
     Both are means of ``config.loss`` in normalised units; their gradient flows into z.
     """
-    penalty = {"squared": functional.mse_loss, "huber": partial(huber, delta=model.config.huber_delta)}
     rewards, changes, reward, change = predictions(model, latents, targets)
-    return penalty[model.config.loss](rewards, reward), penalty[model.config.loss](changes, change)
+    if model.config.loss == "squared":
+        return functional.mse_loss(rewards, reward), functional.mse_loss(changes, change)
+    delta = model.config.huber_delta
+    return huber(rewards, reward, delta), huber(changes, change, delta)
 
 
 def huber(predicted: Tensor, wanted: Tensor, delta: float) -> Tensor:

@@ -164,7 +164,7 @@ class Planner:
 
         Candidates that it does not tell apart (both scales zero) give the first.
         """
-        scales = (request.return_scale, request.dynamics_scale, self.config.value_scale)
-        scores = objective(self.context, segments, request.latents, *scales)
+        scales = (request.return_scale, request.dynamics_scale)
+        scores = objective(self.context, segments, request.latents, *scales, value_scale=self.config.value_scale)
         chosen = scores.view(count, -1).argmax(dim=0)
         return segments.unflatten(0, (count, -1))[chosen, torch.arange(len(chosen), device=chosen.device)]
