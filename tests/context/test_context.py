@@ -51,6 +51,22 @@ def test_masked_transitions_do_not_matter_and_others_do() -> None:
     assert not torch.allclose(model.encode(contexts, mask), model.encode(changed, mask))
 
 
+def test_masked_transitions_cost_nothing_and_contexts_of_any_length_share_a_batch() -> None:
+    model = make_context()
+    contexts, _ = batch(3)
+    lengths = [6, 2, 0]
+    mask = torch.arange(6) < torch.tensor(lengths)[:, None]
+    assert model.encoder is not None
+    embedded: list[int] = []
+    handle = model.encoder.embed.register_forward_pre_hook(lambda _, given: embedded.append(given[0][..., 0].numel()))
+    together = model.encode(contexts, mask)
+    handle.remove()
+    assert embedded == [sum(lengths)]
+    for row, length in enumerate(lengths):
+        alone = model.encode(contexts[row : row + 1, :length], torch.ones(1, length, dtype=torch.bool))
+        assert torch.allclose(alone[0], together[row], atol=1e-5)
+
+
 def test_empty_context_is_finite_and_the_same_for_all() -> None:
     model = make_context()
     contexts, mask = batch()
