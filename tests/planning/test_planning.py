@@ -92,6 +92,30 @@ def test_guide_agrees_with_finite_differences() -> None:
         assert float(numeric) == pytest.approx(float(gradient[index]), rel=1e-4, abs=1e-7)
 
 
+def test_the_value_term_climbs_and_agrees_with_finite_differences() -> None:
+    model = make_context().double()
+    model.set_value_scale(torch.tensor([1.0, 7.0]))
+    plan = torch.randn(2, 8, S + A, dtype=torch.float64)
+    latents = torch.randn(2, Z, dtype=torch.float64)
+    alpha, none = torch.tensor([0.7, 0.2]).double(), torch.zeros(2).double()
+    without = DualGuide(model).prepare(latents, alpha, none)(plan)
+    gradient = DualGuide(model, 2.5).prepare(latents, alpha, none)(plan) - without
+
+    def beyond(x: torch.Tensor) -> torch.Tensor:
+        return 2.5 * model.predict_values(x[:, -1, :S], latents)
+
+    assert bool((gradient[:, :-1] == 0).all()), "the value is that of the last state"
+    assert bool((gradient[:, -1, S:] == 0).all()), "and not of an action"
+    for index in [(0, 7, 0), (1, 7, 1), (0, 7, 2)]:
+        step = torch.zeros_like(plan)
+        step[index] = 1e-5
+        numeric = alpha[index[0]] * (beyond(plan + step) - beyond(plan - step))[index[0]] / 2e-5
+        assert float(numeric) == pytest.approx(float(gradient[index]), rel=1e-4, abs=1e-7)
+    small = 1e-3 / gradient.norm(dim=(1, 2), keepdim=True)
+    for sign in (1, -1):
+        assert bool((sign * (beyond(plan + sign * small * gradient) - beyond(plan)) > 0).all())
+
+
 def test_a_consistent_plan_has_no_inconsistency() -> None:
     model = make_context()
     latents, actions = torch.randn(2, Z), torch.rand(2, 8, A)

@@ -44,10 +44,11 @@ def noise(planner: Planner, seed: int = 3) -> Tensor:
     return planner.draw_noise(ROWS, torch.Generator().manual_seed(seed))
 
 
-def by_autograd(model: ContextModel, plan: Tensor, wanted: Request) -> Tensor:
+def by_autograd(model: ContextModel, plan: Tensor, wanted: Request, value_scale: float = 0.0) -> Tensor:
     with torch.enable_grad():
         plan = plan.detach().clone().requires_grad_(True)
-        total = objective(model, plan, wanted.latents, wanted.return_scale, wanted.dynamics_scale).sum()
+        scales = (wanted.return_scale, wanted.dynamics_scale)
+        total = objective(model, plan, wanted.latents, *scales, value_scale=value_scale).sum()
         return torch.autograd.grad(total, plan)[0]
 
 
@@ -100,12 +101,14 @@ def test_default_levers_are_the_plain_sampler_to_the_bit(sampler: str, scale: fl
     assert torch.equal(start[:, 0], before), "the noise is drawn as if there were no candidates"
 
 
+@pytest.mark.parametrize("value_scale", [0.0, 1.7])
 @pytest.mark.parametrize("hidden", [[16], [16, 12], [16, 8, 12]])
-def test_the_guides_gradient_is_that_of_its_objective(hidden: list[int]) -> None:
+def test_the_guides_gradient_is_that_of_its_objective(hidden: list[int], value_scale: float) -> None:
     torch.manual_seed(0)
     model = ContextModel(S, A, CONTEXT.model_copy(update={"hidden": hidden}), unbounded_dims=[1])
     data = make_data()
     model.normaliser.fit(data.observations, data.rewards)
+    model.set_value_scale(torch.tensor([2.0, 6.0]))
     model.double().requires_grad_(False)
     plan = torch.randn(ROWS, 8, S + A, dtype=torch.float64)
     latents = torch.randn(ROWS, Z, dtype=torch.float64)
@@ -113,8 +116,8 @@ def test_the_guides_gradient_is_that_of_its_objective(hidden: list[int]) -> None
     for scales in ([0.7, 0.7, 0.7, 0.7], [0.0, 0.7, 0.0, 1.3], [0.0, 0.0, 0.0, 0.0]):
         some, other = torch.tensor(scales).double(), torch.tensor(scales[::-1]).double()
         wanted = Request(latents[:, :0], latents, mask, some, other)
-        gradient = DualGuide(model).prepare(latents, some, other)(plan)
-        assert torch.allclose(gradient, by_autograd(model, plan, wanted), rtol=1e-9, atol=1e-9)
+        gradient = DualGuide(model, value_scale).prepare(latents, some, other)(plan)
+        assert torch.allclose(gradient, by_autograd(model, plan, wanted, value_scale), rtol=1e-9, atol=1e-9)
 
 
 def test_a_second_branch_is_made_for_rows_with_a_context_alone() -> None:
@@ -166,6 +169,48 @@ def test_the_best_of_the_candidates_is_the_plan() -> None:
         assert set(rows) == {2 * 5 * ROWS}, "candidates are rows of the same batch"
     assert torch.allclose(chosen.segments, plans[best, torch.arange(ROWS)], atol=1e-5)
     assert torch.allclose(chosen.states[:, 0], wanted.states, atol=1e-6)
+
+
+def test_candidates_are_ranked_by_reward_and_value_together() -> None:
+    planner, single = make_planner(candidates=5, value_scale=3.0), make_planner(value_scale=3.0)
+    wanted, start = request(1.0, 0.0), noise(planner)
+    model = planner.context
+    model.value_std.fill_(2.0)
+    plans = torch.stack([single.plan(wanted, start[:, index : index + 1]).segments for index in range(5)])
+    by_reward, by_both = [], []
+    for each in plans:
+        states, actions = each.split([S, A], dim=-1)
+        earned = model.predict_rewards(states, actions, wanted.latents[:, None].expand(-1, 8, -1)).sum(dim=1)
+        beyond = model.predict_values(states[:, 7], wanted.latents)
+        by_reward.append(earned)
+        by_both.append(earned + 3.0 * beyond)
+    best = torch.stack(by_both).argmax(dim=0)
+    assert not torch.equal(best, torch.stack(by_reward).argmax(dim=0)), "the value decides somewhere"
+    assert torch.allclose(planner.plan(wanted, start).segments, plans[best, torch.arange(ROWS)], atol=1e-5)
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_without_a_value_scale_the_value_is_never_computed(candidates: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = make_planner(candidates=candidates)
+    wanted, start = request(), noise(before)
+    expected = before.plan(wanted, start).segments
+    planner = make_planner(candidates=candidates, value_scale=0.0)
+    for parameter in planner.context.value_model.parameters():
+        parameter.fill_(float("nan"))
+    assert torch.equal(
+        Planner(planner.diffusion, planner.context, planner.config).plan(wanted, start).segments, expected
+    )
+    with_value = planner.config.model_copy(update={"value_scale": 1.0})
+    assert bool(Planner(planner.diffusion, planner.context, with_value).plan(wanted, start).segments.isnan().any())
+
+
+def test_the_value_acts_with_the_return_and_not_without_it() -> None:
+    plain, valued = make_planner(), make_planner(value_scale=5.0)
+    start = noise(plain)
+    for return_scale, same in ((0.0, True), (0.5, False)):
+        wanted = request(return_scale, 0.5)
+        plans = [planner.plan(wanted, start).segments for planner in (plain, valued)]
+        assert torch.equal(*plans) == same
 
 
 def test_candidates_that_no_model_judges_give_the_first() -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Quality = Literal["expert", "medium", "random", "mixed"]
 Representation = Literal["generalised", "focal", "corro", "true_task"]
 Window = Literal["scattered", "consecutive"]
+Loss = Literal["squared", "huber"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
@@ -117,6 +118,16 @@ class Context(Section):
     latent_noise: Fraction = Field(
         0.0, description="standard deviation of noise added to the encoder's z in training (ours)"
     )
+    regressors: Count = Field(default=16, description="F, regressors of the least-squares problem inside the encoder")
+    regression_targets: Count = Field(default=8, description="targets that the encoder regresses on them")
+    loss: Loss = Field(
+        default="squared",
+        description="penalty of an error of the reward and dynamics models: its square, or linear from huber_delta on",
+    )
+    huber_delta: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        default=1.0, description="error, in normalised units, from which on the Huber loss is linear"
+    )
+    value_discount: Fraction = Field(default=0.97, description="gamma of the return to go that V(s, z) is trained on")
 
 
 class Diffusion(Section):
@@ -149,6 +160,10 @@ class Planning(Section):
     temperature: Scale = Field(0.5, description="scale of the sampling noise")
     return_scale: Scale = Field(1.0, description="alpha: step along the gradient of the predicted return")
     dynamics_scale: Scale = Field(1.0, description="alpha * lambda: step along the gradient of dynamics consistency")
+    value_scale: Scale = Field(
+        0.0,
+        description="weight of V(s, z), the value beyond the horizon, beside a plan's predicted return (ours)",
+    )
     unguided_steps: Natural = Field(1, description="last denoising steps without guidance by the models")
     actions_per_plan: Count = Field(1, description="actions executed before planning again")
     candidates: Count = Field(1, description="plans per decision; the one rated best by the guide's models is executed")

@@ -11,6 +11,7 @@ from torch.nn import functional
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.context.pretraining import Record, train_encoder
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.context.value import ReturnsToGo, value_loss
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
 from metadiffuser.training import Losses, fit
 
@@ -22,30 +23,43 @@ VALIDATION_CONTEXTS = 8  # contexts per task and target batch when errors are me
 def prediction_losses(model: ContextModel, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the reward and dynamics losses of targets (B, M, 2S + A + 1) given z (B, Z).
 
-    Both are mean squared errors in normalised units; their gradient flows into z.
+    Both are means of ``config.loss`` in normalised units; their gradient flows into z.
+    """
+    rewards, changes, reward, change = predictions(model, latents, targets)
+    if model.config.loss == "squared":
+        return functional.mse_loss(rewards, reward), functional.mse_loss(changes, change)
+    delta = model.config.huber_delta
+    return huber(rewards, reward, delta), huber(changes, change, delta)
+
+
+def huber(predicted: Tensor, wanted: Tensor, delta: float) -> Tensor:
+    """Return the mean of an error's square, which from ``delta`` on goes on as its tangent: 2 delta |e| - delta^2.
+
+    Errors at contacts are tens of times those elsewhere. Squared, they decide what is learned, although no z tells
+    when a foot will touch the ground; the tangent gives every large error the same pull.
+    """
+    return 2 * functional.huber_loss(predicted, wanted, delta=delta)
+
+
+def predictions(model: ContextModel, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return rewards (B, M) and changes of state (B, M, S) that are predicted, then those that were, normalised.
+
+    Args:
+        model: whose predictions they are.
+        latents: z (B, Z).
+        targets: transitions (B, M, 2S + A + 1).
     """
     latents = latents[:, None].expand(-1, targets.shape[1], -1)
     state, action, reward, successor = targets.split(model.sizes, dim=-1)
     state_, reward_ = model.normaliser.state(state), model.normaliser.reward(reward[..., 0])
     change = model.normaliser.delta(successor - state)
-    reward_loss = functional.mse_loss(model.predict_rewards(state_, action, latents), reward_)
-    dynamics_loss = functional.mse_loss(model.predict_changes(state_, action, latents), change)
-    return reward_loss, dynamics_loss
+    given = (state_, action, latents)
+    return model.predict_rewards(*given), model.predict_changes(*given), reward_, change
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Return KL(N(mean, exp(log_variance)) || N(0, 1)), the mean over all entries (B, Z)."""
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).mean()
-
-
-@torch.no_grad()
-def prediction_errors(model: ContextModel, data: TaskData, generator: torch.Generator) -> tuple[float, float]:
-    """Return root mean squared errors of rewards and of changes of state over all tasks, in normalised units."""
-    tasks = torch.arange(data.rewards.shape[0]).repeat(VALIDATION_CONTEXTS)
-    latents = encode_some(model, data, tasks, generator)
-    targets = draw_transitions(data, tasks, model.config.target_batch, generator)
-    reward, dynamics = prediction_losses(model, latents, targets)
-    return float(reward.sqrt()), float(dynamics.sqrt())
 
 
 def encode_some(
@@ -112,8 +126,13 @@ def train_context(model: ContextModel, data: TaskData, generator: torch.Generato
 def _train_models(
     model: ContextModel, training: TaskData, held_out: TaskData, generator: torch.Generator, checkpoint: Path
 ) -> list[Record]:
-    """Train the reward and dynamics models, and the encoder with them unless it is frozen."""
+    """Train the reward, dynamics and value models, and the encoder with them unless it is frozen.
+
+    V is trained beside the others, on z as it is; its loss reaches no weights but its own.
+    """
     config = model.config
+    returns = ReturnsToGo.of(model, training)
+    model.set_value_scale(returns.returns)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     tasks_count = training.rewards.shape[0]
@@ -135,9 +154,10 @@ def _train_models(
             latents = model.encode(contexts, mask, training.parameters[tasks])
         noise = config.latent_noise * torch.randn(latents.shape, generator=generator)
         reward, dynamics = prediction_losses(model, latents + noise, targets)
+        value = value_loss(model, latents, *returns.draw(tasks, config.target_batch, generator))
         loss = reward + dynamics + config.kl_weight * penalty
-        losses = {"loss": loss, "reward_loss": reward, "dynamics_loss": dynamics}
-        return loss, losses | ({"divergence": penalty} if model.variational else {})
+        losses = {"loss": loss, "reward_loss": reward, "dynamics_loss": dynamics, "value_loss": value}
+        return loss + value, losses | ({"divergence": penalty} if model.variational else {})
 
     def validate() -> float:
         latents = model.encode(contexts_, mask_, held_out.parameters[checked])

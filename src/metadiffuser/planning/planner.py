@@ -66,7 +66,7 @@ class Plan:
 
 
 class Planner:
-    """Makes plans with a diffusion model, guided by a context model's reward and dynamics models.
+    """Makes plans with a diffusion model, guided by a context model's reward, dynamics and value models.
 
     Args:
         diffusion: the conditional diffusion model (its averaged weights).
@@ -88,7 +88,7 @@ class Planner:
         self.context = context
         self.config = config
         self.steps = reverse_steps(total, config.sampler, config.sampling_steps)
-        self._guide = DualGuide(context)
+        self._guide = DualGuide(context, config.value_scale)
         numbers = torch.tensor([step.step for step in self.steps], device=diffusion.alphas_cumprod.device)
         with torch.inference_mode():
             self._step_conditions = diffusion.network.step_condition(numbers)
@@ -147,6 +147,7 @@ class Planner:
 
         Of equally good candidates (all of them, if both scales are zero) it is the first.
         """
-        scores = objective(self.context, segments, request.latents, request.return_scale, request.dynamics_scale)
+        scales = (request.return_scale, request.dynamics_scale)
+        scores = objective(self.context, segments, request.latents, *scales, value_scale=self.config.value_scale)
         chosen = scores.view(count, -1).argmax(dim=0)
         return segments.unflatten(0, (count, -1))[chosen, torch.arange(len(chosen), device=chosen.device)]

@@ -35,12 +35,12 @@ def run(job: Run) -> None:
     generator = torch_generator(job.root_seed, *stream)
     records = train_context(model, data, generator, job.work / "training.safetensors")
     model.eval()
-    trials = numpy_generator(job.root_seed, *stream, "identifiable")
+    permutations = numpy_generator(job.root_seed, *stream, "permutations")
     metrics = {
         **labels("family", family.name, family),
         "representation": representation,
         "seed": int(job.wildcard("seed")),
-        **diagnose(model, family, episodes, tasks, generator, trials),
+        **diagnose(model, episodes, tasks, generator, permutations),
     }
     write_curve(job.path(paths.CONTEXT_CURVE), records)
     write_json(job.path(paths.CONTEXT_METRICS), metrics)
