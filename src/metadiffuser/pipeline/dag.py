@@ -104,7 +104,7 @@ STAGES: dict[str, Stage] = {
             params=(),
             inputs=(paths.DATASET_METRICS,),
             outputs=(paths.DATASET_CARD,),
-            code=("stages/describe_dataset.py", "reporting/card.py", "reporting/style.py", *_ENVS),
+            code=("stages/describe_dataset.py", "reporting/card.py", "reporting/style.py"),
         ),
         Stage(
             name="train_context",
