@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 
 from metadiffuser.artifacts import write_text
 from metadiffuser.reporting import style
-from metadiffuser.reporting.labels import family_words
 
 COLOURS = {"expert": "#2F855A", "medium": "#D69E2E", "random": "#8E9AAF", "mixed": "#4299C9"}
 MOST_PARAMETERS = 3  # more than these say nothing to a reader
@@ -38,7 +37,7 @@ def write_card(folder: Path, metrics: Mapping[str, Any]) -> None:
         folder: an existing folder.
         metrics: DATASET_METRICS.
     """
-    title = metrics.get("family_title") or family_words(metrics["family"])
+    title = metrics.get("family_title") or style.family_words(metrics["family"])
     write_text(folder / "README.md", card(title, metrics))
     (folder / "returns.svg").write_bytes(style.svg(histograms(title, metrics)))
 
