@@ -29,7 +29,7 @@ def collected(quality: str) -> Collected:
 
 
 class FakeCollector:
-    """Collects episodes of constant reward, of which the quality can be told."""
+    """Collects episodes of constant reward, whose quality shows in the reward."""
 
     tasks = TASKS
 

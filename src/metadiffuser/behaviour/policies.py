@@ -76,7 +76,7 @@ class Trained:
         family: key of the family.
         config: section ``behaviour`` as it was, JSON-serialisable.
         tasks: indices of the N tasks.
-        conditioned: one network (M = 1) that is told the task's vector, else one a task (M = N).
+        conditioned: one network (M = 1) that is given the task's vector, else one a task (M = N).
         steps: environment steps of an agent at each checkpoint (C,).
         returns: deterministic mean return (C, N).
         policies: C * M policies, checkpoint by checkpoint; None for a shard without tasks.

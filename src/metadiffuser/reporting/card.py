@@ -97,13 +97,15 @@ def _made(metrics: Mapping[str, Any], qualities: Sequence[str]) -> list[str]:
 
 def _compared(metrics: Mapping[str, Any]) -> str:
     """Return how far imported data are from the family's own simulator."""
-    reward, state, untold = (metrics[name] for name in ("reward_difference", "state_difference", "untold"))
+    reward, state, not_restored = (metrics[name] for name in ("reward_difference", "state_difference", "not_restored"))
     clipped = "observations show velocities at the edge to which they are clipped"
     if reward is None:
         return f"Nothing was compared with the family's own rewards and physics: all {clipped}."
     text = f"Rewards differ from the family's reward function by {reward:.3g} at most, next observations from its "
     text += f"physics by {state:.3g}."
-    return text + (f" {untold:,} of {metrics['steps']:,} steps were not compared: their {clipped}." if untold else "")
+    return text + (
+        f" {not_restored:,} of {metrics['steps']:,} steps were not compared: their {clipped}." if not_restored else ""
+    )
 
 
 def _steps(policies: Sequence[Mapping[str, Any]]) -> str:
