@@ -197,6 +197,21 @@ def context_metrics(family: str, seed: int) -> dict[str, Any]:
             "train": {"reward": 0.05 + shift, "dynamics": 0.02 + 2 * shift},
             "test": {"reward": 0.13 + shift, "dynamics": 0.03 + 2 * shift},
         },
+        "errors_by_latent": {
+            split: {
+                latent: {"reward": 0.1 * number + shift + extra, "dynamics": 0.2 * number + 2 * shift + extra}
+                for number, latent in enumerate(("right", "wrong", "mean", "fitted"), start=1)
+            }
+            for split, extra in (("train", 0.0), ("test", 0.05))
+        },
+        "probe_parameters": {
+            "names": ["near", "far"],
+            "penalty": 10.0,
+            "permutations": 1000,
+            "r2": [0.9 - shift, 0.3 - 5 * shift],
+            "null": [0.11 + shift, 0.14 + shift],
+            "null_of_largest": 0.195 + 0.1 * seed,
+        },
         "embeddings": points,
     }
 

@@ -28,6 +28,8 @@ NAMES = (
     "table4_significance",
     "context",
     "diagnostics",
+    "errors_by_latent",
+    "probe_by_parameter",
     "training_tasks",
     "behaviour",
 )

@@ -20,6 +20,7 @@ from metadiffuser.reporting.main_result import main_result
 from metadiffuser.reporting.summary import Cells, Estimate
 from metadiffuser.reporting.tables.context import diagnostics
 from metadiffuser.reporting.tables.few_shot import few_shot, first_five
+from metadiffuser.reporting.tables.latents import errors_by_latent, probe_by_parameter
 from metadiffuser.reporting.tables.representation import representation_flexibility
 from metadiffuser.reporting.tables.warm_start import robustness
 from tests.helpers import fabricated
@@ -183,6 +184,19 @@ class TestOtherEvidence:
 
         assert failed(["expert"]) == failed([]) == {(family, "bc")}
         assert failed(["medium", "random"]) == set(), "0.45 is more than 80% of medium's 0.5"
+
+
+@pytest.mark.usefixtures("results")
+def test_metrics_of_earlier_versions_have_no_table_of_what_they_lack(tmp_path: Path) -> None:
+    record = fabricated.context_metrics(UNSEEN[0], 0)
+    write_json(
+        tmp_path / "old.json", {k: v for k, v in record.items() if k not in ("errors_by_latent", "probe_parameters")}
+    )
+    found = gathered()
+    found.context = [tmp_path / "old.json"]
+    assert errors_by_latent(found) is None
+    assert probe_by_parameter(found) is None
+    assert diagnostics(found) is not None
 
 
 def cells_of(values: list[tuple[str, int, int, float]], fixed: tuple[str, ...] = ()) -> Cells:

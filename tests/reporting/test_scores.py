@@ -11,7 +11,7 @@ import pytest
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.errors import InputError
-from metadiffuser.reporting import scores
+from metadiffuser.reporting import encoders, scores
 from metadiffuser.reporting.summary import reference_cell
 from tests.helpers import fabricated
 from tests.helpers.reported import metrics_files
@@ -60,17 +60,17 @@ class TestScores:
         [
             (scores.read_behaviour, {"family": "point_robot"}),
             (scores.read_optimum, [1, 2]),
-            (scores.read_diagnostics, {"family": "point_robot", "probe": None}),
+            (encoders.read_diagnostics, {"family": "point_robot", "probe": None}),
             (scores.read_tasks, {"family": "f", "tasks": [{"index": 0}]}),
             (scores.read_qualities, {"family": "f", "training_tasks": []}),
             (scores.read_context_users, {"context_parameters": 3}),
-            (scores.read_embeddings, {"embeddings": [{"xy": [1.0]}]}),
+            (encoders.read_embeddings, {"embeddings": [{"xy": [1.0]}]}),
             (scores.read_traces, {"family": "f", "traces": [{"planned": [1.0], "executed": [2.0]}]}),
             (scores.read_plan_errors, {"cells": [{"plan_error": 3}]}),
             (scores.read_task_errors, {"cells": [{"plan_error_by_task": 3}]}),
             (scores.read_promises, {"cells": [{"predicted_return": {"predicted": 1.0}}]}),
-            (scores.read_probes, {"family": "f", "probe_by_quality": {"expert": 0.5}}),
-            (scores.read_rollout_errors, {"family": "f", "rollout_errors": {"test": {"one": {}}}}),
+            (encoders.read_probes, {"family": "f", "probe_by_quality": {"expert": 0.5}}),
+            (encoders.read_rollout_errors, {"family": "f", "rollout_errors": {"test": {"one": {}}}}),
             (lambda files: scores.read_sampler_study(files, []), {"family": "f", "sampler_study": [{}]}),
         ],
     )

@@ -305,3 +305,28 @@ class TestWhatScoresRestOn:
         for name, cell in cells.items():
             expected[f"Score {name}"] = of(cell, family)["score"].mean()
         assert {name: float(row[name]) for name in expected} == pytest.approx(expected, abs=1e-5)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_errors_of_the_models_by_z(self, family: str) -> None:
+        rows = rows_of("errors_by_latent", "Family", "Representation", "Tasks")
+        seeds = [record("context", family, seed)["errors_by_latent"] for seed in PARAMS.seeds]
+        headings = {"right": "right z", "wrong": "another task's z", "mean": "mean z", "fitted": "fitted z"}
+        for (split, shown), (latent, column) in itertools.product(
+            (("train", "training"), ("test", "unseen")), headings.items()
+        ):
+            row = rows[title(family), "generalised", shown]
+            for part in ("reward", "dynamics"):
+                expected = np.mean([seed[split][latent][part] for seed in seeds])
+                assert float(row[f"{part.title()} error {column}"]) == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_what_z_carries_of_each_parameter(self, family: str) -> None:
+        rows = rows_of("probe_by_parameter", "Family", "Representation", "Parameter")
+        seeds = [record("context", family, seed)["probe_parameters"] for seed in PARAMS.seeds]
+        for place, name in enumerate(("near", "far")):
+            row = rows[title(family), "generalised", name]
+            assert float(row["Probe R²"]) == pytest.approx(np.mean([seed["r2"][place] for seed in seeds]), abs=1e-6)
+            assert float(row["by chance"]) == pytest.approx(np.mean([seed["null"][place] for seed in seeds]), abs=1e-6)
+            carried = sum(seed["r2"][place] > seed["null_of_largest"] for seed in seeds)
+            assert row["carried"] == f"{carried} of 2"
+        assert len({row["carried"] for row in rows.values()}) > 1

@@ -1,4 +1,4 @@
-"""The metrics files as tidy tables: the only place of the reporting that reads them.
+"""The metrics of planner, baselines and data as tidy tables; ``encoders`` reads those of the context encoders.
 
 | table | one row per | columns |
 |---|---|---|
@@ -10,12 +10,7 @@
 | ``read_promises`` | cell with predicted returns | family, representation, seed, *cell*, horizon, predicted, received |
 | ``read_training_tasks`` | episode on a training task | those of ``read_scores`` |
 | ``read_sampler_study`` | episode of the sampler study | those of ``read_scores`` with sampler and steps for *cell* |
-| ``read_probes`` | encoder and context quality | family, representation, seed, quality, train_r2, test_r2 |
-| ``read_identifiable`` | encoder | family, representation, seed, parameters, train_r2, test_r2 |
 | ``read_parameters`` | method, and context model | family, representation, seed, method, parameters |
-| ``read_rollout_errors`` | encoder, split and steps | family, representation, seed, split, ahead, reward, state |
-| ``read_diagnostics`` | trained context encoder | family, representation, seed, probe R2 and model errors |
-| ``read_embeddings`` | context embedded | family, representation, seed, task, split, quality, parameters, x, y |
 | ``read_tasks`` | task | family, task, split, parameters |
 | ``read_qualities`` | method, family and quality of its data | family, method, quality |
 | ``read_traces`` | plan traced | family, representation, seed, *cell*, task, step, planned, executed |
@@ -53,15 +48,6 @@ BEHAVIOUR = ("family", "quality", "split", "task", "episode", "return", "normali
 CELL = ("method", "guide", "context")
 SETTING = ("sampler", "steps")
 MODEL = ("family", "representation", "seed")
-DIAGNOSTICS = (
-    *MODEL,
-    "train_r2",
-    "test_r2",
-    "train_reward",
-    "test_reward",
-    "train_dynamics",
-    "test_dynamics",
-)
 
 
 @contextmanager
@@ -220,66 +206,6 @@ def read_promises(planner: Sequence[Path]) -> pd.DataFrame:
                     values = (float(promise[name]) for name in ("predicted", "received"))
                     rows.append((*named, int(content["horizon"]), *values))
     return pd.DataFrame(rows, columns=[*MODEL, *CELL, "horizon", "predicted", "received"])
-
-
-def read_probes(context: Sequence[Path]) -> pd.DataFrame:
-    """Read the probes of z by the context's quality from CONTEXT_METRICS. Raises ``InputError``."""
-    rows = []
-    for path in context:
-        with metrics_record(path) as content:
-            named = [content[name] for name in MODEL]
-            for quality, probe in content["probe_by_quality"].items():
-                rows.append((*named, quality, float(probe["train_r2"]), float(probe["test_r2"])))
-    return pd.DataFrame(rows, columns=[*MODEL, "quality", "train_r2", "test_r2"])
-
-
-def read_identifiable(context: Sequence[Path]) -> pd.DataFrame:
-    """Read the probe of the identifiable parameters from CONTEXT_METRICS. Raises ``InputError``."""
-    rows = []
-    for path in context:
-        with metrics_record(path) as content:
-            probe = content["probe_identifiable"]
-            values = (int(probe["parameters"]), float(probe["train_r2"]), float(probe["test_r2"]))
-            rows.append((*(content[name] for name in MODEL), *values))
-    return pd.DataFrame(rows, columns=[*MODEL, "parameters", "train_r2", "test_r2"])
-
-
-def read_rollout_errors(context: Sequence[Path]) -> pd.DataFrame:
-    """Read the models' errors over one and more steps from CONTEXT_METRICS. Raises ``InputError``."""
-    rows = []
-    for path in context:
-        with metrics_record(path) as content:
-            named = [content[name] for name in MODEL]
-            for split, by_steps in content["rollout_errors"].items():
-                for ahead in sorted(by_steps, key=int):
-                    values = (float(by_steps[ahead][name]) for name in ("reward", "state"))
-                    rows.append((*named, split, int(ahead), *values))
-    return pd.DataFrame(rows, columns=[*MODEL, "split", "ahead", "reward", "state"])
-
-
-def read_diagnostics(context: Sequence[Path]) -> pd.DataFrame:
-    """Read probes and model errors from CONTEXT_METRICS. Raises ``InputError``."""
-    rows = []
-    for path in context:
-        with metrics_record(path) as content:
-            probe, errors = content["probe"], content["errors"]
-            values = [probe["train_r2"], probe["test_r2"]]
-            values += [errors[split][part] for part in ("reward", "dynamics") for split in ("train", "test")]
-            rows.append((*(content[name] for name in MODEL), *map(float, values)))
-    return pd.DataFrame(rows, columns=list(DIAGNOSTICS))
-
-
-def read_embeddings(context: Sequence[Path]) -> pd.DataFrame:
-    """Read the embedded contexts from CONTEXT_METRICS. Raises ``InputError``."""
-    rows = []
-    for path in context:
-        with metrics_record(path) as content:
-            for point in content["embeddings"]:
-                x, y = map(float, point["xy"])
-                parameters = tuple(map(float, point["parameters"]))
-                named = [content[name] for name in MODEL]
-                rows.append((*named, int(point["task"]), point["split"], point["quality"], parameters, x, y))
-    return pd.DataFrame(rows, columns=[*MODEL, "task", "split", "quality", "parameters", "x", "y"])
 
 
 def read_parameters(metrics: Sequence[Path]) -> pd.DataFrame:

@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 
 from metadiffuser.evaluation.statistics import Array
 from metadiffuser.reporting import style
+from metadiffuser.reporting.encoders import read_embeddings
 from metadiffuser.reporting.evidence import Evidence
 from metadiffuser.reporting.labels import Labels
 from metadiffuser.reporting.registry import Drawing, figure
-from metadiffuser.reporting.scores import read_embeddings
 
 ROLES = {"train": ("training task", "o", 20, 0.75), "test": ("unseen task", "*", 90, 1.0)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from metadiffuser.reporting import captions, scores, style
+from metadiffuser.reporting import captions, encoders, scores, style
 from metadiffuser.reporting.captions import NORMALISED, join
 from metadiffuser.reporting.evidence import Evidence
 from metadiffuser.reporting.labels import OWN
@@ -14,7 +14,7 @@ from metadiffuser.reporting.rows import Row
 from metadiffuser.reporting.summary import Cells
 
 CLONING = "bc"  # the baseline that acts on the planner's z without a plan
-PARTS = {  # columns of ``scores.DIAGNOSTICS`` by heading
+PARTS = {  # columns of ``encoders.DIAGNOSTICS`` by heading
     "Probe R²": ("train_r2", "test_r2"),
     "Reward RMSE": ("train_reward", "test_reward"),
     "Dynamics RMSE": ("train_dynamics", "test_dynamics"),
@@ -24,7 +24,7 @@ PARTS = {  # columns of ``scores.DIAGNOSTICS`` by heading
 @table("context", title="Context encoder and its models", section="Task representation", place=2)
 def context_diagnostics(evidence: Evidence) -> Table:
     """How well z carries the task, and how well the models predict with it."""
-    found = scores.read_diagnostics(evidence.context)
+    found = encoders.read_diagnostics(evidence.context)
     rows: list[tuple[Cell, ...]] = []
     counts = []
     for (family, representation), group in found.groupby(["family", "representation"], sort=False):
@@ -34,8 +34,9 @@ def context_diagnostics(evidence: Evidence) -> Table:
         counts.append(f"{title} {len(group)} seed{'s' if len(group) != 1 else ''}")
     caption = (
         "Context encoder and its models. Probe R²: share of the variance of the task's parameters that a linear probe "
-        "reads from z, fitted on training tasks. Reward and dynamics: RMSE of one step's prediction in normalised "
-        f"units. Mean over training seeds ({', '.join(dict.fromkeys(counts))}), without an interval."
+        "reads from z, every task by a fit to all others; 0 is what their mean explains. Reward and dynamics: RMSE of "
+        "one step's prediction in normalised units. "
+        f"Mean over training seeds ({', '.join(dict.fromkeys(counts))}), without an interval."
     )
     columns = [Column("Family", words=True), Column("Representation", words=True)]
     for heading in PARTS:
@@ -56,8 +57,8 @@ def bounds(evidence: Evidence) -> list[Row]:
 @table("diagnostics", title="What bounds the planner", section="Task representation", place=3)
 def diagnostics(evidence: Evidence) -> Table:
     """How much z knows, how far the models can be trusted, and what a better z would bring."""
-    probes, identifiable = scores.read_probes(evidence.context), scores.read_identifiable(evidence.context)
-    errors = scores.read_rollout_errors(evidence.context)
+    probes, identifiable = encoders.read_probes(evidence.context), encoders.read_identifiable(evidence.context)
+    errors = encoders.read_rollout_errors(evidence.context)
     errors = errors[errors["split"] == "test"]
     qualities = style.ordered(probes["quality"], style.QUALITIES)
     reach = sorted(errors["ahead"].unique())
@@ -85,8 +86,9 @@ def diagnostics(evidence: Evidence) -> Table:
         rows.append([*cells, captions.coverage(OWN, seeds)])
     caption = join(
         "What bounds the planner, on unseen tasks. Probe R²: share of the variance of the task's parameters that a "
-        "linear probe reads from z, by the quality of the context; identifiable: of those parameters alone that "
-        "change observations or rewards at all, over contexts of all qualities, and how many they are. "
+        "linear probe reads from z, every task by a fit to all others, by the quality of the context; identifiable: of "
+        "those parameters alone of which it reads more than chance gives any of them in 95% of permutations of the "
+        "tasks, over contexts of all qualities, and how many they are. "
         "Reward and state error at n: RMSE of the models rolled out n steps with the data's actions, in normalised "
         f"units; for every n from the same states of the data, those that {reach[-1] if reach else 0} steps can "
         "follow. "

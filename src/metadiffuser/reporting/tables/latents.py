@@ -1,0 +1,72 @@
+"""What z is worth beyond the context's quality: errors of the models with other z, and each parameter's probe."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from metadiffuser.reporting import encoders, style
+from metadiffuser.reporting.evidence import Evidence
+from metadiffuser.reporting.layout import Cell, Column, Table
+from metadiffuser.reporting.registry import table
+
+LATENTS = {  # keys of the metrics and headings
+    "right": "right z",
+    "wrong": "another task's z",
+    "mean": "mean z",
+    "fitted": "fitted z",
+}
+
+
+@table("errors_by_latent", title="Errors of the models by z", section="Task representation", place=5)
+def errors_by_latent(evidence: Evidence) -> Table | None:
+    """How much worse the models predict with a z that is not the task's."""
+    errors = encoders.read_errors_by_latent(evidence.context)
+    if errors.empty:
+        return None
+    rows: list[list[Cell]] = []
+    for (family, representation, split), group in errors.groupby(["family", "representation", "split"], sort=False):
+        row: list[Cell] = [evidence.labels.family(str(family)), str(representation), style.SPLITS[str(split)]]
+        for part in ("reward", "dynamics"):
+            row += [_mean(group[group["latent"] == latent][part]) for latent in LATENTS]
+        rows.append(row)
+    caption = (
+        "RMSE of one step's prediction in normalised units, all z on the same transitions: with the z of a context of "
+        "the task (right), of another task, the mean of all tasks, and the z that explains the task's transitions best "
+        "by gradient steps through the frozen models (fitted). Where right and wrong z are alike, z carries nothing "
+        f"that these models use. Mean over training seeds ({_seeds(evidence, errors)}), without an interval."
+    )
+    columns = [Column("Family", words=True), Column("Representation", words=True), Column("Tasks", words=True)]
+    columns += [Column(title, f"{part} error") for part in ("Reward", "Dynamics") for title in LATENTS.values()]
+    return Table(columns, rows, caption, 3)
+
+
+@table("probe_by_parameter", title="What z carries of each parameter", section="Task representation", place=6)
+def probe_by_parameter(evidence: Evidence) -> Table | None:
+    """The probe of each of the task's parameters beside what it reads by chance."""
+    probes = encoders.read_probe_parameters(evidence.context)
+    if probes.empty:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    keys = ["family", "representation", "parameter"]
+    for (family, representation, parameter), group in probes.groupby(keys, sort=False):
+        carried = int(group["carried"].sum())
+        found = (_mean(group["r2"]), _mean(group["chance"]), f"{carried} of {len(group)}")
+        rows.append((evidence.labels.family(str(family)), str(representation), str(parameter), *found))
+    caption = (
+        "Probe R²: share of a parameter's variance over tasks that a ridge probe reads from z, every task by a fit to "
+        "all others; 0 is what the others' mean explains. By chance: 95th percentile of the same over permutations of "
+        "the tasks. Carried: training seeds in which the probe reads more than the 95th percentile of the largest of "
+        f"all parameters' R² by chance. Mean over training seeds ({_seeds(evidence, probes)}), without an interval."
+    )
+    columns = [Column("Family", words=True), Column("Representation", words=True), Column("Parameter", words=True)]
+    columns += [Column("Probe R²"), Column("by chance"), Column("carried")]
+    return Table(columns, rows, caption, 2)
+
+
+def _seeds(evidence: Evidence, frame: pd.DataFrame) -> str:
+    counts = frame.groupby("family", sort=False)["seed"].nunique()
+    return ", ".join(f"{evidence.labels.family(str(family))}: {count}" for family, count in counts.items())
+
+
+def _mean(values: pd.Series) -> float | None:
+    return float(values.mean()) if len(values) else None
