@@ -52,7 +52,7 @@ CALLS |= {"shutil.unpack_archive", "Markup", "markupsafe.Markup"}
 METHODS = {"extractall", "extract", "unsafe_load"}
 SAFE_YAML = {"Loader", "loader"}  # subclasses or instances of a safe loader
 # Names of stages, of files of the package, and of installed packages that register a method or a family.
-IMPORTED_BY_NAME = {"pipeline/run.py", "config/plugins.py", "envs/shared/gl.py"}
+IMPORTED_BY_NAME = {"pipeline/run.py", "config/plugins.py", "envs/shared/gl.py", "reporting/registry.py"}
 HDF5 = {
     "data/minari_store.py",
     "importing/readers.py",
@@ -129,11 +129,11 @@ def test_templates_switch_no_escaping_off() -> None:
 def test_yaml_loaders_build_plain_values_only() -> None:
     import yaml
 
-    from metadiffuser.config.loading import Loader
+    from metadiffuser.config.loading import StrictLoader
 
-    assert issubclass(Loader, yaml.SafeLoader)
-    assert not [tag for tag in Loader.yaml_constructors if tag and "python" in tag]
-    assert "CSafeLoader" in (PACKAGE / "dvclock.py").read_text(encoding="utf-8")
+    assert issubclass(StrictLoader, yaml.SafeLoader)
+    assert not [tag for tag in StrictLoader.yaml_constructors if tag and "python" in tag]
+    assert "CSafeLoader" in (PACKAGE / "pipeline" / "dvc_lock.py").read_text(encoding="utf-8")
 
 
 # Hostile files.
@@ -233,7 +233,7 @@ def written(**parameters: object) -> str:
         (written(goal=[0.1, float("inf")]), "task 3 has the parameters {'goal': (0.1, inf)}; expected finite"),
         (written(goal=[10**400, 0]), "not a task list (OverflowError("),
         (written(goal=[0.1, 0.2]).replace("3,", "1e400,"), "not a task list (OverflowError("),
-        (written(goal=[0.1, 0.2]).replace("point_robot", "point"), "not a task list (KeyError('point'))"),
+        (written(goal=[0.1, 0.2]).replace("point_robot", "point"), "unknown family 'point'; did you mean 'point_robot'?"),
     ],
 )
 def test_tasks_that_are_not_the_familys_are_refused(text: str, said: str, tmp_path: Path) -> None:
