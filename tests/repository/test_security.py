@@ -50,7 +50,7 @@ CALLS = {
 CALLS |= {"pd.read_pickle", "pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load", "np.fromfile", "runpy.run_path"}
 CALLS |= {"shutil.unpack_archive", "Markup", "markupsafe.Markup"}
 METHODS = {"extractall", "extract", "unsafe_load"}
-SAFE_YAML = {"Loader", "loader"}  # parameters.py and presets.py: subclasses or instances of a safe loader
+SAFE_YAML = {"StrictLoader", "loader"}  # config/loading.py and stages/import_data.py: subclasses or instances of a safe loader
 IMPORTED_BY_NAME = {"run.py", "baselines/__init__.py", "envs/gl.py"}  # names from dag.py and config.py alone
 HDF5 = {"data/minari_store.py", "importing/readers.py", "verify.py"}  # the last opens files and reads nothing of them
 
@@ -124,10 +124,10 @@ def test_templates_switch_no_escaping_off() -> None:
 def test_yaml_loaders_build_plain_values_only() -> None:
     import yaml
 
-    from metadiffuser.config.loading import Loader
+    from metadiffuser.config.loading import StrictLoader
 
-    assert issubclass(Loader, yaml.SafeLoader)
-    assert not [tag for tag in Loader.yaml_constructors if tag and "python" in tag]
+    assert issubclass(StrictLoader, yaml.SafeLoader)
+    assert not [tag for tag in StrictLoader.yaml_constructors if tag and "python" in tag]
     assert "CSafeLoader" in (PACKAGE / "dvclock.py").read_text(encoding="utf-8")
 
 
