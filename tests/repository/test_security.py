@@ -50,7 +50,7 @@ CALLS = {
 CALLS |= {"pd.read_pickle", "pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load", "np.fromfile", "runpy.run_path"}
 CALLS |= {"shutil.unpack_archive", "Markup", "markupsafe.Markup"}
 METHODS = {"extractall", "extract", "unsafe_load"}
-SAFE_YAML = {"StrictLoader", "loader"}  # config/loading.py and stages/import_data.py: subclasses or instances of a safe loader
+SAFE_YAML = {"StrictLoader", "loader"}  # config/loading.py and pipeline/dvc_lock.py: safe loaders
 IMPORTED_BY_NAME = {"run.py", "baselines/__init__.py", "envs/gl.py"}  # names from dag.py and config.py alone
 HDF5 = {"data/minari_store.py", "importing/readers.py", "verify.py"}  # the last opens files and reads nothing of them
 
