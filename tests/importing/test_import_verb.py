@@ -32,7 +32,7 @@ PRESET = {"preset": "smoke", "family": "point_robot"}
 METRICS = Path(paths.DATASET_METRICS.format(**PRESET))
 DATASET = Path(paths.DATASET.format(**PRESET))
 CARD = Path(paths.DATASET_CARD.format(**PRESET))
-MIXED = "qualities: [expert, medium, random, mixed]\n  episodes: 3"
+EPISODES = "\n  episodes: 3"
 IN_PLACE = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
 
 
@@ -87,7 +87,7 @@ class TestInPlace:
         assert self.bring(tmp_path / "data") == 0
         after = Path("params.yaml").read_text()
         (stored,) = Path("imports/point_robot").iterdir()
-        assert after.replace(f"tasks:\n      imported: {stored.stem}\n", "tasks: {}\n", 1) == before
+        assert after.replace(f"tasks:\n      imported: {stored.stem}\n", "tasks: none\n", 1) == before
         assert "# a remark" in after
         assert load().section("tasks", "point_robot").imported == stored.stem
         assert load().section("tasks", "cheetah_vel").imported is None
@@ -130,7 +130,11 @@ class TestInPlace:
 
         before = standing()
         text = Path("params.yaml").read_text()
-        for old, new in (("shards: [0, 1]", "shards: [0]"), ("  steps: 3200", "  steps: 2400"), (MIXED, f"{MIXED}0")):
+        for old, new in (
+            ("shards: [0, 1]", "shards: [0]"),
+            ("  steps: 3200", "  steps: 2400"),
+            (EPISODES, f"{EPISODES}0"),
+        ):
             assert old in text
             text = text.replace(old, new, 1)
         Path("params.yaml").write_text(text)

@@ -50,7 +50,7 @@ CALLS = {
 CALLS |= {"pd.read_pickle", "pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load", "np.fromfile", "runpy.run_path"}
 CALLS |= {"shutil.unpack_archive", "Markup", "markupsafe.Markup"}
 METHODS = {"extractall", "extract", "unsafe_load"}
-SAFE_YAML = {"Loader", "loader"}  # subclasses or instances of a safe loader
+SAFE_YAML = {"StrictLoader", "loader"}  # subclasses or instances of a safe loader
 # Names of stages, of files of the package, and of installed packages that register a method or a family.
 IMPORTED_BY_NAME = {"pipeline/run.py", "config/plugins.py", "envs/shared/gl.py", "reporting/registry.py"}
 HDF5 = {
@@ -233,7 +233,10 @@ def written(**parameters: object) -> str:
         (written(goal=[0.1, float("inf")]), "task 3 has the parameters {'goal': (0.1, inf)}; expected finite"),
         (written(goal=[10**400, 0]), "not a task list (OverflowError("),
         (written(goal=[0.1, 0.2]).replace("3,", "1e400,"), "not a task list (OverflowError("),
-        (written(goal=[0.1, 0.2]).replace("point_robot", "point"), "unknown family 'point'; did you mean 'point_robot'?"),
+        (
+            written(goal=[0.1, 0.2]).replace("point_robot", "point"),
+            "unknown family 'point'; did you mean 'point_robot'?",
+        ),
     ],
 )
 def test_tasks_that_are_not_the_familys_are_refused(text: str, said: str, tmp_path: Path) -> None:

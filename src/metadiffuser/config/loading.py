@@ -36,7 +36,7 @@ _WORDS = {
 }
 
 
-class Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """YAML's safe subset, read as DVC reads it, without aliases; repeated keys are refused."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -47,12 +47,12 @@ class Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-Loader.yaml_implicit_resolvers = {}
+StrictLoader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _WORDS.items():
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
-def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
         line = key.start_mark.line + 1
@@ -65,14 +65,14 @@ def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def _tree(text: str, source: str) -> object:
     if len(text) > LARGEST:
         raise InputError(f"{source}: longer than {LARGEST} characters; 'metadiffuser use' writes a shorter one")
     try:
-        return yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader with a stricter mapping
+        return yaml.load(text, Loader=StrictLoader)  # noqa: S506 - a SafeLoader with a stricter mapping
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

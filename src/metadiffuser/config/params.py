@@ -10,7 +10,6 @@ from functools import partial
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     Field,
     SerializeAsAny,
@@ -20,7 +19,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from metadiffuser.config import plugins
 from metadiffuser.config.schema import (
@@ -92,29 +90,13 @@ def override_in(tree: dict[str, Any], family: str, section: str) -> dict[str, An
     return node
 
 
-def _installed(kind: plugins.Kind, name: str) -> str:
-    choices = plugins.names(kind)
-    if name not in choices:
-        hint = nearest(name, choices)
-        raise PydanticCustomError("unknown_name", f"unknown {kind} '{{name}}'{{hint}}", {"name": name, "hint": hint})
-    return name
-
-
 def _names(kind: plugins.Kind, schema: dict[str, Any]) -> None:
     schema["enum"] = list(plugins.names(kind))
 
 
 _NAME = r"^[a-z][a-z0-9_]*$"  # part of paths and of job names
-FamilyName = Annotated[
-    str,
-    Field(pattern=_NAME, max_length=64, json_schema_extra=partial(_names, "family")),
-    AfterValidator(partial(_installed, "family")),
-]
-MethodName = Annotated[
-    str,
-    Field(pattern=_NAME, max_length=64, json_schema_extra=partial(_names, "method")),
-    AfterValidator(partial(_installed, "method")),
-]
+FamilyName = Annotated[str, Field(pattern=_NAME, max_length=64, json_schema_extra=partial(_names, "family"))]
+MethodName = Annotated[str, Field(pattern=_NAME, max_length=64, json_schema_extra=partial(_names, "method"))]
 
 
 class Params(Section):
@@ -157,6 +139,16 @@ class Params(Section):
         validate_default=True,
         description="For each family: values that replace those of the sections above; 'none' replaces nothing",
     )
+
+    @field_validator("families", "baselines")
+    @classmethod
+    def _check_installed(cls, given: list[str], info: ValidationInfo) -> list[str]:
+        kind: plugins.Kind = "family" if info.field_name == "families" else "method"
+        for place, name in enumerate(given):
+            if name not in plugins.names(kind):
+                hint = nearest(name, plugins.names(kind))
+                raise ValueError(f"{info.field_name}.{place}: unknown {kind} '{shortened(name)}'{hint}")
+        return given
 
     @field_validator("baseline", mode="before")
     @classmethod
@@ -299,8 +291,6 @@ def sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str
         return f"unknown key '{prefix}{'.'.join(location)}'{nearest(location[-1], owner.model_fields)}"
     if kind == "missing":
         return f"key '{key}' is missing and has no default; add it"
-    if kind == "unknown_name":
-        return f"{key}: {first['msg']}"
     if kind == "value_error":
         return str(first["ctx"]["error"])
     key = key.removesuffix(".")

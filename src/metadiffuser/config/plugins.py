@@ -58,7 +58,7 @@ def load(kind: Kind, name: str) -> ModuleType:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
             f"{kind} '{name}': the plug-in module {entry.module}{_distribution(entry)} fails to import: "
-            f"{type(error).__name__}: {reason}; mend it or uninstall it"
+            f"{type(error).__name__}: {reason}; correct it or uninstall it"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from metadiffuser.config.loading import Loader
+from metadiffuser.config.loading import StrictLoader
 from metadiffuser.config.params import Params
 
 HEADER = """\
@@ -30,9 +30,9 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.yaml_implicit_resolvers = {
     first: [
         *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
-        *Loader.yaml_implicit_resolvers.get(first, []),
+        *StrictLoader.yaml_implicit_resolvers.get(first, []),
     ]
-    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}
+    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *StrictLoader.yaml_implicit_resolvers}
 }
 
 

@@ -117,12 +117,12 @@ def misfit(family: Family, task: Task, sizes: Mapping[str, int] | None = None) -
 
 def read_tasks(path: Path) -> list[Task]:
     """Read a task list. Raises ``InputError`` if the file is missing or damaged, or the tasks are not the family's."""
+    record = read_json(path)
     try:
-        record = read_json(path)
         family, tasks = get_family(record["family"]), [Task.from_json(entry) for entry in record["tasks"]]
+    except InputError as error:
+        raise InputError(f"{path}: {error}; run define_tasks again") from None
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: not a task list ({error!r}); run define_tasks again") from None
     sizes = parameter_sizes(family)
     for task in tasks:
