@@ -20,7 +20,7 @@ from metadiffuser.config.params import Params
 from metadiffuser.pipeline import dag, work
 from metadiffuser.pipeline.estimate import COPIES, Record, duration, estimate_jobs, read_records, size
 from metadiffuser.pipeline.schedule import Node, critical_path, graph, makespan
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 
 QUICK = load(ROOT / "presets" / "quick.yaml")
 PAPER = load(ROOT / "presets" / "paper.yaml")
@@ -34,7 +34,7 @@ MIB = 2**20
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with presets, params.yaml and a record of every timed job of the quick preset: 10 s, 300 MiB, 11 B."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    shutil.copy(ROOT / "presets" / "quick.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path, "quick")
     monkeypatch.chdir(tmp_path)
     jobs = dag.jobs(QUICK, timed_only=True)
     write_lock({job.name: entry(job.params) for job in jobs})

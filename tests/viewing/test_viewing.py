@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from imageio_ffmpeg import get_ffmpeg_exe
 from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
+from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
 from metadiffuser.envs import FAMILIES, Array, Family, Sketch, Task, get_family, total_reward
 from metadiffuser.envs.shared import base, gl
@@ -345,13 +345,9 @@ def test_a_strip_has_its_pictures_side_by_side(tmp_path: Path) -> None:
 
 
 def parameters(shown: int) -> Params:
-    tree = yaml.safe_load((ROOT / "presets" / "smoke.yaml").read_text())
+    tree = load(ROOT / "presets" / "smoke.yaml").model_dump()
     rendering = {"width": SIZE, "height": SIZE, "frames": MOST, "strip_frames": PICTURES, "tasks": shown}
-    tree |= {"families": list(FAMILIES), "seeds": [0], "rendering": rendering}
-    some = next(iter(tree["overrides"].values()))
-    empty: dict[str, dict[str, object]] = {section: {} for section in some}
-    empty["baseline"] = {method: {} for method in some["baseline"]}
-    tree["overrides"] = dict.fromkeys(FAMILIES, empty)
+    tree |= {"families": list(FAMILIES), "seeds": [0], "rendering": rendering, "overrides": {}}
     return Params.model_validate(tree)
 
 
