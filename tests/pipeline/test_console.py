@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,7 +18,7 @@ from metadiffuser.config.loading import load
 from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.board import Board, expected_jobs, recorded_times, short
 from snakemake_logger_plugin_metadiffuser import TAIL, LogHandler, summary, tail
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 from tests.helpers.stubbed import Stubbed, one_family
 
 SMOKE = load(ROOT / "presets" / "smoke.yaml")
@@ -45,7 +44,7 @@ def clock() -> Clock:
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the smoke preset in force and nothing made."""
-    shutil.copy(ROOT / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

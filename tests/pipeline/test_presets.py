@@ -138,7 +138,7 @@ def test_a_preset_that_is_no_text_is_one_sentence(
     project: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(project / "presets" / "bad.yaml")
-    for words in (("use", "bad"), ("plan", "--preset", "bad")):
+    for words in (("use", "bad"), ("estimate", "--preset", "bad")):
         assert cli.main(words) == 2
         said = capsys.readouterr().err
         assert said.startswith("metadiffuser: presets/bad.yaml: cannot be read (not ")

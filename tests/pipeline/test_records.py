@@ -87,12 +87,12 @@ def test_an_edit_of_each_file_of_its_code_makes_a_record_outdated_and_of_other_c
 
 
 def test_a_new_file_and_a_renamed_file_of_the_code_make_a_record_outdated(job: dag.Job, package: Path) -> None:
-    extra = package / "envs" / "extra.py"
+    extra = package / "envs" / "shared" / "extra.py"
     extra.touch()
     assert not records.is_current(job)
     extra.unlink()
     assert records.is_current(job)
-    (package / "envs" / "point_robot.py").rename(extra)
+    (package / "envs" / "shared" / "camera.py").rename(extra)
     assert not records.is_current(job)
 
 

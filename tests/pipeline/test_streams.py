@@ -17,14 +17,14 @@ from metadiffuser import artifacts, cli, errors
 from metadiffuser.errors import InputError, current_folder
 from metadiffuser.pipeline import gc, locks, sync
 from metadiffuser.progress import Progress
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with presets and the smoke preset in force."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    shutil.copy(ROOT / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
