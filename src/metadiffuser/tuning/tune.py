@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from metadiffuser import paths
+from metadiffuser.baselines import get_method
 from metadiffuser.config.params import Params
+from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.pipeline.records import WORK
-from metadiffuser.reporting.style import family_words, method_words
+from metadiffuser.reporting.style import method_words
 from metadiffuser.tuning import record
-from metadiffuser.tuning.settings import read_settings, trials
+from metadiffuser.tuning.settings import OWN, read_settings, trials
 from metadiffuser.tuning.trial import Score, Scratch, waiting
 
 
@@ -44,10 +46,15 @@ def tune(params: Params, file: Path, method: str | None, family: str | None) -> 
             path = Path(paths.TUNING.format(preset=params.preset))
             everything = record.merged(record.read_record(path), rows, list(tuning.settings), params.families)
             record.write_record(path, everything)
-            titles: dict[str, str] = {name: family_words(name) for name in params.families}
+            titles: dict[str, str] = {name: get_family(name).title for name in params.families}
             page = Path(paths.TUNING_PAGE.format(preset=params.preset))
-            methods = {name: method_words(name) for name in tuning.settings}
+            methods = {name: _title(name) for name in tuning.settings}
             record.write_page(page, everything, methods, titles, bootstrap.confidence)
+
+
+def _title(method: str) -> str:
+    """Return the display name of MetaDiffuser or of a baseline."""
+    return method_words(method) if method == OWN else get_method(method).METHOD.title
 
 
 def _known(option: str, value: str | None, choices: list[str]) -> None:
