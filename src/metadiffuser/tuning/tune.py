@@ -11,7 +11,7 @@ from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.pipeline.records import WORK
-from metadiffuser.reporting.style import method_words
+from metadiffuser.reporting.style import OWN_METHODS
 from metadiffuser.tuning import record
 from metadiffuser.tuning.settings import OWN, read_settings, trials
 from metadiffuser.tuning.trial import Score, Scratch, waiting
@@ -54,7 +54,7 @@ def tune(params: Params, file: Path, method: str | None, family: str | None) -> 
 
 def _title(method: str) -> str:
     """Return the display name of MetaDiffuser or of a baseline."""
-    return method_words(method) if method == OWN else get_method(method).METHOD.title
+    return OWN_METHODS[OWN][0] if method == OWN else get_method(method).METHOD.title
 
 
 def _known(option: str, value: str | None, choices: list[str]) -> None:
