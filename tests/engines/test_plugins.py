@@ -87,7 +87,10 @@ def test_a_method_a_family_a_table_and_a_figure_cost_one_file_each(tmp_path: Pat
     ran = set(project.ran())
     assert {"train_baseline@small-my_family-mine-0", "evaluate_baseline@small-point_robot-mine-0"} <= ran
     assert project.waiting("snakemake") == project.waiting("dvc") == set()
-    listing = "from metadiffuser.reporting.registry import entries; print([entry.name for entry in entries()])"
+    listing = (
+        "from metadiffuser.reporting.registry import FIGURE, TABLE, entries\n"
+        "print([entry.name for entry in entries(TABLE, FIGURE)])"
+    )
     shown = project.run(sys.executable, "-c", listing).stdout
     assert "'my_table'" in shown
     assert "'my_figure'" in shown
