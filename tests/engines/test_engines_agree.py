@@ -67,7 +67,7 @@ def against_dvc(job: dag.Job, found: dict[str, Any], outputs: set[str]) -> Itera
         yield f"{job.name}.params: {found['params']}"
     if sorted(found["outputs"]) != sorted(job.outputs):
         yield f"{job.name}.outs: {found['outputs']}"
-    cached = [path for path in job.outputs if path.startswith("artifacts/")]
+    cached = [path for path in job.outputs if path.startswith("artifacts/") or path.endswith("report.html")]
     if sorted(found["cached"]) != sorted(cached):
         yield f"{job.name}: in DVC's cache are {found['cached']}"
     code = {path for path in found["inputs"] if path.startswith("src/")}
