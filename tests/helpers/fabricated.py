@@ -81,6 +81,8 @@ def dataset_metrics(family: str) -> dict[str, Any]:
     return {
         "family": family,
         "source": "generated",
+        "least_gain": 0.3,
+        "tasks_left_out": [],
         "tasks": tasks(family),
         "returns": {quality: {name: returns(family, share) for name in names} for quality, share in shares.items()},
         "anchors": {name: {"random": low, "expert": high} for name in names},

@@ -41,6 +41,11 @@ class Tasks(Section):
 
     train: Count = Field(description="tasks that models are trained on")
     test: Count = Field(description="unseen tasks, drawn after the training tasks")
+    unseen: Literal["within", "beyond"] = Field(
+        default="within",
+        description="unseen tasks from the range of the training tasks, or from the part of the family's range that "
+        "training tasks are then kept out of",
+    )
     imported: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
         default=None,
         exclude_if=lambda value: value is None,
@@ -54,9 +59,14 @@ class Behaviour(Section):
 
     threads: Threads = Field(description="CPU threads of one job")
     sharing: Literal["task_conditioned", "per_task"] = Field(
-        description="one network that sees the task's parameters, or one network a task, trained in one batch"
+        description="networks that see the task's parameters, or one network a task, trained in one batch"
     )
-    steps: Count = Field(description="environment steps of one task's agent (of the shared agent: in all)")
+    teachers: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=3,
+        description="task-conditioned agents that a shard's training tasks are dealt out to in turn; its unseen tasks "
+        "have one agent of their own",
+    )
+    steps: Count = Field(description="environment steps of one agent")
     copies: Count = Field(description="environments stepped together by one agent")
     terminate_when_unhealthy: bool = Field(
         description="end training episodes, and their value, where gymnasium's robot would have fallen"
@@ -72,7 +82,9 @@ class Behaviour(Section):
     target_rate: Rate = Field(description="tau: Polyak averaging rate of the target critics")
     entropy: Literal["automatic"] | Scale = Field(description="temperature: tuned, or a fixed value")
     replay_capacity: Count = Field(description="transitions an agent keeps")
-    checkpoints: Annotated[int, Field(ge=3, le=1000)] = Field(description="policies kept along training")
+    checkpoints: Annotated[int, Field(ge=3, le=1000)] = Field(
+        description="policies kept along training, denser early: at the squares of even shares of it, after warm-up"
+    )
     evaluation_episodes: Count = Field(description="deterministic episodes per task and checkpoint")
 
 
@@ -82,6 +94,16 @@ class Dataset(Section):
     threads: Threads = Field(description="CPU threads of one job")
     qualities: Annotated[list[Quality], Field(min_length=1)] = Field(description="datasets made of each task")
     episodes: Count = Field(description="episodes per task and quality")
+    anchor_episodes: Count = Field(
+        default=20,
+        description="episodes of uniform actions and of the deterministic expert, apart from the datasets, whose mean "
+        "returns are a task's anchors",
+    )
+    least_gain: Fraction = Field(
+        default=0.3,
+        description="of the training tasks' median gain of the expert over random, below which a task is left out; "
+        "0 keeps all",
+    )
 
 
 class Context(Section):

@@ -23,6 +23,8 @@ EPISODE = 3000  # bytes that HDF5 spends on an episode beside its arrays, about
 TABLE, HEAD = 24, 128  # outputs of the encoder's embedding, inputs of its head (context/encoder.py)
 WORLD_BATCH = 256  # transitions in one step of Meta-DT's world model (baselines/meta_dt.py)
 TOKENS = 3  # of a step: return, state, action
+ANCHORED = 7  # episodes for each that an anchor has: of two anchors and five finalists (behaviour/collection.py)
+MIXED_AGAIN = 3  # episodes played for each that mixed data keep, beside it, about (behaviour/mixing.py)
 WARM_START = ("expert", "medium", "random")  # what the evaluation reads
 
 
@@ -112,10 +114,12 @@ def _models(shape: Shape, section: Any) -> int:
 def _train_behaviour(case: _Case) -> Work:
     section, shape, tasks = case.section("behaviour"), case.shape, case.section("tasks")
     shards = len(case.params.shards)
-    count = len(range(tasks.train + tasks.test)[int(case.job.wildcards["shard"]) :: shards])
+    indices = range(tasks.train + tasks.test)[int(case.job.wildcards["shard"]) :: shards]
+    count, training = len(indices), sum(index < tasks.train for index in indices)
     if not count or tasks.imported is not None:
         return Work({}, written=1)
-    members = 1 if section.sharing == "task_conditioned" else count
+    teachers = min(section.teachers, training) + (training < count)  # one agent for the unseen tasks
+    members = teachers if section.sharing == "task_conditioned" else count
     played = section.checkpoints * section.evaluation_episodes * count * shape.episode
     updates = max(section.steps - section.warmup_steps, 0) * section.updates_per_step
     actor = macs([shape.observation, *section.hidden, 2 * shape.action])
@@ -137,7 +141,10 @@ def _collect_dataset(case: _Case) -> Work:
     tasks, section = case.section("tasks"), case.section("dataset")
     size = case.stored(tasks.train + tasks.test, section.qualities)
     steps = size / FLOAT / case.shape.row
-    return Work({case.physics: steps}, size, size + EPISODE * steps / case.shape.episode)
+    apart = (tasks.train + tasks.test) * ANCHORED * section.anchor_episodes * case.shape.episode
+    if "mixed" in section.qualities:
+        apart += steps / len(section.qualities) * MIXED_AGAIN
+    return Work({case.physics: steps + apart}, size, size + EPISODE * steps / case.shape.episode)
 
 
 def _train_context(case: _Case) -> Work:

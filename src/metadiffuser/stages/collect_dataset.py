@@ -12,18 +12,17 @@ from typing import Any
 
 from metadiffuser import paths
 from metadiffuser.artifacts import whole_directory, write_json
-from metadiffuser.behaviour.collection import Collected, Collector
+from metadiffuser.behaviour.collection import Anchors, Collected, Collector
+from metadiffuser.behaviour.gains import left_out, usable_tasks
 from metadiffuser.behaviour.policies import Trained
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Family, Task, get_family
-from metadiffuser.envs.shared.tasks import read_tasks
+from metadiffuser.envs.shared.tasks import read_tasks, write_left_out
 from metadiffuser.importing.store import imported_digest, read_imported
 from metadiffuser.pipeline.run import Run
 
 COMPARED = ("reward_difference", "state_difference", "steps", "untold")  # of imported data
-
-Anchors = dict[int, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,13 @@ class _Harvest:
 
     Attributes:
         collected: by quality.
-        anchors: mean return of random and of expert episodes, by task index.
+        tasks: those that the datasets are of.
+        anchors: of these and of those that are left out.
         origin: what the metrics say of where the data are from.
     """
 
     collected: Mapping[str, Collected]
+    tasks: Sequence[Task]
     anchors: Anchors
     origin: Mapping[str, Any]
 
@@ -49,32 +50,31 @@ def run(run: Run) -> None:
     harvest = _generate(run, family, tasks) if digest is None else _take(run, family, digest)
     with whole_directory(run.path(paths.DATASET)) as root:
         for quality, result in harvest.collected.items():
-            for task in tasks:
+            for task in harvest.tasks:
                 anchor = harvest.anchors[task.index]
                 provenance = Provenance(result.policies[task.index], anchor["random"], anchor["expert"])
                 write_dataset(root, family, task, quality, result.episodes[task.index], provenance)
+        write_left_out(root, sorted({task.index for task in tasks} - {task.index for task in harvest.tasks}))
     size = sum(path.stat().st_size for path in run.path(paths.DATASET).rglob("*") if path.is_file())
-    write_json(run.path(paths.DATASET_METRICS), _metrics(family, tasks, harvest) | {"bytes": size})
+    write_json(run.path(paths.DATASET_METRICS), _metrics(family, harvest) | {"bytes": size})
 
 
 def _generate(run: Run, family: Family, tasks: Sequence[Task]) -> _Harvest:
-    """Run the stored policies of all shards."""
+    """Run the stored policies of all shards, and leave tasks out on which the expert gains too little."""
     section = run.section("dataset")
     shards = [Trained.read(path, run.device) for path in run.all_paths(paths.BEHAVIOUR)]
-    collector = Collector(family, tasks, shards, section.episodes, run.root_seed, section.threads)
-    random, expert = collector.random(), collector.expert()
-    collected: dict[str, Collected] = {}
-    for quality in section.qualities:
-        match quality:
-            case "random":
-                collected[quality] = random
-            case "expert":
-                collected[quality] = expert
-            case "medium":
-                collected[quality] = collector.medium(random, expert)
-            case "mixed":
-                collected[quality] = collector.mixed()
-    return _Harvest(collected, _anchors(tasks, random, expert), {"source": "generated"})
+    collector = Collector(
+        family, tasks, shards, section.episodes, section.anchor_episodes, run.root_seed, section.threads
+    )
+    anchors = collector.anchors()
+    kept = usable_tasks(family, tasks, anchors, section.least_gain)
+    collected = {quality: collector.collect(quality, anchors) for quality in section.qualities}
+    origin = {
+        "source": "generated",
+        "least_gain": section.least_gain,
+        "tasks_left_out": left_out(tasks, kept, anchors),
+    }
+    return _Harvest(collected, kept, anchors, origin)
 
 
 def _take(run: Run, family: Family, digest: str) -> _Harvest:
@@ -95,34 +95,33 @@ def _take(run: Run, family: Family, digest: str) -> _Harvest:
         )
         for quality, episodes in by_quality.items()
     }
-    anchors = _anchors(imported.tasks, found["random"], found["expert"])
+    anchors = {
+        task.index: {name: found[name].mean_return(task.index) for name in ("random", "expert")}
+        for task in imported.tasks
+    }
     collected = {quality: found[quality] for quality in run.section("dataset").qualities}
     notes = {name: imported.notes[name] for name in ("labels", "left_out", *COMPARED)}
     origin = {"source": "imported", "imported": digest, "joined": "mixed" not in imported.episodes, **notes}
-    return _Harvest(collected, anchors, origin)
+    return _Harvest(collected, imported.tasks, anchors, origin)
 
 
-def _anchors(tasks: Sequence[Task], random: Collected, expert: Collected) -> Anchors:
-    return {
-        task.index: {"random": random.mean_return(task.index), "expert": expert.mean_return(task.index)}
-        for task in tasks
-    }
-
-
-def _metrics(family: Family, tasks: Sequence[Task], harvest: _Harvest) -> dict[str, Any]:
+def _metrics(family: Family, harvest: _Harvest) -> dict[str, Any]:
     """Return DATASET_METRICS."""
-    rewards = [episodes.rewards for result in harvest.collected.values() for episodes in result.episodes.values()]
+    indices = [task.index for task in harvest.tasks]
+    rewards = [result.episodes[index].rewards for result in harvest.collected.values() for index in indices]
     return {
         "family": family.name,
         **harvest.origin,
-        "tasks": [task.to_json() for task in tasks],
+        "tasks": [task.to_json() for task in harvest.tasks],
         "returns": {
-            quality: {str(index): episodes.returns.tolist() for index, episodes in result.episodes.items()}
+            quality: {str(index): result.episodes[index].returns.tolist() for index in indices}
             for quality, result in harvest.collected.items()
         },
-        "policies": {quality: list(result.policies.values()) for quality, result in harvest.collected.items()},
-        "anchors": {str(index): anchor for index, anchor in harvest.anchors.items()},
-        "optimum": {str(task.index): family.optimum(task) for task in tasks} if family.optimum else {},
+        "policies": {
+            quality: [result.policies[index] for index in indices] for quality, result in harvest.collected.items()
+        },
+        "anchors": {str(index): harvest.anchors[index] for index in indices},
+        "optimum": {str(task.index): family.optimum(task) for task in harvest.tasks} if family.optimum else {},
         "episodes": sum(len(block) for block in rewards),
         "transitions": sum(block.size for block in rewards),
     }

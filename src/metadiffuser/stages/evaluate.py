@@ -33,7 +33,7 @@ def run(run: Run) -> None:
     section = run.section("evaluation")
     context, _ = ContextModel.load(run.path(paths.CONTEXT), run.device)
     diffusion, _ = DiffusionModel.load(run.path(paths.DIFFUSION), run.device)
-    tasks = read_tasks(run.path(paths.TASKS))
+    tasks = read_tasks(run.path(paths.TASKS), run.path(paths.DATASET))
     setup = _episode_setup(run, family, split(tasks, "test"), section.episodes, WARM_START)
     cells = make_cells(section)
     planned = [cell for cell in cells if cell.method != "random"]

@@ -27,7 +27,7 @@ WARM_START = ("expert", "medium", "random")
 
 def run(run: Run) -> None:
     """Play every unseen task with every kind of warm start, and training tasks; write per-episode returns."""
-    section, tasks = run.section("evaluation"), read_tasks(run.path(paths.TASKS))
+    section, tasks = run.section("evaluation"), read_tasks(run.path(paths.TASKS), run.path(paths.DATASET))
     context, _ = ContextModel.load(run.path(paths.CONTEXT))
     model, _ = get_method(run.wildcard("method")).Model.load(run.path(paths.BASELINE))
     sources = [source for source in section.contexts if source != "oracle"]  # which is a matter of the planner's z

@@ -29,10 +29,11 @@ def run(run: Run) -> None:
     """Write films of each shown task, alone and beside the unguided planner, and ``strip.png`` of the first."""
     family = get_family(run.wildcard("family"))
     section: Rendering = run.section("rendering")
-    shown = split(read_tasks(run.path(paths.TASKS)), "test")[: section.tasks]
     (representation, *_), (seed, *_) = run.value("representations"), run.value("seeds")
     source = run.path(paths.ROLLOUTS, representation=representation, seed=str(seed))
     episodes = {(episode.task.index, episode.guide): episode for episode in read_rollouts(source)}
+    played = {index for index, _ in episodes}
+    shown = [task for task in split(read_tasks(run.path(paths.TASKS)), "test") if task.index in played][: section.tasks]
     for index, guide in product((task.index for task in shown), (GUIDE, RIVAL)):
         if (index, guide) not in episodes:
             raise InputError(f"{source}: no episode of task {index} with guide {guide}; run evaluate again")

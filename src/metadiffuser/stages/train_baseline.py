@@ -20,7 +20,7 @@ def run(run: Run) -> None:
     method, section = get_method(name), run.section(f"baseline.{name}")
     stream = ("train_baseline", family.name, name, run.wildcard("seed"))
     context, _ = ContextModel.load(run.path(paths.CONTEXT))
-    tasks = split(read_tasks(run.path(paths.TASKS)), "train")
+    tasks = split(read_tasks(run.path(paths.TASKS), run.path(paths.DATASET)), "train")
     qualities = list(dict.fromkeys([*section.qualities, *context.config.qualities]))
     episodes = read_family(run.path(paths.DATASET), tasks, qualities)
     training = Training(

@@ -1,8 +1,9 @@
-"""Stage ``train_behaviour``: soft actor-critic policies for the tasks of one shard, training and unseen ones alike.
+"""Stage ``train_behaviour``: soft actor-critic policies for the tasks of one shard.
+
+Unseen tasks need behaviour policies too: their episodes are the warm-start contexts and the anchors of scores. They
+are learnt by an agent of their own.
 
 Where the family's data are imported there is nothing to train: the job leaves an empty shard.
-
-Unseen tasks need behaviour policies too: their episodes are the warm-start contexts and the anchors of scores.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 
 from metadiffuser import paths
-from metadiffuser.behaviour.training import Trainer, empty_shard
+from metadiffuser.behaviour.training import train_shard
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.importing.store import imported_digest
@@ -29,12 +30,7 @@ def run(run: Run) -> None:
     if imported:
         log.warning("%s: its data are imported, so there is no behaviour to train", family.name)
     tasks = [] if imported else read_tasks(task_list)[shard :: len(run.value("shards"))]
-    config = run.section("behaviour")
-    if tasks:
-        names = ("train_behaviour", family.name, str(shard))
-        trainer = Trainer(family, tasks, config, run.root_seed, names, run.device)
-        trained, records = trainer.train(run.work / "state.safetensors")
-    else:
-        trained, records = empty_shard(family, config), []
+    names = ("train_behaviour", family.name, str(shard))
+    trained, records = train_shard(family, tasks, run.section("behaviour"), run.root_seed, names, run.device, run.work)
     trained.write(run.path(paths.BEHAVIOUR))
     write_curve(run.path(paths.BEHAVIOUR_CURVE), records)

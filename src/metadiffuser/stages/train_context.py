@@ -25,7 +25,7 @@ def run(run: Run) -> None:
     section = run.section("context")
     representation = cast(Representation, run.wildcard("representation"))
     stream = ("train_context", family.name, representation, run.wildcard("seed"))
-    tasks = read_tasks(run.path(paths.TASKS))
+    tasks = read_tasks(run.path(paths.TASKS), run.path(paths.DATASET))
     episodes = read_family(run.path(paths.DATASET), tasks, section.qualities)
     data = TaskData.stack(episodes, [task.index for task in split(tasks, "train")])
     with torch_initialisation(run.root_seed, *stream):

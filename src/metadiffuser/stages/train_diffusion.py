@@ -24,7 +24,7 @@ def run(run: Run) -> None:
     section = run.section("diffusion")
     stream = ("train_diffusion", family.name, run.wildcard("representation"), run.wildcard("seed"))
     context, _ = ContextModel.load(run.path(paths.CONTEXT))
-    tasks = split(read_tasks(run.path(paths.TASKS)), "train")
+    tasks = split(read_tasks(run.path(paths.TASKS), run.path(paths.DATASET)), "train")
     indices = [task.index for task in tasks]
     qualities = list(dict.fromkeys([*section.qualities, *context.config.qualities]))
     episodes = read_family(run.path(paths.DATASET), tasks, qualities)

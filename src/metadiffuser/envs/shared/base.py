@@ -128,6 +128,8 @@ class Family:
         healthy: observations (B, S) -> whether gymnasium's robot would be allowed to go on (B,), where it would end
             episodes otherwise; ours go on, but experts may be trained without what follows a fall.
         symmetries: relabellings that make a transition of one task that of another, the identity first.
+        beyond: parameters -> whether a task with them is an unseen one where unseen tasks lie beyond the range of the
+            training tasks; None where the family has no such part.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Family:
     optimum: Callable[[Task], float] | None = None
     healthy: Callable[[Array], NDArray[np.bool_]] | None = None
     symmetries: tuple[Symmetry, ...] = ()
+    beyond: Callable[[Mapping[str, tuple[float, ...]]], bool] | None = None
 
     def __repr__(self) -> str:
         return f"Family({self.name}, S={self.observation_size}, A={self.action_size}, T={self.episode_length})"

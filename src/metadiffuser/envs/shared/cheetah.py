@@ -33,6 +33,7 @@ CONTROL_COST = 0.05
 TORSO_HEIGHT = 0.7  # metres: the torso's z where qpos is zero
 RESET_NOISE = 0.1  # rad or m, and standard deviation of velocities, as in gymnasium's HalfCheetah
 SPEEDS = (0.075, 3.0)  # m/s: range of target speeds
+FAST = 2.5  # m/s, above which speeds are unseen ones where these lie beyond the training range
 DIRECTIONS = (-1.0, 1.0)  # backward, forward
 
 
@@ -142,6 +143,7 @@ CHEETAH_VEL = Family(
     world_points=world_points,
     integrate=integrate,
     unbounded_dims=(17,),
+    beyond=lambda parameters: parameters["speed"][0] > FAST,
 )
 
 CHEETAH_DIR = Family(
