@@ -302,26 +302,26 @@ def test_training_learns_point_robot() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_stored_policies_score_what_training_measured(family: Family, tmp_path: Path) -> None:
-    tasks = [*tasks_of(family, 3), *(replace(task, split="test") for task in tasks_of(family, 5)[3:])]
+    tasks = [*tasks_of(family, 2), replace(tasks_of(family, 3)[2], split="test")]
     changes = {"steps": family.episode_length * 2, "copies": 2, "warmup_steps": 20, "checkpoints": 3}
-    changes["evaluation_episodes"] = 4
+    changes["evaluation_episodes"] = 2
     shards = []
     for number in range(2):
         shard(tasks[number::2], family, **changes).write(tmp_path / f"{number}.safetensors")
         shards.append(Trained.read(tmp_path / f"{number}.safetensors"))
-    collector = Collector(family, tasks, [*shards, shard([], family)], 3, 4, 0, 1)
+    collector = Collector(family, tasks, [*shards, shard([], family)], 2, 2, 0, 1)
     anchors = collector.anchors()
     for task, choice in zip(tasks, collector.experts, strict=True):
         found = shards[task.index % 2]
         measured = found.returns[choice.checkpoint, list(found.tasks).index(task.index)]
-        spread = 1e-3 if family is POINT else 0.3 * abs(measured) + 20.0  # the reset is random
+        spread = 1e-3 if family is POINT else 0.4 * abs(measured) + 20.0  # the reset is random
         assert abs(anchors[task.index]["expert"] - measured) <= spread
     expert = collector.expert()
-    assert [expert.policies[i]["checkpoint"] for i in range(5)] == [choice.checkpoint for choice in collector.experts]
+    assert [expert.policies[i]["checkpoint"] for i in range(3)] == [choice.checkpoint for choice in collector.experts]
     assert {policy["actions"] for policy in expert.policies.values()} == {"sampled"}
     assert np.array_equal(collector.expert().episodes[1].actions, expert.episodes[1].actions)
     for quality in ("medium", "mixed", "random"):
-        assert all(len(block) == 3 for block in collector.collect(quality, anchors).episodes.values())
+        assert all(len(block) == 2 for block in collector.collect(quality, anchors).episodes.values())
 
 
 def test_shards_that_do_not_cover_the_tasks_are_refused() -> None:
@@ -405,7 +405,8 @@ def test_nothing_of_an_unseen_task_reaches_the_policies_of_training_tasks(family
         assert few.agent(task) < min(few.agent(4), other.agent(5)), "unseen tasks have agents of their own"
         np.testing.assert_array_equal(few.returns[:, task], other.returns[:, task])
         for checkpoint in range(3):
-            mine, theirs = (which.policies.select([which.index(checkpoint, task)]) for which in (few, other))
+            mine = few.policies.select([few.index(checkpoint, task)])
+            theirs = other.policies.select([other.index(checkpoint, task)])
             for ours, others in zip(mine.layers, theirs.layers, strict=True):
                 assert torch.equal(ours[0], others[0])
                 assert torch.equal(ours[1], others[1])

@@ -12,7 +12,7 @@ from metadiffuser.data.episodes import Episodes
 def episodes_of(returns: list[float]) -> Episodes:
     """Episodes of one step, which can be told apart by their reward."""
     rewards = np.array(returns, np.float32)[:, None]
-    return Episodes(np.repeat(rewards[..., None], 2, axis=1), rewards[..., None] / 1000, rewards)
+    return Episodes(np.repeat(rewards[..., None], 2, axis=1), rewards[..., None] / np.float32(1000), rewards)
 
 
 def test_targets_are_evenly_spaced_between_the_anchors() -> None:
