@@ -100,7 +100,7 @@ class Dataset(Section):
         "returns are a task's anchors",
     )
     least_gain: Fraction = Field(
-        default=0.3,
+        default=0.25,
         description="of the training tasks' median gain of the expert over random, below which a task is left out; "
         "0 keeps all",
     )

@@ -24,7 +24,7 @@ TABLE, HEAD = 24, 128  # outputs of the encoder's embedding, inputs of its head 
 WORLD_BATCH = 256  # transitions in one step of Meta-DT's world model (baselines/meta_dt.py)
 TOKENS = 3  # of a step: return, state, action
 ANCHORED = 7  # episodes for each that an anchor has: of two anchors and five finalists (behaviour/collection.py)
-MIXED_AGAIN = 3  # episodes played for each that mixed data keep, beside it, about (behaviour/mixing.py)
+MIXED_AGAIN = 2  # episodes played for each that mixed data keep, beside it, about (behaviour/mixing.py)
 WARM_START = ("expert", "medium", "random")  # what the evaluation reads
 
 
