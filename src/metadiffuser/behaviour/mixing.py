@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.envs import Array
 
-ROUNDS = 6  # of playing, at most; on Cheetah-Vel 2.6 episodes are played for each that is kept
+ROUNDS = 6  # of playing, at most
 NEAR = 0.02  # of the gap between random and expert, within which an episode serves a target
 SPREAD = 0.08  # standard deviation of the change of a share that came near
 GOLDEN = (5**0.5 - 1) / 2  # whose multiples, modulo 1, fill the unit interval evenly
