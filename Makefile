@@ -12,14 +12,22 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint smoke faults slurm storage staleness audit readme environments constraints clean
+.PHONY: help setup reproduce report check test lint smoke faults slurm storage staleness audit docs readme animation environments constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
 		printf '  make %-12s %s\n' "$$name" "$$does"; done
 
-reproduce: $(READY)  ## set up, then run the pipeline on params.yaml
+reproduce: $(READY)  ## set up, then run the pipeline on params.yaml and print the main result
 	$(BIN)/snakemake --cores all all
+	@$(BIN)/metadiffuser summary
+
+check: lint  ## lint, types, and the fast tests: no engine, window, browser, cluster or storage
+	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile \
+		-m 'not engine and not window and not browser and not cluster and not storage'
+
+report: $(READY)  ## make results/PRESET/report.html from the committed results; name the preset: PRESET=laptop
+	$(BIN)/metadiffuser report $(if $(PRESET),--preset $(PRESET))
 
 test: $(READY)  ## set up, then run the tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not cluster and not storage'
@@ -66,8 +74,14 @@ staleness: $(READY)  ## hold both engines to the same stale jobs for an edit of 
 audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where the index allows
 	.ci/audit
 
-readme: $(READY)  ## copy the main tables of the results into README.md and docs/methods
+docs: $(READY)  ## build the documentation as a site, without the network; then open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+readme: $(READY)  ## copy the main tables of the results into README.md and docs
 	$(BIN)/python docs/copy_results.py
+
+animation: $(READY)  ## make the README's moving picture from the videos in results/laptop
+	$(BIN)/python docs/make_animation.py
 
 environments: $(READY)  ## write the tables of docs/environments.md from the models
 	$(BIN)/python docs/write_environments.py
@@ -80,5 +94,5 @@ constraints: $(READY) $(VENV)/.cluster $(VENV)/.storage  ## record the versions 
 	@mv $@.part $@.txt
 
 clean:  ## remove caches and logs; .venv, artifacts and results stay
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis logs build MUJOCO_LOG.TXT
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis logs build site MUJOCO_LOG.TXT
 	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.diffusion.layers import Convolution
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import diffusion_loss

@@ -21,11 +21,12 @@ from torch import Tensor
 from metadiffuser.config.loading import load
 from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.evaluation.rollout import BatchedEnvs
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent, encode_warm_start
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
@@ -71,13 +72,13 @@ def plain_plan(planner: Planner, request: Request, noise: Tensor) -> Tensor:
     diffusion, config, network = planner.diffusion, planner.config, planner.diffusion.network
     size, guided = diffusion.observation_size, bool(request.return_scale.any())
     first = diffusion.normaliser.state(request.states)
-    unknown = torch.zeros_like(request.known)
+    without = torch.zeros_like(request.has_context)
     x = noise[0].clone()
     x[:, 0, :size] = first
     for index, step in enumerate(planner.steps):
-        told = network.step_condition(torch.full((len(x),), step.step))
-        null = network(x, network.task_condition(request.latents, unknown) + told)
-        with_task = network(x, network.task_condition(request.latents, request.known) + told)
+        condition = network.step_condition(torch.full((len(x),), step.step))
+        null = network(x, network.task_condition(request.latents, without) + condition)
+        with_task = network(x, network.task_condition(request.latents, request.has_context) + condition)
         clean = diffusion.clean(mix(null, with_task, config.guidance_weight), x, step)
         clean[:, 0, :size] = first
         x = step.clean_weight * clean + step.noisy_weight * x
@@ -113,7 +114,9 @@ def shares(planner: Planner, slices: int) -> None:
     request = make_request(planner, DENOISER_BATCH, True)
     x = torch.randn(DENOISER_BATCH, diffusion.config.horizon, diffusion.low.numel())
     with torch.no_grad():
-        condition = network.task_condition(request.latents, request.known) + network.step_condition(torch.tensor([1]))
+        condition = network.task_condition(request.latents, request.has_context) + network.step_condition(
+            torch.tensor([1])
+        )
         counted = operations(lambda: network(x, condition))
     gradient = DualGuide(planner.context).prepare(request.latents, request.return_scale, request.dynamics_scale)
 
@@ -149,15 +152,21 @@ def evaluation(planner: Planner, family: Family, threads: int, slices: int) -> N
     tasks = draw_tasks(family, EPISODES, 1, np.random.default_rng(0))[:EPISODES]
     group = BatchedEnvs(family, tasks, 1, lambda: np.random.default_rng(0), threads)
     length, width = planner.context.config.context_length, 2 * family.observation_size + family.action_size + 1
-    told = Instructions(
+    warm_start = WarmStart(
         torch.randn(EPISODES, length, width),
-        torch.ones(EPISODES, length, dtype=torch.bool),
-        torch.zeros(EPISODES, dtype=torch.bool),
-        torch.full((EPISODES,), planner.config.return_scale),
-        torch.full((EPISODES,), planner.config.dynamics_scale),
+        torch.arange(length).repeat(EPISODES, 1),
+        torch.ones(EPISODES, dtype=torch.bool),
         torch.zeros(EPISODES, 0),
     )
-    agent = PlanningAgent(planner, told, torch.Generator().manual_seed(0))
+    inputs = AgentInputs(
+        warm_start,
+        encode_warm_start(planner.context, warm_start),
+        warm_start.has_context,
+        ~warm_start.has_context,
+        torch.full((EPISODES,), planner.config.return_scale),
+        torch.full((EPISODES,), planner.config.dynamics_scale),
+    )
+    agent = PlanningAgent(planner, inputs, torch.Generator().manual_seed(0))
 
     def play() -> None:
         observations = group.reset()

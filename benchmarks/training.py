@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Diffusion, Params
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import Diffusion
 from metadiffuser.data.windows import TaskData, draw_segments
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import diffusion_loss

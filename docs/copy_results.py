@@ -1,7 +1,7 @@
-"""Copy what the results' tables say into README.md and docs/methods, between markers; ``--check`` only compares.
+"""Copy what the results' tables say into README.md and docs, between markers; ``--check`` only compares.
 
-README.md has the quick preset's table 1 as it is, and of the laptop preset's, which has six families, the scores alone.
-The page of a method has what that method came to in the laptop preset.
+README.md has the laptop preset's scores averaged over families. docs/results.md has the scores of its table 1 by
+family, and the quick preset's table 1 as it is. The page of a method has the method's numbers in the laptop preset.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metadiffuser.reporting import style
-
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Path("results/quick/tables")
 LAPTOP = Path("results/laptop/tables")
 SCORE, RETURN = " score", " return"
+AVERAGE = "All families: score"
+SUMMARY = {
+    "expert": "expert episode",
+    "random": "random episode",
+    "zero-shot": "no episode",
+    "wrong task": "another task's episode",
+}  # columns of table 2 in the README, and what they are called there
 Row = dict[str, str]
 
 
@@ -49,26 +54,40 @@ def scores(path: Path) -> str:
     return markdown(["Method", *(name.removesuffix(SCORE) for name in columns)], body)
 
 
-def method(name: str) -> str:
-    """Return what a method came to, family by family: on unseen tasks by its warm-start data, and on training tasks."""
-    title = style.method_name(name)
-    told = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
+def summary(path: Path) -> str:
+    """Return the scores averaged over families: a row for each method, a column for each kind of context."""
+    body = [[row["Method"], *(interval(row, f"{AVERAGE} {context}") for context in SUMMARY)] for row in rows(path)]
+    return markdown(["Method", *SUMMARY.values()], body)
+
+
+def method(page: Path) -> str:
+    """Return a method's results, family by family: on unseen tasks by its warm-start data, and on training tasks.
+
+    The heading of the page is the method's display name.
+    """
+    title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    unseen = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
     trained = [row for row in rows(LAPTOP / "training_tasks.csv") if row["Method"] == title]
-    families = [key.removesuffix(RETURN) for key in [*told, *trained][0] if key.endswith(RETURN)]
-    body = [[f"return, told by {told[0]['Warm-start']}", *(interval(told[0], f + RETURN) for f in families)]]
-    body += [[f"score, told by {row['Warm-start']}", *(interval(row, f + SCORE) for f in families)] for row in told]
-    body += [["score on training tasks", *(interval(row, f + SCORE) for f in families)] for row in trained]
+    if not unseen or not trained:
+        return f"The tables of the laptop preset have no method named {title}."
+    families = [key.removesuffix(RETURN) for key in unseen[0] if key.endswith(RETURN)]
+    first = unseen[0]
+    body = [[f"return, {first['Warm-start']} context", *(interval(first, f + RETURN) for f in families)]]
+    body += [[f"score, {row['Warm-start']} context", *(interval(row, f + SCORE) for f in families)] for row in unseen]
+    known = [family.split(" (")[0] for family in families]  # a family without an unseen task says so in its heading
+    body += [["score on training tasks", *(interval(row, f + SCORE) for f in known)] for row in trained]
     return markdown(["", *families], body)
 
 
 def wanted() -> dict[Path, dict[str, str]]:
     """Return {page: {block: what belongs into it}}."""
-    readme = {
+    results = {
         "results": (ROOT / QUICK / "table1_few_shot.md").read_text(encoding="utf-8").strip(),
         "laptop": scores(LAPTOP / "table1_few_shot.csv"),
     }
-    pages = sorted((ROOT / "docs" / "methods").glob("*.md"))
-    return {ROOT / "README.md": readme} | {page: {"ours": method(page.stem)} for page in pages}
+    pages = {ROOT / "README.md": {"summary": summary(LAPTOP / "table2_average.csv")}, ROOT / "docs/results.md": results}
+    methods = sorted((ROOT / "docs" / "methods").glob("*.md"))
+    return pages | {page: {"ours": method(page)} for page in methods}
 
 
 def filled(page: str, name: str, content: str) -> str:

@@ -34,6 +34,20 @@ def require(name: str, reason: str) -> None:
     pytest.skip(message)
 
 
+def whole(preset: str = "smoke", presets: Path = ROOT / "presets") -> str:
+    """The whole params.yaml of a preset, as 'metadiffuser use' writes it."""
+    from metadiffuser.config.loading import load
+    from metadiffuser.config.writing import to_yaml
+
+    return to_yaml(load(presets / f"{preset}.yaml"))
+
+
+def put_in_force(root: Path, preset: str = "smoke") -> None:
+    """Write params.yaml in ``root`` from a preset: the folder's own, or else this checkout's."""
+    presets = root / "presets" if (root / "presets").is_dir() else ROOT / "presets"
+    (root / "params.yaml").write_text(whole(preset, presets), encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Project:
     """A scratch copy of the project that commands run in."""
@@ -83,5 +97,5 @@ def copy_project(target: Path) -> Project:
 def project(tmp_path: Path) -> Project:
     """A scratch copy of the project with the smoke preset in force."""
     copy = copy_project(tmp_path / "project")
-    shutil.copy(copy.root / "presets" / "smoke.yaml", copy.root / "params.yaml")
+    put_in_force(copy.root)
     return copy

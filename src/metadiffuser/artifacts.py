@@ -8,31 +8,36 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metadiffuser.errors import InputError
 
 if TYPE_CHECKING:
     import torch  # at run time in the functions that need it: the engines' bookkeeping reads JSON only, and often
 
+Module = TypeVar("Module", bound="torch.nn.Module")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """Return a path beside ``path`` that nothing has; files and folders made there get the rights of the umask."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{ending}")
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes the final name only if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = _beside(path, "part")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -41,14 +46,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary directory beside ``path``; it replaces ``path`` only if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    temporary.chmod(0o755)
+    temporary = _beside(path, "part")
+    temporary.mkdir()
     try:
         yield temporary
         if path.exists():
-            discarded = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            os.replace(path, discarded / path.name)
+            discarded = _beside(path, "old")
+            os.replace(path, discarded)
             os.replace(temporary, path)
             shutil.rmtree(discarded)
         else:
@@ -71,7 +75,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises ``InputError`` that names a missing or damaged file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # a byte order mark, as some editors write, is no harm
     except FileNotFoundError:
         raise InputError(f"{path}: missing; run the stage that makes it, or 'dvc pull'") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -101,3 +105,28 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, torch.Tenso
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); delete it and run the pipeline again, or 'dvc pull'") from None
+
+
+def load_module(
+    path: Path, device: str, build: Callable[[dict[str, Any]], Module], kind: str, stage: str
+) -> tuple[Module, dict[str, Any]]:
+    """Read a trained model, ready for use and without gradients, and its file's header.
+
+    Args:
+        path: file of ``write_tensors`` that holds the model's ``state_dict``.
+        device: where the model is to live.
+        build: header -> a model of the same shape.
+        kind: what model it is, for messages.
+        stage: that writes it, for messages.
+
+    Raises:
+        InputError: the file is missing, damaged or another model's.
+    """
+    tensors, header = read_tensors(path, device)
+    try:
+        model = build(header).to(device)
+        model.load_state_dict(tensors)
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a {kind} checkpoint ({reason}); run {stage} again") from None
+    return model.eval().requires_grad_(False), header

@@ -70,7 +70,7 @@ class TrainingState:
         self._saved = time.monotonic()
 
     def load(self, path: Path) -> tuple[int, list[dict[str, float]], dict[str, Any]]:
-        """Restore the state in place; return (steps done, figures recorded, extra). A damaged file starts anew."""
+        """Restore the state in place; return (steps done, figures recorded, extra). A damaged file is dropped."""
         if not path.exists():
             return 0, [], {}
         try:
@@ -78,7 +78,7 @@ class TrainingState:
             if header["digest"] != _digest(tensors):
                 raise InputError(f"{path}: damaged (its contents are not those that were written)")
         except (InputError, KeyError) as error:
-            log.warning("%s; training begins anew", error)
+            log.warning("%s; training starts from the beginning", error)
             path.unlink()
             return 0, [], {}
         for name, module in self.modules.items():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from metadiffuser.config.loading import PARAMS, load
-from metadiffuser.errors import InputError, one_line
+from metadiffuser.config.params import Params
+from metadiffuser.errors import InputError, current_folder, one_line, say
+
+OUTPUT = "standard output"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -23,14 +28,20 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(stage.name, help=f"run the stage for one {' x '.join(stage.wildcards) or 'preset'}")
         for wildcard in stage.wildcards:
             verb.add_argument(f"--{wildcard}", required=True)
-        verb.set_defaults(stage=stage)
-    use = verbs.add_parser("use", help="write a preset to params.yaml and say what became stale")
-    use.add_argument("preset")
+        verb.set_defaults(run=_stage, stage=stage)
+    use = verbs.add_parser("use", help="write the whole params.yaml of a preset and say which jobs are to be run")
+    use.add_argument(
+        "preset",
+        metavar="PRESET|PATH",
+        help="a name in presets/, or a YAML file of what differs; params.yaml itself gets the keys that it lacks",
+    )
+    use.set_defaults(run=_use)
     view = verbs.add_parser("view", help="play the agent live in a window")
     view.add_argument("--family", required=True)
     view.add_argument("--task", type=int, help="index of the task (default: the first unseen one)")
     view.add_argument("--method", default="dual", help="guide variant (default: %(default)s)")
-    importing = verbs.add_parser("import", help="put other people's data in place of a family's generated ones")
+    view.set_defaults(run=_view)
+    importing = verbs.add_parser("import", help="replace a family's generated data by data of your own")
     importing.add_argument("--family", required=True)
     importing.add_argument("--from", required=True, type=Path, dest="source", metavar="PATH")
     importing.add_argument("--tasks", type=Path, metavar="FILE", help="list of tasks (default: PATH/tasks.json)")
@@ -40,11 +51,12 @@ def _parser() -> argparse.ArgumentParser:
             type=_tolerance,
             default=default,
             metavar="X",
-            help=f"largest difference of {what} from the family's own that is accepted (default: %(default)s)",
+            help=f"largest accepted difference of {what} from the family's own (default: %(default)s)",
         )
-    verify = verbs.add_parser("verify", help="compare what lies on disk with what was recorded when it was made")
+    importing.set_defaults(run=_import)
+    verify = verbs.add_parser("verify", help="compare outputs on disk with the records of the jobs that made them")
     which = verify.add_mutually_exclusive_group()
-    which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="jobs of this stage alone")
+    which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="only jobs of this stage")
     which.add_argument(
         "--rerun",
         choices=list(STAGES),
@@ -52,21 +64,36 @@ def _parser() -> argparse.ArgumentParser:
         help="run its jobs again in a scratch folder (below TMPDIR) and compare outputs byte by byte",
     )
     for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
-        verify.add_argument(f"--{wildcard}", help=f"jobs of this {wildcard} alone")
-    plan = verbs.add_parser("plan", help="estimate what a preset takes: jobs, hours, memory, disk")
-    plan.add_argument("--preset", help="default: params.yaml")
-    plan.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="default: %(default)s, as many as here")
-    plan.add_argument("--measure", action="store_true", help="take the rates anew from results/*/timings, and stop")
+        verify.add_argument(f"--{wildcard}", help=f"only jobs of this {wildcard}")
+    verify.set_defaults(run=_verify)
+    for name, what in {
+        "estimate": "estimate what a preset takes: jobs, hours, memory, disk",
+        "plan": "the former name of estimate",
+    }.items():
+        estimate = verbs.add_parser(name, help=what)
+        estimate.add_argument("--preset", help="(default: params.yaml)")
+        estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
+        estimate.set_defaults(run=_estimate)
+    report = verbs.add_parser("report", help="make a preset's report page from committed tables, figures and videos")
+    report.add_argument("--preset", help="(default: params.yaml)")
+    report.set_defaults(run=_report)
+    summary = verbs.add_parser("summary", help="print where the report is, and the main result in three lines")
+    summary.set_defaults(run=_summary)
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
-    tune.add_argument("--method", help="metadiffuser or a baseline (default: all of the file)")
-    tune.add_argument("--family", help="(default: all in force)")
+    tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
+    tune.add_argument("--family", help="(default: all in params.yaml)")
     tune.add_argument(
         "--settings", type=Path, default=Path("workflow/tuning.yaml"), metavar="FILE", help="(default: %(default)s)"
     )
-    gc = verbs.add_parser("gc", help="drop what no preset's record names from DVC's cache, and from a remote")
-    gc.add_argument("--dry", action="store_true", help="only tell how many objects would be dropped")
-    gc.add_argument("--remote", metavar="NAME", help="a remote to drop them from as well")
-    verbs.add_parser("schema", help="print the JSON schema of params.yaml")
+    tune.set_defaults(run=_tune)
+    gc = verbs.add_parser("gc", help="remove objects that no record refers to from DVC's cache, and from a remote")
+    gc.add_argument("--dry", action="store_true", help="only print how many objects would be removed")
+    gc.add_argument("--remote", metavar="NAME", help="also remove them from this remote")
+    gc.set_defaults(run=_gc)
+    dvc = verbs.add_parser("dvc", help="write dvc.yaml from the DAG in pipeline/dag.py")
+    dvc.set_defaults(run=_dvc)
+    schema = verbs.add_parser("schema", help="print the JSON schema of params.yaml, with all installed methods")
+    schema.set_defaults(run=_schema)
     return parser
 
 
@@ -84,53 +111,82 @@ def _tolerance(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 on, got '{one_line(text)}'")
 
 
-def _dispatch(arguments: argparse.Namespace) -> int:
-    """Run the verb; return the exit code."""
-    if arguments.verb == "use":
-        from metadiffuser.pipeline.presets import use
+def _use(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.presets import use
 
-        use(arguments.preset)
-    elif arguments.verb == "schema":
-        import json
+    use(arguments.preset)
 
-        from metadiffuser.config.loading import schema
 
-        print(json.dumps(schema(), indent=2, sort_keys=True))
-    elif arguments.verb == "gc":
-        from metadiffuser.pipeline.gc import collect_garbage
+def _schema(arguments: argparse.Namespace) -> None:
+    import json
 
-        collect_garbage(arguments.dry, arguments.remote)
-    elif arguments.verb == "import":
-        params = load()  # before the imports, which take seconds
-        from metadiffuser.importing.checks import Tolerances
-        from metadiffuser.stages.import_data import import_data
+    from metadiffuser.config.params import json_schema
 
-        tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
-        import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
-    elif arguments.verb == "tune":
-        params = load()
-        _use_threads(params.diffusion.threads)
-        from metadiffuser.tuning.tune import tune
+    print(json.dumps(json_schema(), indent=2, sort_keys=True))
 
-        tune(params, arguments.settings, arguments.method, arguments.family)
-    elif arguments.verb == "view":
-        params = load()
-        from metadiffuser.stages.view import make_player
-        from metadiffuser.viewing.live import view
 
-        view(params, arguments.family, arguments.task, arguments.method, make_player)
-    elif arguments.verb == "plan":
-        from metadiffuser.pipeline import estimate, presets
+def _dvc(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline import dvc_yaml
 
-        if arguments.measure:
-            estimate.measure_costs()
-        else:
-            estimate.plan(presets.read(arguments.preset)[1] if arguments.preset else load(), arguments.cores)
-    elif arguments.verb == "verify":
-        return _verify(arguments)
-    else:
-        _run_stage(arguments.verb, {name: getattr(arguments, name) for name in arguments.stage.wildcards})
-    return 0
+    dvc_yaml.write()
+
+
+def _gc(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.gc import collect_garbage
+
+    collect_garbage(arguments.dry, arguments.remote)
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    params = load()  # before the imports, which take seconds
+    from metadiffuser.importing.checks import Tolerances
+    from metadiffuser.pipeline.import_data import import_data
+
+    tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
+    import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    params = load()
+    _use_threads(params.diffusion.threads)
+    from metadiffuser.tuning.tune import tune
+
+    tune(params, arguments.settings, arguments.method, arguments.family)
+
+
+def _view(arguments: argparse.Namespace) -> None:
+    params = load()
+    from metadiffuser.viewing.live import view
+    from metadiffuser.viewing.player import make_player
+
+    view(params, arguments.family, arguments.task, arguments.method, make_player)
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
+    if arguments.verb == "plan":
+        print("metadiffuser plan: this verb is now called 'metadiffuser estimate'", file=sys.stderr)
+    from metadiffuser.pipeline.estimate import estimate
+
+    estimate(_preset(arguments.preset), arguments.cores)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.report import write_report
+
+    print(write_report(_preset(arguments.preset)))
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.summary import print_summary
+
+    print_summary(load())
+
+
+def _preset(name: str | None) -> Params:
+    """Return the parameters of a preset, or those of params.yaml."""
+    from metadiffuser.pipeline import presets
+
+    return presets.read(name) if name else load()
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -146,11 +202,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     return verify(params, arguments.of, wildcards)
 
 
-def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
+def _stage(arguments: argparse.Namespace) -> None:
     from metadiffuser.pipeline import dag
 
     params = load()
-    job = dag.find_job(stage, wildcards, params)
+    wildcards = {name: getattr(arguments, name) for name in arguments.stage.wildcards}
+    job = dag.find_job(arguments.verb, wildcards, params)
     _use_threads(dag.threads(job, params))
     from metadiffuser.pipeline.run import execute
 
@@ -158,9 +215,18 @@ def _run_stage(stage: str, wildcards: dict[str, str]) -> None:
 
 
 def _use_threads(count: int) -> None:
-    """Tell numerical libraries, which read it when they are imported; sums depend on the number of threads."""
+    """Limit numerical libraries to ``count`` threads, in this process and in those that it starts.
+
+    Sums depend on the number of threads. Reading the parameters imports the methods and with them the libraries, which
+    look at the environment only when they are imported.
+    """
     os.environ.update({f"{library}_NUM_THREADS": str(count) for library in ("OMP", "MKL", "OPENBLAS")})
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(count)
+    torch.set_num_threads(count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,28 +234,68 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 ``verify`` found something, 2 a mistake in the input, 3 the file system refused, 130 interrupted.
     """
+    _open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
-        code = _dispatch(arguments)
+        code = arguments.run(arguments) or 0
         sys.stdout.flush()
     except InputError as error:
-        print(f"metadiffuser: {error}", file=sys.stderr)
+        say(f"metadiffuser: {error}")
         return 2
     except KeyboardInterrupt:
         goes_on = "; the same command goes on from the last checkpoint" if hasattr(arguments, "stage") else ""
-        print(f"metadiffuser: interrupted{goes_on}", file=sys.stderr)
+        say(f"metadiffuser: interrupted{goes_on}")
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except OSError as error:
-        name = error.filename or Path.cwd()
+        if error.filename == OUTPUT:
+            _discard_output()
+        where = error.filename or current_folder()
         remedy = "free space or rights there, then run again; what was finished before is kept"
-        with suppress(OSError):  # standard error may be a file in the same place
-            print(f"metadiffuser: {name}: {error.strerror or error}; {remedy}", file=sys.stderr)
+        say(f"metadiffuser: {where}: {error.strerror or error}; {remedy}")
         return 3
     return code
+
+
+def _open_streams() -> None:
+    """Open standard streams that are closed on the null device, lest a file take their number and get the output."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)  # programs that this one starts need it, too
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    output = sys.__stdout__
+    if output is not None and output is sys.stdout and not output.isatty():
+        stream = io.BufferedWriter(_Output(output.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(stream, output.encoding, output.errors)
+
+
+def _discard_output() -> None:
+    """Let nothing that is still to be written to standard output fail again when the program ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+class _Output(io.FileIO):
+    """Standard output, which names itself in an error."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes as a file does."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = OUTPUT
+            raise
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 class InputError(ValueError):
@@ -34,3 +37,17 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; expected one of {', '.join(options)}" if options else ""
+
+
+def say(text: str) -> None:
+    """Print a line for people on standard error; that nobody can read it is no reason to stop."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def current_folder() -> str:
+    """Return the current folder for a message; it may have been deleted."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - for a message
+    except OSError:
+        return "the current folder"

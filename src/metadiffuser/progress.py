@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from metadiffuser.errors import say
+
 LOG_INTERVAL = 15.0  # seconds between two lines in a log
 
 
@@ -52,4 +54,4 @@ class Progress:
         rate = (self.done - self._first) / elapsed if elapsed > 0 else 0.0
         left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         shown = "".join(f", {name} {value:.4g}" for name, value in figures.items())
-        print(f"{self.label}: {self.done}/{self.total}{shown}, {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+        say(f"{self.label}: {self.done}/{self.total}{shown}, {elapsed:.0f} s{left}")

@@ -1,4 +1,4 @@
-"""Learning curves in DVCLive's layout, so that ``dvc plots`` and ``dvc metrics`` read them."""
+"""Learning curves in DVCLive's layout, so that ``dvc plots`` draws them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from metadiffuser.errors import InputError
 
 
 def write_curve(folder: Path, records: Sequence[Mapping[str, float]]) -> None:
-    """Write records, each with a ``step``, as a DVCLive folder: ``metrics.json`` and one TSV a metric."""
+    """Write records, each with a ``step``, as a DVCLive folder: one TSV a metric.
+
+    DVCLive's summary, ``metrics.json``, stays only where there are no records: ``dvc plots`` cannot draw it, but
+    git does not keep an empty folder, as that of a job that had nothing to train would be.
+    """
     os.environ.setdefault("DVC_NO_ANALYTICS", "true")
     logging.getLogger("dvclive").setLevel(logging.ERROR)
     from dvclive.live import Live
@@ -28,7 +32,9 @@ def write_curve(folder: Path, records: Sequence[Mapping[str, float]]) -> None:
             for name, value in record.items():
                 if name != "step":
                     live.log_metric(name, float(value), timestamp=False)
-            live.make_summary()
+        live.make_summary()
+        if records:
+            (temporary / "metrics.json").unlink()
 
 
 def read_curve(folder: Path) -> pd.DataFrame:

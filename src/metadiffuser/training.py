@@ -15,26 +15,34 @@ from metadiffuser.progress import Progress
 
 RECORDS = 100  # points of a learning curve
 
+Losses = tuple[Tensor, Mapping[str, Tensor]]
+"""What is minimised, and the losses that the learning curve shows, ``loss`` among them."""
+
 
 def fit(
     label: str,
     steps: int,
-    update: Callable[[], Mapping[str, Tensor]],
+    draw_losses: Callable[[], Losses],
     validate: Callable[[], float],
     optimiser: torch.optim.Optimizer,
     state: TrainingState,
     checkpoint: Path,
+    *,
+    clip: float | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> list[dict[str, float]]:
     """Run ``steps`` updates with a cosine decay of the step size to zero; return the learning curve.
 
     Args:
         label: shown with the progress.
         steps: gradient steps in all.
-        update: computes losses and their gradients and applies the optimiser; returns losses, ``loss`` among them.
+        draw_losses: draws a batch and returns its losses.
         validate: returns the held-out loss; called a hundred times, without gradients.
         optimiser: whose step size decays.
         state: everything that changes in the course of training.
         checkpoint: file to go on from if it exists, and to write now and then.
+        clip: largest norm of the gradient of all the optimiser's parameters.
+        after_step: called after every step, to move averages or target networks.
     """
     start, records, _ = state.load(checkpoint)
     for group in optimiser.param_groups:
@@ -45,7 +53,11 @@ def fit(
     losses: list[Mapping[str, Tensor]] = []
     with Progress(label, steps, start) as progress:
         for step in range(start + 1, steps + 1):
-            losses.append(update())
+            minimised, reported = draw_losses()
+            _descend(optimiser, minimised, clip)
+            if after_step is not None:
+                after_step()
+            losses.append({name: loss.detach() for name, loss in reported.items()})
             schedule.step()
             shown = {}
             if step % interval == 0 or step == steps:
@@ -58,6 +70,15 @@ def fit(
                     state.save(checkpoint, step, records)
             progress.advance(**shown)
     return records
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, clip: float | None) -> None:
+    """Make one step of the optimiser down the gradient of ``loss``."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_([parameter for group in optimiser.param_groups for parameter in group["params"]], clip)
+    optimiser.step()
 
 
 def fit_first(
@@ -86,16 +107,13 @@ def fit_first(
             follows does not repeat the part.
     """
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         loss = loss_of()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.detach()}
+        return loss, {"loss": loss}
 
     state = TrainingState({"module": module}, {"adam": optimiser}, {"data": generator})
     own = checkpoint.with_stem(f"{checkpoint.stem}-{name}")
-    records = fit(label, steps, update, validate, optimiser, state, own)
+    records = fit(label, steps, draw_losses, validate, optimiser, state, own)
     state.save(own, steps, records)
     return [{"step": r["step"], f"{name}_loss": r["loss"], f"{name}_validation": r["validation"]} for r in records]
 

@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from metadiffuser.baselines import corro, focal
 from metadiffuser.baselines.shared.actor_critic import SPREAD, ActorCritic, Batch, cloning_loss, divergence
-from metadiffuser.baselines.shared.encoded import EncodedModel, encode_tasks, fit_part
+from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, standardise_latents, train_policy
 from metadiffuser.behaviour.networks import LOG_STD
 from metadiffuser.data.windows import draw_contexts
 from metadiffuser.errors import InputError
@@ -68,7 +68,8 @@ def test_the_target_by_hand_has_no_penalty() -> None:
 
 
 def gradients(policy: ActorCritic) -> list[torch.Tensor]:
-    policy.backward(*make_batch(), 0.3, 0.9)
+    policy.zero_grad()
+    policy.losses(*make_batch(), 0.3, 0.9)[0].backward()
     found = [parameter.grad for parameter in policy.trained()]
     return [gradient.clone() for gradient in found if gradient is not None]
 
@@ -92,16 +93,17 @@ def test_the_actor_begins_as_the_cloned_behaviour() -> None:
     policy, (batch, noise) = make_policy(), make_batch()
     policy.behaviour.flat.data.mul_(0.1)
     policy.begin()
-    assert float(policy.backward(batch, noise, 0.3, 0.9)["divergence"]) == 0.0
+    assert policy.losses(batch, noise, 0.3, 0.9)[1]["divergence"].item() == 0.0
     assert torch.equal(policy.act(batch.inputs), torch.tanh(policy.behaviour(batch.inputs[None])[0, :, :A]))
 
 
 @pytest.mark.parametrize(("target", "sign"), [(0.0, -1.0), (1e6, 1.0)])
 def test_the_penalty_grows_where_the_actor_is_too_far_from_the_data(target: float, sign: float) -> None:
     policy, (batch, noise) = make_policy(), make_batch()
-    losses = policy.backward(batch, noise, target, 0.9)
+    total, losses = policy.losses(batch, noise, target, 0.9)
+    total.backward()
     assert policy.log_strength.grad is not None
-    assert float(policy.log_strength.grad) == pytest.approx(target - float(losses["divergence"]), rel=1e-4)
+    assert float(policy.log_strength.grad) == pytest.approx(target - losses["divergence"].item(), rel=1e-4)
     assert math.copysign(1.0, float(policy.log_strength.grad)) == sign  # a descent step raises alpha where negative
 
 
@@ -119,11 +121,29 @@ def test_the_actor_seeks_reward_as_far_as_it_may_leave_the_data(target: float, l
     for _ in range(800):
         actions = 2 * torch.rand(128, 1, generator=generator) - 1
         batch = Batch(inputs, actions, -(actions[:, 0] - 0.8).square(), inputs)
-        losses = policy.backward(batch, torch.randn(2, 128, 1, generator=generator), target, 0.0)
+        total, losses = policy.losses(batch, torch.randn(2, 128, 1, generator=generator), target, 0.0)
+        optimiser.zero_grad()
+        total.backward()
         optimiser.step()
         policy.follow(0.05)
     assert low < float(policy.act(inputs[:1])) < high
-    assert float(losses["divergence"]) < 3 * target
+    assert losses["divergence"].item() < 3 * target
+
+
+@pytest.mark.parametrize("method", ["focal", "corro"])
+def test_target_critics_follow_the_critics_through_training(method: str, tmp_path: Path) -> None:
+    model = build(method)
+    assert isinstance(model, EncodedModel)
+    start = model.policy.targets.flat.clone()
+    train_policy(model, prepare(tmp_path), method)
+    critics, targets = model.policy.critics.flat, model.policy.targets.flat
+    moved, ahead = (targets - start).norm().item(), (critics - targets).norm().item()
+    assert moved > 0, "the target critics stand still"
+    assert ahead > 0, "the target critics are the critics"
+    policy, followed = make_policy(), make_policy()
+    followed.follow(0.25)
+    expected = policy.targets.flat + 0.25 * (policy.critics.flat - policy.targets.flat)
+    assert torch.allclose(followed.targets.flat, expected, atol=1e-6)
 
 
 def encoders() -> list[object]:
@@ -133,7 +153,7 @@ def encoders() -> list[object]:
 def trained_encoder(method: str, folder: Path) -> EncodedModel:
     model, training = build(method), prepare(folder)
     assert isinstance(model, EncodedModel)
-    model.config = getattr(SECTIONS, method).model_copy(update={"encoder_steps": 200, "task_batch": 8})
+    model.config = SECTIONS[method].model_copy(update={"encoder_steps": 200, "task_batch": 8})
     drawn_as = training.context.config.model_copy(update={"context_length": 6})
     if isinstance(model, focal.Model):
         fit_part(model.encoder, partial(focal.metric_loss, model, drawn_as), model, training, "encoder")
@@ -161,7 +181,7 @@ def test_windows_are_drawn_as_the_shared_encoder_s_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", encoders())
 def test_contexts_of_one_task_come_to_lie_together(method: str, tmp_path: Path) -> None:
     model = trained_encoder(method, tmp_path)
-    latents = encode_tasks(model, prepare(tmp_path))
+    latents = standardise_latents(model, prepare(tmp_path))
     assert torch.allclose(latents.flatten(0, 1).std(0), torch.ones(4), atol=1e-3)
     tasks = torch.arange(4).repeat_interleave(8)
     unseen = draw_contexts(make_data(seed=9), tasks, 6, torch.Generator().manual_seed(0), full=True)
@@ -174,7 +194,7 @@ def test_contexts_of_one_task_come_to_lie_together(method: str, tmp_path: Path) 
 def test_the_relabeller_tells_what_another_task_would_have_paid(tmp_path: Path) -> None:
     model, training = build("corro"), prepare(tmp_path)
     assert isinstance(model, corro.Model)
-    model.config = SECTIONS.corro.model_copy(update={"encoder_steps": 400, "task_batch": 8})
+    model.config = SECTIONS["corro"].model_copy(update={"encoder_steps": 400, "task_batch": 8})
     relabeller = corro.make_relabeller(model, training)
     fit_part(relabeller, partial(corro.relabelling_loss, model, relabeller), model, training, "relabeller")
     rows = make_data(seed=9).transitions[0, 0]
@@ -188,5 +208,5 @@ def test_the_relabeller_tells_what_another_task_would_have_paid(tmp_path: Path) 
 def test_one_task_is_not_enough(tmp_path: Path) -> None:
     training = prepare(tmp_path)
     alone = type(training)(training.episodes, [0], training.context, training.generator, training.checkpoint)
-    with pytest.raises(InputError, match=r"tasks\.train: encoders that tell tasks apart need two or more, got 1"):
-        focal.train(focal.Model(SIZES, SECTIONS.focal), alone)
+    with pytest.raises(InputError, match=r"tasks\.train: encoders that distinguish tasks need two or more, got 1"):
+        focal.train(focal.Model(SIZES, SECTIONS["focal"]), alone)

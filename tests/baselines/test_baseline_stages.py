@@ -11,7 +11,7 @@ import torch
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
@@ -64,15 +64,15 @@ def test_a_baseline_goes_from_data_to_metrics_and_gives_the_same_bytes_again(pro
     record = read_json(Path(paths.BASELINE_METRICS.format(**PLACE)))
     model = Path(paths.BASELINE.format(**PLACE)).read_bytes()
     assert (record["family"], record["representation"], record["seed"]) == ("point_robot", "generalised", 0)
-    told = [name for name in PARAMS.evaluation.contexts if name != "oracle"]
-    assert [cell["context"] for cell in record["cells"]] == told
+    given = [name for name in PARAMS.evaluation.contexts if name != "oracle"]
+    assert [cell["context"] for cell in record["cells"]] == given
     unseen = [str(task.index) for task in read_tasks(Path(paths.TASKS.format(**PLACE))) if task.split == "test"]
     for cell in record["cells"]:
         assert (cell["method"], cell["guide"], cell["plan_error"]) == ("bc", "none", None)
         assert list(cell["returns"]) == unseen
         assert all(len(returns) == PARAMS.evaluation.episodes for returns in cell["returns"].values())
         assert all(-60 < value < 0 for returns in cell["returns"].values() for value in returns)
-    assert len({str(cell["returns"]) for cell in record["cells"]}) > 1, "what is told changes what is done"
+    assert len({str(cell["returns"]) for cell in record["cells"]}) > 1, "the warm start changes what is done"
     (trained,) = record["training_tasks"]
     assert (trained["method"], trained["guide"], trained["context"]) == ("bc", "none", "expert")
     assert list(trained["returns"]) == [str(index) for index in range(PARAMS.evaluation.study_tasks)]
@@ -80,7 +80,7 @@ def test_a_baseline_goes_from_data_to_metrics_and_gives_the_same_bytes_again(pro
     hidden = 2 + PARAMS.context.latent_size
     assert record["parameters"] == (hidden + 1) * 32 + 33 * 32 + 33 * 2
     timing = read_json(Path("results/smoke/timings/evaluate_baseline-point_robot-bc-0.json"))
-    assert timing["decisions"] == FAMILY.episode_length * len(unseen) * len(told)
+    assert timing["decisions"] == FAMILY.episode_length * len(unseen) * len(given)
     assert run_both() == first
     assert Path(paths.BASELINE.format(**PLACE)).read_bytes() == model
 

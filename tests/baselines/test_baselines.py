@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
-from metadiffuser.baselines import METHODS, get_method
-from metadiffuser.baselines.shared.interface import Agent, BaselineModel, Sizes, Training
-from metadiffuser.baselines.shared.latents import LatentAgent, draw_latents
+from metadiffuser.baselines import get_method
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Sizes, Training
+from metadiffuser.baselines.shared.latents import LatentAgent
+from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Baseline, Window
+from metadiffuser.config.schema import Window
+from metadiffuser.context.training import draw_latents
+from metadiffuser.data.agent import Agent
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_contexts
@@ -24,7 +27,8 @@ from metadiffuser.progress import Progress
 from tests.conftest import ROOT
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data
 
-SECTIONS = load(ROOT / "presets" / "smoke.yaml").baseline
+METHODS = plugins.names("method")
+SECTIONS: dict[str, Any] = dict(load(ROOT / "presets" / "smoke.yaml").baseline)
 T = 12
 SIZES = Sizes(S, A, Z, T)
 HEADINGS = ["Config", "Networks", "Loss", "Train", "Adapt", "Act"]
@@ -34,7 +38,7 @@ FOLDER = ROOT / "src" / "metadiffuser" / "baselines"
 def build(method: str) -> BaselineModel:
     """A model of the smoke preset's size, initialised from one seed, with the shared normaliser."""
     torch.manual_seed(0)
-    model = get_method(method).Model(SIZES, getattr(SECTIONS, method))
+    model = get_method(method).Model(SIZES, SECTIONS[method])
     model.normaliser.load_state_dict(make_context().normaliser.state_dict())
     return model
 
@@ -56,7 +60,7 @@ def trained(method: str, folder: Path) -> BaselineModel:
     return get_method(method).train(build(method), prepare(folder))[0]
 
 
-def told(
+def draw(
     context: str = "expert", positions: tuple[int, ...] = (0, 2, 1, 3, 2), window: Window = "scattered"
 ) -> WarmStart:
     episodes = {"expert": make_data(seed=0), "medium": make_data(seed=1)}
@@ -83,21 +87,28 @@ def adapt(model: BaselineModel, method: str, warm_start: WarmStart) -> Agent:
 
 def mixed_warm_starts() -> WarmStart:
     """Expert, medium and zero-shot rows in one batch."""
-    return WarmStart.join([told("expert"), told("medium"), told("zero_shot")])
+    return WarmStart.join([draw("expert"), draw("medium"), draw("zero_shot")])
 
 
-def test_methods_files_and_sections_are_the_same() -> None:
+def test_methods_and_files_are_the_same() -> None:
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
-    assert set(METHODS) == files == set(Baseline.model_fields)
-    with pytest.raises(KeyError, match="no baseline 'nothing'"):
-        get_method("nothing")
+    assert set(METHODS) == files == set(SECTIONS)
+    with pytest.raises(InputError, match="unknown method 'focall'; did you mean 'focal'"):
+        get_method("focall")
+
+
+def test_titles_and_colours_tell_methods_apart() -> None:
+    found = [get_method(method).METHOD for method in METHODS]
+    assert len({info.title for info in found}) == len({info.colour.lower() for info in found}) == len(found)
+    with pytest.raises(ValueError, match="expected a title and a colour"):
+        MethodInfo(title="Mine", colour="red")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_has_its_six_headings_in_order_and_a_page(method: str) -> None:
     text = (FOLDER / f"{method}.py").read_text(encoding="utf-8")
     assert re.findall(r"^# ---- (\w+) ----$", text, re.M) == HEADINGS
-    assert get_method(method).Model.Config is Baseline.model_fields[method].annotation
+    assert get_method(method).Model.Config is get_method(method).Parameters is type(SECTIONS[method])
     assert (ROOT / "docs" / "methods" / f"{method}.md").is_file()
 
 
@@ -107,7 +118,7 @@ def test_training_is_a_function_of_its_seed_and_goes_on_where_it_was_killed(
 ) -> None:
     model, records = get_method(method).train(build(method), prepare(tmp_path / "whole"))
     expected, before = model.state_dict(), build(method).state_dict()
-    assert records[-1]["step"] == getattr(SECTIONS, method).steps
+    assert records[-1]["step"] == SECTIONS[method].steps
     assert all(np.isfinite(list(record.values())).all() for record in records)
     assert any(not torch.equal(before[key], value) for key, value in expected.items())
 
@@ -140,7 +151,7 @@ def test_a_batch_plays_as_its_rows_would_alone(method: str, tmp_path: Path) -> N
     assert np.abs(together - together[:1]).max() > 0, "actions depend on the row"
     for row in (1, 7, size - 1):
         one = slice(row, row + 1)
-        alone = WarmStart(warm_start.transitions[one], warm_start.order[one], warm_start.known[one])
+        alone = WarmStart(*(tensor[one] for tensor in vars(warm_start).values()))
         assert rollout(adapt(model, method, alone), size, one) == pytest.approx(together[one], abs=2e-5)
 
 
@@ -158,20 +169,20 @@ def test_play_is_a_function_of_its_seed_and_survives_a_round_trip(method: str, t
 @pytest.mark.parametrize("method", METHODS)
 def test_the_warm_start_changes_what_is_done(method: str, tmp_path: Path) -> None:
     model = trained(method, tmp_path).eval()
-    one, other = (rollout(adapt(model, method, told(positions=(task,) * 3)), 3) for task in (0, 3))
+    one, other = (rollout(adapt(model, method, draw(positions=(task,) * 3)), 3) for task in (0, 3))
     assert np.abs(one - other).max() > 1e-6
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     make_context().save(tmp_path / "context.safetensors", {})
-    with pytest.raises(InputError, match=r"not a checkpoint of Model .*; run train_baseline again"):
+    with pytest.raises(InputError, match=r"not a bc checkpoint .*; run train_baseline again"):
         get_method("bc").Model.load(tmp_path / "context.safetensors")
 
 
 @pytest.mark.parametrize("window", get_args(Window))
-def test_every_method_is_told_what_the_planner_is_told(window: Window) -> None:
+def test_every_method_is_told_what_the_planner_is_draw(window: Window) -> None:
     positions = torch.tensor([0, 2, 1, 3, 2])
-    warm_start = told(window=window)
+    warm_start = draw(window=window)
     contexts, mask = warm_start.contexts(6)
     generator = torch.Generator().manual_seed(3)
     planner, planner_mask = draw_contexts(make_data(seed=0), positions, 6, generator, full=True, window=window)
@@ -181,17 +192,17 @@ def test_every_method_is_told_what_the_planner_is_told(window: Window) -> None:
 
 
 def test_a_warm_start_is_of_the_task_or_of_the_next_if_it_is_to_be_wrong() -> None:
-    wrong = told("wrong_task", (3,))
+    wrong = draw("wrong_task", (3,))
     task_of = wrong.transitions[0, :, S + A] - wrong.transitions[0, :, S + A + 1]
-    assert torch.allclose(task_of, torch.zeros(T), atol=1e-5), "task 3 is told of task 0"
-    assert torch.equal(told().transitions[:, :-1, S + A + 1 :], told().transitions[:, 1:, :S]), "in the order of time"
+    assert torch.allclose(task_of, torch.zeros(T), atol=1e-5), "task 3 is given data of task 0"
+    assert torch.equal(draw().transitions[:, :-1, S + A + 1 :], draw().transitions[:, 1:, :S]), "in the order of time"
 
 
 @pytest.mark.parametrize(
     ("window", "expected"), [("scattered", [0, 1, 2, 4, 5, 6]), ("consecutive", [1, 2, 3, 4, 5, 6])]
 )
-def test_zero_shot_knows_nothing_at_first_and_then_what_it_gathers(window: Window, expected: list[int]) -> None:
-    context, nothing = make_context(), told("zero_shot", (0, 1))
+def test_zero_shot_has_nothing_at_first_and_then_what_it_gathers(window: Window, expected: list[int]) -> None:
+    context, nothing = make_context(), draw("zero_shot", (0, 1))
     assert not nothing.contexts(6)[1].any()
     seen: list[torch.Tensor] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from torch.distributions import Normal, kl_divergence
 from metadiffuser.baselines import cvae_planner as cvae
 from metadiffuser.baselines.shared.interface import Sizes
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import CvaePlanner
 from metadiffuser.context.objective import inconsistency, objective, predicted_return
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.normaliser import Normaliser
@@ -20,11 +20,13 @@ from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import draw_segments
 from metadiffuser.diffusion.training import diffusion_loss
 from metadiffuser.evaluation.warm_start import draw_warm_start
+from metadiffuser.training import Losses
+from tests.baselines.test_baselines import prepare
 from tests.conftest import ROOT
 from tests.helpers.models import CONTEXT, DIFFUSION, A, S, Z, make_context, make_data, make_diffusion
 
 H, U, B = 8, 5, 6
-CONFIG = CvaePlanner(
+CONFIG = cvae.Parameters(
     threads=1,
     qualities=["expert"],
     steps=10,
@@ -53,7 +55,7 @@ def make_model(**changes: object) -> cvae.Model:
 
 
 def drawn() -> tuple[torch.Tensor, ...]:
-    """States (B, S), z (B, Z), known (B,), noise (B, U)."""
+    """States (B, S), z (B, Z), has_context (B,), noise (B, U)."""
     generator = torch.Generator().manual_seed(1)
     states, latents, noise = (torch.randn(B, size, generator=generator) for size in (S, Z, U))
     return states, latents, torch.ones(B, dtype=torch.bool), noise
@@ -83,19 +85,19 @@ def test_the_reconstruction_is_weighted_as_the_denoising_error_is() -> None:
     _, segments, mask = draw_segments(cvae.rows(make_data()), H, B, torch.Generator().manual_seed(0))
     segments = model.normalise(segments)
     assert not mask.all()
-    steps, known = torch.full((B,), 3), torch.ones(B, dtype=torch.bool)
+    steps, has_context = torch.full((B,), 3), torch.ones(B, dtype=torch.bool)
     noise = torch.randn(segments.shape, generator=torch.Generator().manual_seed(0))
     latents = torch.zeros(B, Z)
-    condition = diffusion.network.task_condition(latents, known) + diffusion.network.step_condition(steps)
+    condition = diffusion.network.task_condition(latents, has_context) + diffusion.network.step_condition(steps)
     decoded = diffusion.network(diffusion.add_noise(segments, steps, noise), condition)
-    expected = diffusion_loss(diffusion, segments, mask, latents, known, steps, noise)
+    expected = diffusion_loss(diffusion, segments, mask, latents, has_context, steps, noise)
     assert torch.allclose(cvae.reconstruction(model, decoded, segments, mask), expected)
 
 
 def test_a_segment_begins_in_its_state_and_the_code_says_the_rest() -> None:
     model = make_model()
-    states, latents, known, noise = drawn()
-    condition = model.condition(states, latents, known)
+    states, latents, has_context, noise = drawn()
+    condition = model.condition(states, latents, has_context)
     decoded, other = model.decode(noise, condition), model.decode(noise + 1, condition)
     assert decoded.shape == (B, H, S + A)
     assert torch.equal(decoded[:, 0, :S], states)
@@ -106,31 +108,32 @@ def test_a_segment_begins_in_its_state_and_the_code_says_the_rest() -> None:
 
 def test_the_null_condition_hides_z() -> None:
     model = make_model()
-    states, latents, known, _ = drawn()
-    assert torch.equal(model.condition(states, latents, ~known), model.condition(states, latents + 1, ~known))
-    assert not torch.equal(model.condition(states, latents, known), model.condition(states, latents + 1, known))
+    states, latents, has_context, _ = drawn()
+    for given in (has_context, ~has_context):
+        one, other = (model.condition(states, z, given) for z in (latents, latents + 1))
+        assert torch.equal(one, other) != bool(given.all())
 
 
 def test_places_outside_of_the_episode_do_not_count() -> None:
     model = make_model()
-    _, latents, known, noise = drawn()
+    _, latents, has_context, noise = drawn()
     generator = torch.Generator().manual_seed(0)
     segments = torch.randn(B, H, S + A, generator=generator)
     mask = torch.arange(H).expand(B, H) < 5
     changed = segments.clone()
     changed[:, 5:] += 1
-    one, two = (cvae.negative_bound(model, part, mask, latents, known, noise) for part in (segments, changed))
+    one, two = (cvae.negative_bound(model, part, mask, latents, has_context, noise) for part in (segments, changed))
     assert one == two
     changed[:, 4] += 1
-    assert cvae.negative_bound(model, changed, mask, latents, known, noise) != one
+    assert cvae.negative_bound(model, changed, mask, latents, has_context, noise) != one
 
 
 def test_no_guide_decodes_the_code_as_it_is() -> None:
     model, context = make_model(), make_context()
-    states, latents, known, noise = drawn()
-    expected = model.decode(0.5 * noise, model.condition(model.normaliser.state(states), latents, known))
-    assert torch.allclose(cvae.plan(model, context, states, latents, known, noise), expected)
-    acted = cvae.act(model, context, states, latents, known, noise)
+    states, latents, has_context, noise = drawn()
+    expected = model.decode(0.5 * noise, model.condition(model.normaliser.state(states), latents, has_context))
+    assert torch.allclose(cvae.plan(model, context, states, latents, has_context, noise), expected)
+    acted = cvae.act(model, context, states, latents, has_context, noise)
     assert torch.allclose(acted, expected[:, 0, S:].clamp(-1, 1))
 
 
@@ -161,15 +164,15 @@ def test_the_objective_is_that_of_the_planners_guide() -> None:
 def test_travelled_coordinates_count_from_where_the_agent_is() -> None:
     model = make_model()
     model.normaliser = Normaliser(S, unbounded_dims=[1])
-    states, latents, known, noise = drawn()
+    states, latents, has_context, noise = drawn()
     moved = states + torch.tensor([0.0, 7.0, 0.0])
-    one, two = (cvae.plan(model, make_context(), part, latents, known, noise) for part in (states, moved))
+    one, two = (cvae.plan(model, make_context(), part, latents, has_context, noise) for part in (states, moved))
     assert torch.equal(one, two)
     assert not one[:, 0, 1].any()
 
 
 def test_zero_shot_begins_with_the_null_condition_and_every_step_plans_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = WarmStart.join(
+    warm_start = WarmStart.join(
         [
             draw_warm_start(source, {"expert": make_data()}, (0,), CONTEXT, torch.Generator().manual_seed(0))
             for source in ("expert", "zero_shot")
@@ -183,19 +186,22 @@ def test_zero_shot_begins_with_the_null_condition_and_every_step_plans_anew(monk
         return original(model, context, *parts)
 
     monkeypatch.setattr(cvae, "act", spy)
-    agent = cvae.adapt(make_model(), told, make_context(), torch.Generator().manual_seed(0))
+    agent = cvae.adapt(make_model(), warm_start, make_context(), torch.Generator().manual_seed(0))
     zeros = np.zeros((2, S), np.float32)
     for _ in range(2):
         actions = agent.act(zeros)
         agent.observe(zeros, actions, np.zeros(2, np.float32), zeros)
-    assert [known.tolist() for known, _ in seen] == [[True, False], [True, True]]
+    assert [has_context.tolist() for has_context, _ in seen] == [[True, False], [True, True]]
     assert seen[0][1].shape == (1, U), "one code for all rows"
     assert not torch.equal(seen[0][1], seen[1][1])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
-def test_everything_but_the_model_is_the_planners(path: Path) -> None:
-    params = load(path)
+def test_everything_but_the_model_is_the_planners(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with_method = tmp_path / "with_method.yaml"
+    with_method.write_text(f"extends: {path.stem}\nbaselines: [cvae_planner]\n")
+    params = load(with_method)
     for family in params.families:
         own, diffusion, planning = (
             params.section(name, family) for name in ("baseline.cvae_planner", "diffusion", "planning")
@@ -205,3 +211,40 @@ def test_everything_but_the_model_is_the_planners(path: Path) -> None:
         for key in ("temperature", "return_scale", "dynamics_scale"):
             assert getattr(own, key) == getattr(planning, key), f"{family}: {key}"
         assert planning.actions_per_plan == 1
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_training_minimises_the_error_plus_the_weighted_divergence(
+    weight: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minimised: list[Losses] = []
+
+    def fit(
+        label: str, steps: int, draw_losses: Callable[[], Losses], *rest: object, **options: object
+    ) -> list[object]:
+        minimised.append(draw_losses())
+        return []
+
+    monkeypatch.setattr(cvae, "fit", fit)
+    cvae.train(make_model(divergence_weight=weight), prepare(tmp_path))
+    ((total, shown),) = minimised
+    assert torch.equal(total, shown["loss"])
+    assert float(shown["divergence"]) > 0
+    assert float(total) == pytest.approx(float(shown["reconstruction"] + weight * shown["divergence"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25, 1.0])
+def test_the_null_condition_takes_the_place_of_z_at_its_probability(
+    dropout: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[torch.Tensor] = []
+    bound = cvae.negative_bound
+
+    def spy(model: cvae.Model, *parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        given.append(parts[3])
+        return bound(model, *parts)
+
+    monkeypatch.setattr(cvae, "negative_bound", spy)
+    model = make_model(condition_dropout=dropout, batch_size=4000, steps=1).requires_grad_()
+    cvae.train(model, prepare(tmp_path))
+    assert float(torch.cat(given).float().mean()) == pytest.approx(1 - dropout, abs=0.02)

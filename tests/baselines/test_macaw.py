@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from metadiffuser.baselines import macaw
+from metadiffuser.baselines.shared.inner_step import Layers
 from metadiffuser.baselines.shared.interface import Sizes
-from metadiffuser.config.schema import Macaw
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.evaluation.warm_start import draw_warm_start
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data
 
 T = 12
-CONFIG = Macaw(
+CONFIG = macaw.Parameters(
     threads=1,
     qualities=["expert"],
     steps=10,
@@ -46,11 +46,11 @@ def make_batch(model: macaw.Model) -> macaw.Batch:
     return macaw.batch_of(model, make_data().transitions[:, 0], torch.ones(4, T))
 
 
-def told(context: str) -> WarmStart:
+def drawn_data(context: str) -> WarmStart:
     return draw_warm_start(context, {"expert": make_data()}, (0, 1, 2), CONTEXT, torch.Generator().manual_seed(0))
 
 
-def flat(layers: macaw.Layers) -> list[Tensor]:
+def flat(layers: Layers) -> list[Tensor]:
     return list(chain.from_iterable(layers))
 
 
@@ -137,9 +137,9 @@ def test_everything_learned_has_a_gradient_through_the_step_and_rewards_tell_the
 def test_nothing_told_leaves_the_meta_policy_and_more_steps_move_on() -> None:
     model = make_model()
     meta = [layer.detach() for layer in flat(macaw.meta_copies(model, 3).policy)]
-    nothing = macaw.AdaptedAgent(model, told("zero_shot"))
+    nothing = macaw.AdaptedAgent(model, drawn_data("zero_shot"))
     assert all(torch.equal(own, old) for own, old in zip(flat(nothing.policies), meta, strict=True))
-    one, two = (macaw.AdaptedAgent(make_model(adaptation_steps=n), told("expert")) for n in (1, 2))
+    one, two = (macaw.AdaptedAgent(make_model(adaptation_steps=n), drawn_data("expert")) for n in (1, 2))
     assert not torch.allclose(one.policies[0][0], meta[0])
     assert not torch.allclose(one.policies[0][0], two.policies[0][0])
 
@@ -147,7 +147,7 @@ def test_nothing_told_leaves_the_meta_policy_and_more_steps_move_on() -> None:
 def test_zero_shot_adapts_to_all_of_its_own_transitions_at_even_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(macaw, "READAPTATIONS", 4)  # every third of twelve steps
     model = make_model()
-    agent = macaw.AdaptedAgent(model, WarmStart.join([told("expert"), told("zero_shot")]))
+    agent = macaw.AdaptedAgent(model, WarmStart.join([drawn_data("expert"), drawn_data("zero_shot")]))
     at_start = [layer.clone() for layer in flat(agent.policies)]
     rows = make_data().transitions[[0, 1, 2, 3, 0, 1], 0].numpy()
     changes = []
@@ -161,7 +161,7 @@ def test_zero_shot_adapts_to_all_of_its_own_transitions_at_even_intervals(monkey
     expected = macaw.adapted(model, torch.from_numpy(rows[3:, :6]), torch.ones(3, 6))
     for own, want, first in zip(flat(agent.policies), flat(expected), at_start, strict=True):
         assert torch.allclose(own[3:], want, atol=1e-6)
-        assert torch.equal(own[:3], first[:3]), "what is told of the others stays"
+        assert torch.equal(own[:3], first[:3]), "the others' policies stay"
 
 
 def test_inner_data_are_whole_episodes_and_beginnings_of_the_rows_own_task() -> None:

@@ -30,8 +30,8 @@ from metadiffuser.data.windows import TaskData
 from tests.conftest import ROOT
 from tests.helpers.models import A, S, Z, make_context, make_data
 
-SECTIONS = load(ROOT / "presets" / "smoke.yaml").baseline
-T, P, K = 12, SECTIONS.prompt_dt.prompt, SECTIONS.prompt_dt.window
+SECTIONS: dict[str, Any] = dict(load(ROOT / "presets" / "smoke.yaml").baseline)
+T, P, K = 12, SECTIONS["prompt_dt"].prompt, SECTIONS["prompt_dt"].window
 SIZES = Sizes(S, A, Z, T)
 METHODS = {"prompt_dt": prompt_dt, "meta_dt": meta_dt}
 
@@ -40,7 +40,7 @@ PLAYED = ("observations", "actions", "rewards", "transitions")  # what a task's 
 
 def build(method: str) -> Any:
     torch.manual_seed(0)
-    model = METHODS[method].Model(SIZES, getattr(SECTIONS, method))
+    model = METHODS[method].Model(SIZES, SECTIONS[method])
     model.normaliser.load_state_dict(make_context().normaliser.state_dict())
     return model.eval().requires_grad_(False)
 
@@ -62,9 +62,10 @@ def changed(steps: Steps, field: str, place: int) -> Steps:
     return dataclasses.replace(steps, **{field: values})
 
 
-def warm_start(known: list[bool]) -> WarmStart:
-    order = torch.arange(T).repeat(len(known), 1)
-    return WarmStart(make_data().transitions[: len(known), 0], order, torch.tensor(known))
+def warm_start(has_context: list[bool]) -> WarmStart:
+    size, data = len(has_context), make_data()
+    order = torch.arange(T).repeat(size, 1)
+    return WarmStart(data.transitions[:size, 0], order, torch.tensor(has_context), data.parameters[:size])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -85,7 +86,7 @@ def test_a_changed_step_changes_nothing_before_it(method: str, field: str, place
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_prompt_is_read_where_it_is_known(method: str) -> None:
+def test_the_prompt_is_read_where_there_are_steps(method: str) -> None:
     model = build(method)
     prompt, history = some_steps(P), some_steps(K, model.latent)
     for place in range(P):
@@ -94,7 +95,7 @@ def test_the_prompt_is_read_where_it_is_known(method: str) -> None:
             pairs = zip(model(prompt, history), model(other, history), strict=True)
             assert all((a != b).view(3, -1).any(dim=1).all() for a, b in pairs)
             hidden = torch.arange(P).expand(3, P) != place
-            a, b = (model(dataclasses.replace(steps, known=hidden), history) for steps in (prompt, other))
+            a, b = (model(dataclasses.replace(steps, mask=hidden), history) for steps in (prompt, other))
             assert torch.equal(a[0], b[0])
             assert torch.equal(a[1], b[1])
 
@@ -149,7 +150,7 @@ def test_windows_are_consecutive_steps_of_the_rows_task_and_begin_as_episodes_do
     tasks = torch.tensor([2, 0]).repeat(300)
     window = draw_windows(Sequences.of(data, no_latents(data)), tasks, 5, torch.Generator().manual_seed(0))
     assert (window.times.diff(dim=1) == 1).all()
-    assert window.known.all()
+    assert window.mask.all()
     rewards = window.returns[:, :-1] - window.returns[:, 1:]
     assert torch.allclose(rewards, window.states[:, 1:, 0] - tasks[:, None], atol=1e-4)
     assert torch.allclose(window.states[:, 1:, :A] - window.states[:, :-1, :A], 0.1 * window.actions[:, :-1], atol=1e-5)
@@ -161,19 +162,19 @@ def test_windows_are_consecutive_steps_of_the_rows_task_and_begin_as_episodes_do
 
 def test_hidden_steps_are_the_first_of_a_prompt_in_a_share_of_rows() -> None:
     prompt = hide_steps(some_steps(P, rows=4), torch.Generator().manual_seed(0))
-    assert prompt.known.shape == (4, P)
+    assert prompt.mask.shape == (4, P)
     many = Steps(*(value.repeat(500, *[1] * (value.dim() - 1)) for value in vars(some_steps(P, rows=4)).values()))
-    known = hide_steps(many, torch.Generator().manual_seed(0)).known
-    assert (known.int().diff(dim=1) >= 0).all(), "a step that is known is followed by known ones"
-    assert (~known.all(dim=1)).float().mean() == pytest.approx(0.2, abs=0.03)
-    assert (~known.any(dim=1)).float().mean() == pytest.approx(0.2 / P, abs=0.03)
+    mask = hide_steps(many, torch.Generator().manual_seed(0)).mask
+    assert (mask.int().diff(dim=1) >= 0).all(), "a step that is there is followed by others"
+    assert (~mask.all(dim=1)).float().mean() == pytest.approx(0.2, abs=0.03)
+    assert (~mask.any(dim=1)).float().mean() == pytest.approx(0.2 / P, abs=0.03)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_agent_reads_the_last_steps_and_what_is_left_of_the_target(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, told = build(method), warm_start([True, False])
+    model, given = build(method), warm_start([True, False])
     seen: list[tuple[Steps, Steps]] = []
 
     def recorded(self: PromptedModel, prompt: Steps, history: Steps) -> tuple[torch.Tensor, torch.Tensor]:
@@ -183,7 +184,7 @@ def test_an_agent_reads_the_last_steps_and_what_is_left_of_the_target(
 
     forward = PromptedModel.forward
     monkeypatch.setattr(PromptedModel, "forward", recorded)
-    agent: PromptedAgent = METHODS[method].adapt(model, told, make_context(), torch.Generator())
+    agent: PromptedAgent = METHODS[method].adapt(model, given, make_context(), torch.Generator())
     promised = agent.targets.clone()
     data = make_data(seed=4)
     states, rewards = data.observations[:2, 0].numpy(), data.rewards[:2, 0].numpy()
@@ -198,17 +199,17 @@ def test_an_agent_reads_the_last_steps_and_what_is_left_of_the_target(
         assert np.array_equal(history.states.numpy(), states[:, first : step + 1])
         assert np.array_equal(history.actions[:, :-1].numpy(), np.stack(executed, axis=1)[:, first:step])
         assert torch.allclose(history.returns[0, -1], promised[0] - float(rewards[0, :step].sum()), atol=1e-4)
-        assert prompt.known[0].all()
-        assert prompt.known[1].sum() == min(step, P)
-        times = prompt.times[1][prompt.known[1]].tolist()
+        assert prompt.mask[0].all()
+        assert prompt.mask[1].sum() == min(step, P)
+        times = prompt.times[1][prompt.mask[1]].tolist()
         assert times == list(range(times[0], times[0] + len(times))) if times else step == 0
-        assert np.array_equal(prompt.states[1][prompt.known[1]].numpy(), states[1, times])
+        assert np.array_equal(prompt.states[1][prompt.mask[1]].numpy(), states[1, times])
         if method == "prompt_dt":
             assert times == list(range(max(0, step - P), step)), "the last steps of the episode itself"
     assert torch.equal(seen[0][0].states[0], seen[-1][0].states[0]), "the warm start stays the prompt"
     start = int(seen[0][0].times[0, 0])
-    assert torch.equal(seen[0][0].states[0], told.transitions[0, start : start + P, :S])
-    assert torch.allclose(seen[0][0].returns[0], returns_to_go(told.transitions[..., S + A])[0, start : start + P])
+    assert torch.equal(seen[0][0].states[0], given.transitions[0, start : start + P, :S])
+    assert torch.allclose(seen[0][0].returns[0], returns_to_go(given.transitions[..., S + A])[0, start : start + P])
 
 
 def test_z_is_of_the_transitions_before_a_step_in_training_and_at_play() -> None:
@@ -250,7 +251,7 @@ def test_half_of_the_windows_are_given_z_of_another_episode_of_their_task() -> N
     assert torch.equal(named[..., 2], window.times[swapped])
     assert (named[..., 1] == named[:, :1, 1]).all(), "all z of a window are of one episode"
     assert len(named[:, 0, 1].unique()) == episodes
-    for field in ("returns", "states", "actions", "times", "known"):
+    for field in ("returns", "states", "actions", "times", "mask"):
         assert torch.equal(getattr(found, field), getattr(window, field))
 
 

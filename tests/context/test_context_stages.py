@@ -12,9 +12,10 @@ import pytest
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
-from metadiffuser.baselines import METHODS
+from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params, Representation
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import Representation
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Task, get_family
@@ -76,9 +77,16 @@ def test_every_representation_goes_through_the_stages(representation: str, datas
     context: dict[str, Any] = read_json(Path(paths.CONTEXT_METRICS.format(**NAMES, representation=representation)))
     assert context["representation"] == representation
     assert set(context["probe_by_quality"]) == set(QUALITIES)
+    assert context["probe_parameters"]["names"] == ["goal 1", "goal 2"]
+    assert set(context["errors_by_latent"]["test"]) == {"right", "wrong", "mean", "fitted"}
     assert set(context["rollout_errors"]["test"]) == {"1", "4", "8", "16"}
     if representation == "true_task":
-        assert context["probe"]["test_r2"] == pytest.approx(1.0)
+        points = context["embeddings"]
+        goals = np.array([point["parameters"] for point in points if point["split"] == "train"])
+        for point in points:
+            expected = (np.array(point["parameters"]) - goals.mean(axis=0)) / goals.std(axis=0)
+            assert point["z"] == pytest.approx(expected, abs=1e-4)
+        assert context["errors_by_latent"]["train"]["wrong"] != context["errors_by_latent"]["train"]["right"]
     played: dict[str, Any] = read_json(Path(paths.PLANNER_METRICS.format(**NAMES, representation=representation)))
     assert played["representation"] == representation
     assert all(np.isfinite(list(cell["returns"].values())).all() for cell in played["cells"])
@@ -93,7 +101,7 @@ def test_no_model_learns_anything_of_unseen_tasks(representation: str, dataset: 
             stage(name, representation=representation, seed="0")
         files = [paths.CONTEXT.format(**named), paths.DIFFUSION.format(**named)]
         if representation == "generalised":  # which the baselines share
-            for method in METHODS:
+            for method in plugins.names("method"):
                 stage("train_baseline", method=method, seed="0")
                 files.append(paths.BASELINE.format(**named, method=method))
         return [Path(file).read_bytes() for file in files]

@@ -1,4 +1,4 @@
-"""Task representations: FOCAL, CORRO, true parameters, a variational z; and the diagnosis of all."""
+"""Task representations: FOCAL, CORRO, true parameters, a variational z."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ import torch
 
 from metadiffuser.config.schema import Representation
 from metadiffuser.context.corro import Relabeller, info_nce, other_tasks
-from metadiffuser.context.diagnostics import diagnose, rollout_errors
 from metadiffuser.context.focal import EPSILON, distance_metric_loss
-from metadiffuser.context.probe import identifiable
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import divergence, encode_tasks, train_context
-from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.windows import TaskData, draw_contexts
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.diffusion.training import train_diffusion
-from metadiffuser.envs import Task, get_family
-from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.errors import InputError
-from metadiffuser.evaluation.cells import Cell, instruct
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.evaluation.warm_start import draw_warm_start
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
-from tests.helpers.models import CONTEXT, DIFFUSION, PLANNING, A, S, Z, make_context, make_data, make_diffusion
+from tests.helpers.models import (
+    CONTEXT,
+    DIFFUSION,
+    PLANNING,
+    A,
+    S,
+    Z,
+    make_data,
+    make_diffusion,
+    make_inputs,
+    make_warm_start,
+)
 
 
 def model_of(representation: Representation, **changes: object) -> ContextModel:
@@ -69,10 +75,10 @@ def test_relabelled_contexts_keep_states_and_actions_and_differ_by_task() -> Non
     torch.manual_seed(0)
     relabeller = Relabeller(S, A, 4, [8], 3)
     rows = torch.randn(2, 5, 2 * S + A + 1)
-    told = relabeller.relabel(rows[:, None].expand(-1, 3, -1, -1), torch.arange(3).expand(2, -1), Normaliser(S))
-    assert told.shape == (2, 3, 5, 2 * S + A + 1)
-    assert torch.equal(told[..., : S + A], rows[:, None, :, : S + A].expand(-1, 3, -1, -1))
-    assert not torch.allclose(told[:, 0, :, S + A :], told[:, 1, :, S + A :])
+    relabelled = relabeller.relabel(rows[:, None].expand(-1, 3, -1, -1), torch.arange(3).expand(2, -1), Normaliser(S))
+    assert relabelled.shape == (2, 3, 5, 2 * S + A + 1)
+    assert torch.equal(relabelled[..., : S + A], rows[:, None, :, : S + A].expand(-1, 3, -1, -1))
+    assert not torch.allclose(relabelled[:, 0, :, S + A :], relabelled[:, 1, :, S + A :])
 
 
 def test_negatives_never_come_from_the_own_task() -> None:
@@ -186,96 +192,30 @@ def test_latent_noise_changes_training_and_not_encoding(tmp_path: Path) -> None:
     assert torch.equal(noisy.encode(contexts, mask), noisy.encode(contexts, mask))
 
 
-def test_rollout_errors_are_zero_for_models_that_are_right_and_grow_for_models_that_are_not() -> None:
-    model, generator = make_context(), torch.Generator().manual_seed(0)
-    model.normaliser.load_state_dict(Normaliser(S).state_dict())
-    for network in (model.reward_model.network, model.dynamics_model.network):
-        for parameter in network.parameters():
-            parameter.zero_()
-    velocity = torch.tensor([0.1, -0.2, 0.3])
-    last = model.dynamics_model.network[-1]
-    assert isinstance(last, torch.nn.Linear)
-    last.bias.copy_(velocity)
-    time = np.arange(13, dtype=np.float32)[None, :, None]
-    exact = Episodes(time * velocity.numpy(), np.zeros((1, 12, A), np.float32), np.zeros((1, 12), np.float32))
-    errors = rollout_errors(model, TaskData.stack({"expert": {0: exact}}, [0]), generator)
-    assert set(errors) == {"1", "4", "8"}, "an episode of 12 steps has no 16th"
-    assert all(error["state"] < 1e-5 and error["reward"] == 0.0 for error in errors.values())
-    faster = Episodes(2 * exact.observations, exact.actions, exact.rewards + 0.5)
-    errors = rollout_errors(model, TaskData.stack({"expert": {0: faster}}, [0]), generator)
-    size = float(velocity.square().mean().sqrt())
-    for ahead in (1, 4, 8):
-        assert errors[str(ahead)] == pytest.approx({"reward": 0.5, "state": ahead * size}, rel=1e-4)
-
-
-def test_parameters_that_change_nothing_are_found() -> None:
-    point = get_family("point_robot")
-    assert identifiable(point, draw_tasks(point, 2, 0, np.random.default_rng(0)), np.random.default_rng(1)).all()
-    hopper = get_family("hopper_param")
-    shown = identifiable(hopper, draw_tasks(hopper, 4, 0, np.random.default_rng(0)), np.random.default_rng(1))
-    inertia, mass, damping, friction = np.split(shown, [12, 16, 19])  # in the order of their names
-    assert inertia.reshape(4, 3).tolist() == [[False, True, False]] * 4, "it turns about one axis"
-    assert mass.all()
-    assert damping.all()
-    sliding, *other = friction.reshape(5, 3).T
-    assert sliding.any()
-    assert not np.any(other), "nothing turns or rolls in contact"
-
-
-def test_diagnosis_holds_what_reports_are_made_of() -> None:
-    generator = np.random.default_rng(0)
-    family = get_family("point_robot")
-    tasks = [Task(index, "train" if index < 4 else "test", {"goal": (0.1 * index, 0.3)}) for index in range(6)]
-
-    def episodes() -> Episodes:
-        actions = generator.uniform(-1, 1, (3, 20, 2)).astype(np.float32)
-        states = np.concatenate([np.zeros((3, 1, 2)), 0.1 * actions.cumsum(axis=1)], axis=1).astype(np.float32)
-        return Episodes(states, actions, np.zeros((3, 20), np.float32), np.zeros(2, np.float32))
-
-    by_quality = {quality: {task.index: episodes() for task in tasks} for quality in ("expert", "random")}
-    torch.manual_seed(0)
-    model = ContextModel(2, 2, CONTEXT).eval()
-    found = diagnose(model, family, by_quality, tasks, torch.Generator().manual_seed(0), generator)
-    assert set(found["probe_by_quality"]) == {"expert", "random"}
-    assert set(found["probe"]) == set(found["probe_by_quality"]["random"]) == {"train_r2", "test_r2"}
-    assert found["probe_identifiable"] == {"parameters": 2, **found["probe"]}
-    assert set(found["errors"]) == set(found["rollout_errors"]) == {"train", "test"}
-    assert set(found["rollout_errors"]["test"]) == {"1", "4", "8", "16"}
-    assert len(found["embeddings"]) == 12
-
-
 def test_the_agent_is_given_the_true_task_where_it_may_know_it() -> None:
     context = ContextModel(S, A, CONTEXT, (), "true_task", Z).eval().requires_grad_(False)
-    told = Instructions(
-        torch.zeros(2, 6, 2 * S + A + 1),
-        torch.tensor([True, False])[:, None].expand(2, 6),
-        torch.tensor([False, True]),
-        torch.zeros(2),
-        torch.zeros(2),
-        torch.randn(2, Z, generator=torch.Generator().manual_seed(0)),
+    parameters = torch.randn(2, Z, generator=torch.Generator().manual_seed(0))
+    warm, zero_shot = (
+        make_inputs(context, make_warm_start(1, not online, parameters[row : row + 1]), online)
+        for row, online in enumerate((False, True))
     )
-    agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))
-    assert torch.equal(agent.latents[0], told.parameters[0])
-    assert agent.known.tolist() == [True, False], "zero-shot begins without z, whatever z is"
+    planner = Planner(make_diffusion(), context, PLANNING)
+    agent = PlanningAgent(planner, AgentInputs.join([warm, zero_shot]), torch.Generator().manual_seed(0))
+    assert torch.equal(agent.latents[0], parameters[0])
+    assert agent.has_context.tolist() == [True, False], "zero-shot begins without z, whatever z is"
     state = np.zeros((2, S), np.float32)
     agent.observe(state, agent.act(state), np.zeros(2, np.float32), state)
     agent.act(state)
-    assert torch.equal(agent.latents, told.parameters)
+    assert torch.equal(agent.latents, parameters)
 
 
 def test_a_consecutive_window_makes_zero_shot_look_at_the_latest_transitions() -> None:
     config = CONTEXT.model_copy(update={"window": "consecutive"})
     torch.manual_seed(0)
     context = ContextModel(S, A, config).eval().requires_grad_(False)
-    told = Instructions(
-        torch.zeros(1, 6, 2 * S + A + 1),
-        torch.zeros(1, 6, dtype=torch.bool),
-        torch.ones(1, dtype=torch.bool),
-        torch.zeros(1),
-        torch.zeros(1),
-        torch.zeros(1, 1),
-    )
-    agent = PlanningAgent(Planner(make_diffusion(), context, PLANNING), told, torch.Generator().manual_seed(0))
+    planner = Planner(make_diffusion(), context, PLANNING)
+    inputs = make_inputs(context, make_warm_start(1, False), online=True)
+    agent = PlanningAgent(planner, inputs, torch.Generator().manual_seed(0))
     steps = np.random.default_rng(0).normal(size=(9, 1, 2 * S + A + 1)).astype(np.float32)
     for row in steps:
         agent.observe(row[:, :S], row[:, S : S + A], row[:, S + A], row[:, S + A + 1 :])
@@ -286,10 +226,8 @@ def test_a_consecutive_window_makes_zero_shot_look_at_the_latest_transitions() -
 
 def test_a_wrong_task_comes_with_its_parameters() -> None:
     def parameters(source: str) -> list[list[float]]:
-        told = instruct(
-            Cell("metadiffuser", "none", source), {"expert": make_data()}, [0, 3], PLANNING, 6, torch.Generator()
-        )
-        return told.parameters.tolist()
+        drawn = draw_warm_start(source, {"expert": make_data()}, [0, 3], CONTEXT, torch.Generator())
+        return drawn.parameters.tolist()
 
     assert parameters("expert") == parameters("zero_shot") == [[0.0], [3.0]]
     assert parameters("wrong_task") == [[1.0], [0.0]]

@@ -111,6 +111,11 @@ def test_normaliser_standardises_and_inverts() -> None:
     assert torch.allclose(normaliser.denormalise_state(states), data.observations, atol=1e-5)
     assert torch.allclose(normaliser.raw_reward(normaliser.reward(data.rewards)), data.rewards, atol=1e-5)
     assert torch.allclose(normaliser.raw_delta(normaliser.delta(data.observations)), data.observations, atol=1e-5)
+    rewards = normaliser.reward(data.rewards)
+    assert (float(rewards.mean()), float(rewards.std())) == pytest.approx((0.0, 1.0), abs=1e-4)
+    changes = normaliser.delta(data.observations.diff(dim=2)).flatten(0, 2)
+    assert torch.allclose(changes.mean(0), torch.zeros(S), atol=1e-5), "statistics of changes are of something else"
+    assert torch.allclose(changes.std(0), torch.ones(S), atol=1e-4)
 
 
 def test_normaliser_survives_a_constant_coordinate() -> None:

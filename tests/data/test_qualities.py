@@ -11,8 +11,9 @@ import torch
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
-from metadiffuser.behaviour.collection import BAND, SHARES, Anchors, Collected, Collector, disturbed
+from metadiffuser.behaviour.collection import BAND, SHARES, Collector, disturbed
 from metadiffuser.behaviour.policies import Policies, Trained
+from metadiffuser.data.dataset import Anchors, Collected
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import draw_tasks
 from tests.conftest import ROOT
@@ -62,7 +63,7 @@ def test_every_generated_dataset_of_the_results_is_looked_at() -> None:
 
 
 def trained(speeds: list[float]) -> Trained:
-    """Checkpoints that walk straight to the goal, of which they are told, at a share of the full speed."""
+    """Checkpoints that walk straight to the goal, which they see, at a share of the full speed."""
     layers = []
     for speed in speeds:
         # Two layers: relu(+-d) and relu(+-d - slack) of each coordinate's distance d give a clipped d.

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from metadiffuser.diffusion.schedule import signal_rates
+from metadiffuser.diffusion.schedule import cosine_alphas_cumprod
 
 TOTAL = 20  # T
 START = [-1.3, 0.2, 0.9]
@@ -29,7 +29,7 @@ def record() -> dict[str, Any]:
     """Return the paths of DDIM and DPM-Solver++(2M) on our schedule, after every step."""
     import diffusers  # type: ignore[import-not-found, unused-ignore]
 
-    rates = signal_rates(TOTAL)
+    rates = cosine_alphas_cumprod(TOTAL)
     schedule = {"trained_betas": (1 - rates[1:] / rates[:-1]).tolist(), "prediction_type": "sample"}
     schedule["timestep_spacing"] = "trailing"
     ddim = diffusers.DDIMScheduler(TOTAL, **schedule, clip_sample=False, set_alpha_to_one=True)

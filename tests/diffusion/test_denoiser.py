@@ -96,11 +96,11 @@ def test_convolutions_leave_time_first_in_memory() -> None:
 def test_without_gradients_the_same_comes_out_and_nothing_given_changes() -> None:
     network = make_diffusion().network
     x, condition = torch.randn(4, 8, S + A), torch.randn(4, EMBEDDING)
-    kept, told = x.clone(), condition.clone()
+    kept, before = x.clone(), condition.clone()
     with torch.inference_mode():
         without = network(x, condition)
     assert torch.equal(x, kept)
-    assert torch.equal(condition, told)
+    assert torch.equal(condition, before)
     assert torch.equal(without, network.requires_grad_()(x, condition))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
-from metadiffuser.diffusion.schedule import reverse_steps, signal_rates
+from metadiffuser.diffusion.schedule import cosine_alphas_cumprod, reverse_steps
 from metadiffuser.diffusion.training import VALIDATION_SEGMENTS, diffusion_loss, train_diffusion
 from metadiffuser.diffusion.unet import TemporalUNet
 from metadiffuser.errors import InputError
@@ -20,15 +20,15 @@ from metadiffuser.training import MovingAverage
 from tests.helpers.models import DIFFUSION, PLANNING, A, S, Z, make_context, make_data, make_diffusion
 
 
-def test_signal_rates_fall_from_clean_to_noise() -> None:
-    rates = signal_rates(20)
+def test_cosine_alphas_cumprod_fall_from_clean_to_noise() -> None:
+    rates = cosine_alphas_cumprod(20)
     assert rates[0] == 1.0
     assert rates[-1] < 1e-3
     assert bool((rates[1:] < rates[:-1]).all())
 
 
 def test_ddpm_steps_are_the_posterior_of_ho_et_al() -> None:
-    rates = signal_rates(20)
+    rates = cosine_alphas_cumprod(20)
     for step in reverse_steps(20, "ddpm", 20):
         rate, before = rates[step.step], rates[step.step - 1]
         beta = 1 - rate / before
@@ -50,7 +50,7 @@ def test_reverse_process_ends_at_x0_and_takes_the_steps_asked_for(sampler: str, 
 
 def test_ddim_keeps_the_noise_it_is_given() -> None:
     clean, noise = torch.randn(5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
-    rates = signal_rates(20)
+    rates = cosine_alphas_cumprod(20)
     for step in reverse_steps(20, "ddim", 7)[:-1]:
         x = step.signal * clean + step.noise * noise
         x = step.clean_weight * clean + step.noisy_weight * x
@@ -64,7 +64,7 @@ def test_forward_process_keeps_the_given_state_clean() -> None:
     clean, noise = torch.randn(4, 8, S + A), torch.randn(4, 8, S + A)
     noisy = model.add_noise(clean, torch.tensor([1, 3, 5, 6]), noise)
     assert torch.equal(noisy[:, 0, :S], clean[:, 0, :S])
-    rate = model.rates[5]
+    rate = model.alphas_cumprod[5]
     assert torch.allclose(noisy[2, 1], rate.sqrt() * clean[2, 1] + (1 - rate).sqrt() * noise[2, 1])
 
 
@@ -72,11 +72,11 @@ def test_forward_process_keeps_the_given_state_clean() -> None:
 def test_denoiser_keeps_the_shape_and_reads_step_and_task(multipliers: list[int]) -> None:
     model = make_diffusion(multipliers=multipliers)
     network = model.network
-    x, latents, known = torch.randn(3, 8, S + A), torch.randn(3, Z), torch.tensor([True, True, False])
-    task, step = network.task_condition(latents, known), network.step_condition(torch.tensor([1, 1, 1]))
+    x, latents, has_context = torch.randn(3, 8, S + A), torch.randn(3, Z), torch.tensor([True, True, False])
+    task, step = network.task_condition(latents, has_context), network.step_condition(torch.tensor([1, 1, 1]))
     output = network(x, task + step)
     assert output.shape == x.shape
-    other_task = network(x, network.task_condition(latents + 1, known) + step)
+    other_task = network(x, network.task_condition(latents + 1, has_context) + step)
     assert not torch.allclose(output[:2], other_task[:2])
     assert torch.equal(output[2], other_task[2]), "the null condition hides z"
     assert not torch.allclose(output, network(x, task + network.step_condition(torch.tensor([5, 5, 5]))))
@@ -240,11 +240,11 @@ def test_a_denoiser_that_met_noise_on_z_depends_less_on_it(tmp_path: Path) -> No
     for level in (0.0, 0.5):
         _, model, _ = trained(tmp_path / str(level), data, latent_noise=level, **changes)
         x, z = torch.randn(64, 8, S + A, generator=torch.Generator().manual_seed(2)), torch.zeros(64, Z)
-        known, steps = torch.ones(64, dtype=torch.bool), torch.full((64,), 6)
+        has_context, steps = torch.ones(64, dtype=torch.bool), torch.full((64,), 6)
         with torch.inference_mode():
             network = model.network
             first, second = (
-                network(x, network.task_condition(latents, known) + network.step_condition(steps))
+                network(x, network.task_condition(latents, has_context) + network.step_condition(steps))
                 for latents in (z, z + noise)
             )
         differences.append(float((first - second).square().mean()))
@@ -304,3 +304,38 @@ def test_batches_are_drawn_on_the_cpu_and_trained_on_where_the_model_is(
     latents = torch.zeros(len(data.rewards), 2, Z)
     with pytest.raises(KeyboardInterrupt):
         train_diffusion(model, data, latents, torch.Generator(), tmp_path / "training.safetensors", "meta")
+
+
+def test_every_step_from_one_to_the_noisiest_is_trained_equally_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def loss(model: DiffusionModel, *parts: Tensor) -> Tensor:
+        drawn.append(parts[4])
+        return diffusion_loss(model, *parts)
+
+    monkeypatch.setattr("metadiffuser.diffusion.training.diffusion_loss", loss)
+    model = make_diffusion(batch_size=4000, steps=1).requires_grad_()
+    train_diffusion(
+        model, make_data(), torch.zeros(4, 3, Z), torch.Generator().manual_seed(0), tmp_path / "d.safetensors"
+    )
+    total = DIFFUSION.denoising_steps
+    shares = torch.cat(drawn).bincount(minlength=total + 2) / sum(map(len, drawn))
+    assert shares[0] == shares[total + 1] == 0, "step 0 has no noise, and there are T"
+    assert shares[1 : total + 1].tolist() == pytest.approx([1 / total] * total, rel=0.15)
+
+
+def test_the_range_of_an_unbounded_coordinate_is_that_of_its_travel_within_a_plan() -> None:
+    model, horizon = make_diffusion(), DIFFUSION.horizon
+    model.normaliser.local_mask[1] = 0.0
+    model.normaliser.state_mean[1] = 0.0
+    model.normaliser.state_std[1] = 2.0
+    steps = torch.zeros(1, 2, 13, S)
+    steps[0, 0, :, 1] = 100.0 + 1.5 * torch.arange(13)  # always onwards
+    steps[0, 1, :, 1] = -50.0 - 0.5 * torch.arange(13)
+    model.set_range(steps)
+    assert float(model.high[1]) == pytest.approx(1.5 * (horizon - 1) / 2.0)
+    assert float(model.low[1]) == pytest.approx(-0.5 * (horizon - 1) / 2.0)
+    assert model.low[S:].tolist() == [-1.0, -1.0]
+    assert model.high[S:].tolist() == [1.0, 1.0]

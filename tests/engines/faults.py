@@ -39,7 +39,7 @@ from safetensors import SafetensorError, safe_open
 from metadiffuser import paths
 from metadiffuser.config.loading import load
 from metadiffuser.pipeline import dag
-from tests.conftest import Project, copy_project
+from tests.conftest import Project, copy_project, whole
 
 ENGINES = {  # with the last stage that is to run
     "snakemake": ("snakemake", "--cores", "2", "--until", "{until}", "--", "all"),
@@ -80,7 +80,7 @@ class VisibleFaultError(AssertionError):
 def scratch(target: Path, families: Sequence[str], baselines: Sequence[str]) -> Project:
     """A copy of the project on the smoke preset, cut to some families and baselines, which writes checkpoints often."""
     project = copy_project(target)
-    text = (project.root / "presets" / "smoke.yaml").read_text(encoding="utf-8")
+    text = whole("smoke", project.root / "presets")
     text = re.sub(r"^families: .*", f"families: [{', '.join(families)}]", text, flags=re.M)
     text = re.sub(r"^baselines: .*", f"baselines: [{', '.join(baselines)}]", text, flags=re.M)
     (project.root / "params.yaml").write_text(text, encoding="utf-8")

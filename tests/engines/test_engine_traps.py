@@ -90,7 +90,7 @@ def test_outputs_are_files_of_their_own(clone: Stubbed) -> None:
 def test_the_default_target_is_the_whole_dag(origin: Stubbed) -> None:
     origin.edit("params.yaml", "seed: 0", "seed: 1")
     try:
-        said = origin.run("snakemake", "-n", METADIFFUSER_BRIDGE_OFF="1").stdout
+        said = origin.run("snakemake", "-n", METADIFFUSER_SYNC_OFF="1").stdout
     finally:
         origin.edit("params.yaml", "seed: 1", "seed: 0")
     assert re.search(r"^make_report +1$", said, re.M)

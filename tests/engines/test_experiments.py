@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import put_in_force
 from tests.helpers.stubbed import Stubbed, shrink, stubbed_copy
 
 pytestmark = pytest.mark.engine
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.engine
 def test_an_experiment_is_run_shown_compared_and_taken_back(tmp_path: Path) -> None:
     project = stubbed_copy(tmp_path / "project", "smoke")
     shrink(project)
-    (project.root / "params.yaml").write_bytes((project.root / "presets" / "smoke.yaml").read_bytes())
+    put_in_force(project.root)
     project.snakemake()
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     project.run("git", "add", "--all", ":!.stub", ":!runs.log")
@@ -63,7 +64,7 @@ def test_an_experiment_in_a_folder_of_its_own_runs_its_own_source(tmp_path: Path
     stub = project.root / ".stub" / "metadiffuser"
     stub.write_text(stub.read_text().replace("params = load()", "receipts.check_source()\nparams = load()"))
     shrink(project)
-    (project.root / "params.yaml").write_bytes((project.root / "presets" / "smoke.yaml").read_bytes())
+    put_in_force(project.root)
     identity = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
     project.run("git", "commit", "--quiet", "--all", "-m", "small", check=True, **identity)
     command = ("dvc", "exp", "run", "--temp", "--name", "aside", "--set-param", "diffusion.horizon=16")

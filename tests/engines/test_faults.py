@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metadiffuser.artifacts import write_json, write_text
-from tests.conftest import ROOT, Project
+from tests.conftest import ROOT, Project, put_in_force
 from tests.engines import faults
 
 UNTIL = "train_behaviour"
@@ -43,7 +43,7 @@ def test_the_harness_sees_what_is_not_whole(tmp_path: Path) -> None:
 def test_the_watcher_sees_what_is_half_written_for_a_moment(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     project = Project(tmp_path)
-    shutil.copy(tmp_path / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path)
     timing = tmp_path / "results/smoke/timings/define_tasks-point_robot.json"
     harness = faults.Harness(project, "dvc", {"x": {"x": faults.digest(b"whole")}}, 1, random.Random(0), "define_tasks")
     with harness.watched():

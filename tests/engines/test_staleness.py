@@ -15,12 +15,12 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from metadiffuser.config import schema
+from metadiffuser.config import plugins, schema
 from metadiffuser.config.loading import check
-from metadiffuser.config.schema import OVERRIDABLE, Params
+from metadiffuser.config.params import Params, override_in, section_type
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
-from tests.conftest import ROOT
+from tests.conftest import ROOT, whole
 from tests.helpers.stubbed import Stubbed, stubbed_copy
 
 pytestmark = pytest.mark.engine
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.engine
 SAMPLE = 12
 EVERY = os.environ.get("EVERY_KEY") == "true"
 FAMILY = "point_robot"
-TREE: dict[str, Any] = yaml.safe_load((ROOT / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
+TREE: dict[str, Any] = yaml.safe_load(whole())
 TREE |= {"families": [FAMILY], "baselines": ["bc", "macaw"]}  # less jobs, no less keys
 WORDS = [
     word
-    for name in ("Representation", "Window", "Guide", "ContextSource", "Sampler", "BaselineName", "Quality")
+    for name in ("Representation", "Window", "Guide", "ContextSource", "Sampler", "Quality")
     for word in get_args(getattr(schema, name))
 ]
-WORDS += ["cheetah_vel", "cuda", "other", "per_task", "variational", "noise"]
+WORDS += [*plugins.names("method"), "cheetah_vel", "cuda", "other", "per_task", "variational", "noise"]
 
 
 def leaves(model: type[schema.Section], above: str = "") -> Iterator[str]:
@@ -44,12 +44,16 @@ def leaves(model: type[schema.Section], above: str = "") -> Iterator[str]:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, schema.Section):
             yield from leaves(kind, f"{above}{name}.")
-        elif name not in ("overrides", "imported"):  # the one is covered by its sections, the other needs data
+        elif name not in ("baseline", "overrides", "imported"):  # by method and section below; the last needs data
             yield f"{above}{name}"
 
 
 KEYS = list(leaves(Params))
-KEYS += [f"overrides.{FAMILY}.{section}.{next(iter(kind.model_fields))}" for section, kind in OVERRIDABLE.items()]
+KEYS += [key for name in TREE["baseline"] for key in leaves(section_type(f"baseline.{name}"), f"baseline.{name}.")]
+KEYS += [
+    f"overrides.{FAMILY}.{section}.{next(iter(section_type(section).model_fields))}"
+    for section in check(TREE).overridable()
+]
 
 
 def others(value: Any) -> list[Any]:
@@ -75,7 +79,9 @@ def changed(key: str) -> dict[str, Any]:
     start = dag.lookup(TREE, key.removeprefix(f"overrides.{FAMILY}."))
     for value in (value for value in others(start) if value != start):
         tree = copy.deepcopy(TREE)
-        (dag.lookup(tree, above) if above else tree)[leaf] = value
+        _, _, section = above.removeprefix("overrides.").partition(".")
+        node = override_in(tree, FAMILY, section) if above.startswith("overrides.") else tree
+        (node if node is not tree or not above else dag.lookup(tree, above))[leaf] = value
         try:
             check(tree)
         except InputError:

@@ -153,7 +153,7 @@ def test_the_job_of_a_killed_engine_stops_and_the_next_run_waits_for_it(
     assert project.ran().count(JOB) == 1
     job = dag.find_job(HELD, MODEL, load(project.root / "params.yaml"))
     made = json.loads((project.root / CONTEXT).read_text())["made_from"]
-    receipt = json.loads((project.root / f".work/receipts/{JOB}.json").read_text())
+    receipt = json.loads((project.root / f".work/records/{JOB}.json").read_text())
     assert job.params["context"]["latent_size"] == 5
     assert made == receipt["made_from"]
     assert JOB not in project.waiting(again)
@@ -196,10 +196,10 @@ def test_a_job_during_which_its_parameters_were_edited_is_run_again(project: Stu
     project.ran()
     assert finish(project, process) != 0
     assert set(project.ran()) <= {"describe_dataset@smoke-point_robot"}, "no job that reads its outputs"
-    assert not (project.root / f".work/receipts/{JOB}.json").exists()
+    assert not (project.root / f".work/records/{JOB}.json").exists()
     assert JOB in project.waiting("dvc")
     project.run(*ONE_JOB[engine])
     assert project.ran().count(JOB) == 1
     made = json.loads((project.root / CONTEXT).read_text())["made_from"]
-    assert made == json.loads((project.root / f".work/receipts/{JOB}.json").read_text())["made_from"]
+    assert made == json.loads((project.root / f".work/records/{JOB}.json").read_text())["made_from"]
     assert JOB not in project.waiting(engine)

@@ -328,6 +328,30 @@ def test_exponents_of_another_robot_are_refused() -> None:
         randomised(hopper_param.robot(), Task(1, "train", {}))
 
 
+# --- falls ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "gym_id"), [("hopper_param", "Hopper-v5"), ("walker_param", "Walker2d-v5")])
+def test_a_robot_counts_as_healthy_where_gymnasiums_does(name: str, gym_id: str) -> None:
+    original: Any = gym.make(gym_id).unwrapped
+    heights = np.array([0.5, 0.69, 0.71, 0.79, 0.81, 1.25, 1.99, 2.01, 2.5])
+    leans = np.array([-1.5, -1.01, -0.99, -0.5, -0.21, -0.19, 0.0, 0.19, 0.21, 0.5, 0.99, 1.01, 1.5])
+    seen = np.zeros((len(heights) * len(leans), FAMILIES[name].observation_size))
+    seen[:, :2] = [(height, lean) for height in heights for lean in leans]
+    expected = []
+    for height, lean in seen[:, :2]:
+        state = original.init_qpos.copy()
+        state[1:3] = height, lean
+        original.set_state(state, np.zeros_like(original.init_qvel))
+        expected.append(bool(original.is_healthy))
+    original.close()
+    healthy = FAMILIES[name].healthy
+    assert healthy is not None
+    assert healthy(seen).tolist() == expected
+    backwards = np.array([lean < 0 for _, lean in seen[:, :2]])
+    assert 0 < np.sum(np.array(expected)[backwards]) < backwards.sum(), "leaning back makes no difference"
+
+
 # --- where the robot is ----------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import torch
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.windows import TaskData
@@ -23,8 +23,11 @@ from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.evaluation import blocks as blocks_module
-from metadiffuser.evaluation.blocks import EpisodeSetup, Outcome, blocks, brief, load_or_play, play_cells
-from metadiffuser.evaluation.cells import Cell, make_cells
+from metadiffuser.evaluation import planner as evaluation
+from metadiffuser.evaluation import setup as setups
+from metadiffuser.evaluation.blocks import Outcome, blocks, load_or_play, play_cells
+from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells
+from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.run import Run
 from metadiffuser.planning.planner import Planner
@@ -65,7 +68,7 @@ def models() -> tuple[DiffusionModel, ContextModel]:
     return diffusion.eval().requires_grad_(False), context.eval().requires_grad_(False)
 
 
-def make_match(count: int = 2, stream: tuple[str, ...] = ("evaluate",)) -> EpisodeSetup:
+def make_setup(count: int = 2, stream: tuple[str, ...] = ("evaluate",)) -> EpisodeSetup:
     tasks = TASKS[:2]
     found = read_family(Path(), tasks, ["expert", "medium", "random"])
     warm_start = {name: TaskData.stack({name: by_task}, [0, 1]) for name, by_task in found.items()}
@@ -84,50 +87,37 @@ def test_blocks_hold_every_cell_once_and_are_about_equal(monkeypatch: pytest.Mon
 
 
 def test_a_cell_comes_to_the_same_in_whatever_block_it_is_played() -> None:
-    planner, match = Planner(*models(), PLANNING), make_match()
+    planner, setup = Planner(*models(), PLANNING), make_setup()
     cells = [
         Cell("metadiffuser", "dual", "expert"),
         Cell("metadiffuser", "dual", "zero_shot"),
         Cell("metadiffuser", "none", "oracle"),
         Cell("unconditional", "return", "expert"),
     ]
-    together = play_cells(planner, cells, match, "together")
+    together = play_cells(planner, cells, setup, "together")
     assert together.returns.shape == (4 * 4,)
     for index, cell in enumerate(cells):
-        alone, part = play_cells(planner, [cell], match, "alone"), together.cell(index, match.size)
+        alone, part = play_cells(planner, [cell], setup, "alone"), together.cell(index, setup.size)
         np.testing.assert_allclose(part.returns, alone.returns, rtol=1e-3)
         np.testing.assert_allclose(part.predicted, alone.predicted, rtol=1e-3)
         np.testing.assert_allclose(part.squares[1], alone.squares[1], rtol=1e-2)
-    others = play_cells(planner, cells[:1], make_match(stream=("elsewhere",)), "other noise")
+    others = play_cells(planner, cells[:1], make_setup(stream=("elsewhere",)), "other noise")
     assert not np.allclose(others.returns, together.returns[:4], rtol=1e-3)
     pairs = together.returns.reshape(4, 4)
     assert len({tuple(np.round(row, 4)) for row in pairs}) == 4, "two cells are one"
 
 
-def test_the_oracle_is_told_the_mean_over_many_contexts_of_its_own_task() -> None:
+def test_the_oracles_z_is_the_mean_over_many_contexts_of_its_own_task() -> None:
     planner = Planner(*models(), PLANNING)
     cell = Cell("metadiffuser", "dual", "oracle")
-    instructions, latents = brief(planner, cell, make_match())
-    _, again = brief(planner, cell, make_match(stream=("elsewhere",)))
-    assert latents is not None
-    assert again is not None
-    assert not instructions.mask.any(), "the agent could replace the oracle's z"
-    assert torch.equal(latents[0], latents[1]), "episodes of a task"
-    single, none = brief(planner, replace(cell, context="expert"), make_match())
-    assert none is None
-    one = planner.context.encode(single.contexts, single.mask)
-    assert (latents - again).norm() < 0.5 * (latents - one).norm(), "a single context is no oracle"
-    assert torch.cdist(latents[::2], again[::2]).argmin(dim=1).tolist() == [0, 1], "tasks are mixed up"
-
-
-def test_the_unconditional_planner_has_a_guide_that_knows_the_task_of_its_context() -> None:
-    planner = Planner(*models(), PLANNING)
-    told, _ = brief(planner, Cell("metadiffuser", "return", "medium"), make_match())
-    instructions, latents = brief(planner, Cell("unconditional", "return", "medium"), make_match())
-    assert latents is not None
-    assert torch.equal(latents, planner.context.encode(told.contexts, told.mask))
-    assert not instructions.mask.any()
-    assert instructions.return_scale.tolist() == told.return_scale.tolist()
+    oracle, again = (agent_inputs(planner, cell, make_setup(stream=(name,))).latents for name in ("here", "elsewhere"))
+    assert torch.equal(oracle[0], oracle[1]), "episodes of a task"
+    one = agent_inputs(planner, replace(cell, context="expert"), make_setup(stream=("here",))).latents
+    assert (oracle - again).norm() < 0.5 * (oracle - one).norm(), "a single context is no oracle"
+    expert = replace(cell, context="expert")
+    drawn = [agent_inputs(planner, expert, make_setup(stream=(str(number),))).latents[::2] for number in range(16)]
+    mean = torch.stack(drawn).mean(dim=0)
+    assert torch.cdist(oracle[::2], mean).argmin(dim=1).tolist() == [0, 1], "tasks are mixed up"
 
 
 def test_an_outcome_is_what_was_kept_and_a_damaged_one_is_played_again(tmp_path: Path) -> None:
@@ -165,7 +155,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return the stage's job in ``folder``, its models and task list in place."""
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(evaluate, "read_family", read_family)
+    monkeypatch.setattr(setups, "read_family", read_family)
     job = dag.make_job(
         dag.STAGES["evaluate"], {"family": "point_robot", "representation": "generalised", "seed": "0"}, parameters()
     )
@@ -183,12 +173,12 @@ def plays(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     labels: list[str] = []
 
     def counted(
-        planner: Planner, cells: Sequence[Cell], match: EpisodeSetup, label: str, shown: Sequence[int] = ()
+        planner: Planner, cells: Sequence[Cell], setup: EpisodeSetup, label: str, shown: Sequence[int] = ()
     ) -> Any:
         labels.append(label)
-        return play_cells(planner, cells, match, label, shown)
+        return play_cells(planner, cells, setup, label, shown)
 
-    monkeypatch.setattr(evaluate, "play_cells", counted)
+    monkeypatch.setattr(evaluation, "play_cells", counted)
     monkeypatch.setattr(blocks_module, "ROWS", 8)
     return labels
 
@@ -209,7 +199,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "play_random", refuse)
+        patch.setattr(evaluation, "play_random", refuse)
         with pytest.raises(KeyboardInterrupt):
             evaluate.run(parted)
     assert len(plays) == 3

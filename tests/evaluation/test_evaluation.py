@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from metadiffuser.config.schema import Evaluation
-from metadiffuser.data.windows import TaskData
+from metadiffuser.data.episodes import Floats
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.point_robot import optimal_return
-from metadiffuser.evaluation.cells import (
-    Cell,
-    inform,
-    instruct,
-    make_cells,
-    uniform_actions,
-)
-from metadiffuser.evaluation.rollout import BatchedEnvs, Floats, play
+from metadiffuser.evaluation.blocks import UniformAgent
+from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells
+from metadiffuser.evaluation.rollout import BatchedEnvs, play
+from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.evaluation.warm_start import warm_start_source
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.seeding import numpy_generator
 from tests.helpers.models import PLANNING, A, S, make_data, make_planner
 
@@ -64,58 +58,59 @@ def test_without_warm_start_no_model_knows_the_task_and_no_cell_claims_it() -> N
     assert [cell for cell in cells if cell.method == "unconditional"] == [Cell("unconditional", "none", "none")]
 
 
-def test_cells_are_informed_of_what_no_context_says() -> None:
-    planner = make_planner()
+def inputs(cell: Cell, tasks: int = 4, episodes: int = 1) -> AgentInputs:
+    """What the planner is given of a cell, on the first of four tasks."""
+    data = {"expert": make_data(tasks, seed=0), "medium": make_data(tasks, seed=1)}
+    played = [Task(index, "test", {"goal": (0.0, 0.0)}) for index in range(tasks)]
+    setup = EpisodeSetup(get_family("point_robot"), played, episodes, data, 1, 0, ("evaluate",), ("start",))
+    return agent_inputs(make_planner(), cell, setup)
+
+
+def test_the_denoiser_sees_z_of_every_context_but_in_the_unconditional_planner() -> None:
     cells = [Cell("metadiffuser", "dual", "expert"), Cell("metadiffuser", "dual", "oracle")]
     cells += [Cell("unconditional", "return", "expert"), Cell("unconditional", "none", "none")]
-    parts = [told(cell, [0, 2, 3]) for cell in cells]
-    parts[2] = replace(parts[2], mask=torch.zeros_like(parts[2].mask))
-    agent = PlanningAgent(planner, Instructions.join(parts), torch.Generator().manual_seed(0), blocks=4)
-    before = agent.latents
-    given = torch.randn(2, 3, planner.context.latent_size)
-    inform(agent, cells, [None, given[0], given[1], None])
-    assert torch.equal(agent.latents, torch.cat([before[:3], *given, before[9:]]))
-    assert agent.known.tolist() == [True] * 6 + [False] * 6, "the denoiser of the unconditional planner is told z"
-
-
-def told(cell: Cell, positions: list[int]) -> Instructions:
-    warm_start: dict[str, TaskData] = {"expert": make_data(seed=0), "medium": make_data(seed=1)}
-    return instruct(cell, warm_start, positions, PLANNING, 6, torch.Generator().manual_seed(0))
+    expert, oracle, unconditional, nothing = (inputs(cell) for cell in cells)
+    assert [bool(part.has_context.all()) for part in (expert, oracle)] == [True, True]
+    assert [bool(part.has_context.any()) for part in (unconditional, nothing)] == [False, False]
+    assert torch.equal(unconditional.latents, expert.latents), "the guide of the unconditional planner sees z"
+    assert not torch.equal(oracle.latents, expert.latents)
+    assert not nothing.latents.any()
+    joined = AgentInputs.join([expert, oracle, unconditional, nothing])
+    agent = PlanningAgent(make_planner(), joined, torch.Generator().manual_seed(0), blocks=4)
+    assert torch.equal(agent.latents[4:8], oracle.latents)
+    assert agent.has_context.tolist() == [True] * 8 + [False] * 8
 
 
 def test_contexts_hold_the_data_the_cell_names() -> None:
-    instructions = told(Cell("metadiffuser", "dual", "medium"), [2, 0])
+    contexts, mask = inputs(Cell("metadiffuser", "dual", "medium")).warm_start.contexts(6)
     data = make_data(seed=1)
-    for row, task in enumerate([2, 0]):
-        known = (data.transitions[task][:, :, None] == instructions.contexts[row]).all(-1)
-        assert bool(known.any(dim=1).all(dim=1).any())
-    wrong = told(Cell("metadiffuser", "dual", "wrong_task"), [3])
-    rewards = wrong.contexts[0, :, S + A] - wrong.contexts[0, :, S + A + 1]
-    assert torch.allclose(rewards, torch.zeros(6), atol=1e-5), "task 3 is told of task 0"
+    assert bool(mask.all())
+    for task, context in enumerate(contexts):
+        found = (data.transitions[task][:, :, None] == context).all(-1)
+        assert bool(found.any(dim=1).all(dim=1).any())
+    wrong, _ = inputs(Cell("metadiffuser", "dual", "wrong_task")).warm_start.contexts(6)
+    rewards = wrong[3, :, S + A] - wrong[3, :, S + A + 1]
+    assert torch.allclose(rewards, torch.zeros(6), atol=1e-5), "task 3 is given data of task 0"
 
 
 @pytest.mark.parametrize(
     ("guide", "follows", "agrees"), [("none", 0, 0), ("return", 1, 0), ("dynamics", 0, 1), ("dual", 1, 1)]
 )
 def test_guides_set_their_scales(guide: str, follows: int, agrees: int) -> None:
-    instructions = told(Cell("metadiffuser", guide, "expert"), [0, 1])
-    assert instructions.return_scale.tolist() == pytest.approx([follows * PLANNING.return_scale] * 2)
-    assert instructions.dynamics_scale.tolist() == pytest.approx([agrees * PLANNING.dynamics_scale] * 2)
+    found = inputs(Cell("metadiffuser", guide, "expert"))
+    assert found.return_scale.tolist() == pytest.approx([follows * PLANNING.return_scale] * 4)
+    assert found.dynamics_scale.tolist() == pytest.approx([agrees * PLANNING.dynamics_scale] * 4)
 
 
-def test_zero_shot_and_unconditional_are_told_nothing() -> None:
-    zero_shot, unconditional = (
-        told(cell, [0]) for cell in (Cell("metadiffuser", "dual", "zero_shot"), Cell("unconditional", "none", "none"))
-    )
-    assert not told(Cell("metadiffuser", "dual", "oracle"), [0]).mask.any()
-    assert not zero_shot.mask.any()
-    assert bool(zero_shot.online.all())
-    assert not unconditional.mask.any()
-    assert not unconditional.online.any()
+def test_cells_without_a_context_have_no_transitions_and_zero_shot_gathers_its_own() -> None:
+    for method, context in (("metadiffuser", "zero_shot"), ("unconditional", "none"), ("metadiffuser", "oracle")):
+        found = inputs(Cell(method, "dual", context))
+        assert not found.warm_start.contexts(6)[1].any()
+        assert bool(found.online.all()) == bool(found.online.any()) == (context == "zero_shot")
 
 
 class Straight:
-    """Runs to a known goal at full speed."""
+    """Runs to its goal at full speed."""
 
     def __init__(self, goals: Floats):
         self.goals = goals
@@ -130,7 +125,7 @@ class Straight:
 
 
 class Watcher:
-    """Keeps what it is told of, in order."""
+    """Keeps what it is called with, in order."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, str]] = []
@@ -170,7 +165,7 @@ def test_blocks_start_alike() -> None:
 
 
 def test_uniform_actions_fill_the_action_range() -> None:
-    actions = uniform_actions(np.random.default_rng(0), 5000, 2)
+    actions = UniformAgent(np.random.default_rng(0), 2).act(np.zeros((5000, 3), np.float32))
     assert actions.min() < -0.99
     assert actions.max() > 0.99
     assert abs(float(actions.mean())) < 0.02

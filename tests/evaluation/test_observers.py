@@ -11,8 +11,9 @@ import torch
 
 from metadiffuser.context.objective import predicted_return
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.episodes import Floats
 from metadiffuser.evaluation.observers import Film, PlanErrors, PredictedReturns, steps_ahead
-from metadiffuser.evaluation.rollout import BatchedEnvs, Floats
+from metadiffuser.evaluation.rollout import BatchedEnvs
 from metadiffuser.planning.agent import PlanningAgent
 from metadiffuser.planning.planner import Plan
 from tests.helpers.models import A, S, make_context

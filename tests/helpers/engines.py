@@ -1,8 +1,9 @@
 """Both engines' jobs in one shape.
 
 Run as a program in a project's root (``python tests/helpers/engines.py snakemake|dvc``): it prints the jobs as JSON,
-{name: {"command", "told", "inputs", "outputs", "stale", ...}}, going by that engine's own records alone. With a file of
-edits, [{file: text}, ...], it makes one after the other, undoes each, and prints the names of the stale jobs of each.
+{name: {"command", "params", "inputs", "outputs", "stale", ...}}, going by that engine's own records alone. With a
+file of edits, [{file: text}, ...], it makes one after the other, undoes each, and prints the names of the stale jobs
+of each.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ def dvc_jobs() -> dict[str, dict[str, Any]]:
     with Repo(".") as repo:
         changed = set(repo.status())
         for stage in repo.index.stages:
-            told: dict[str, Any] = {}
+            values: dict[str, Any] = {}
             for dependency in stage.params:
-                told |= dependency.read_params()
+                values |= dependency.read_params()
             jobs[stage.addressing] = {
                 "command": stage.cmd,
-                "told": told,
+                "params": values,
                 "inputs": [str(d) for d in stage.deps if not getattr(d, "params", None)],
                 "outputs": [str(out) for out in stage.outs],
                 "cached": [str(out) for out in stage.outs if out.use_cache],
@@ -65,8 +66,8 @@ def snakemake_jobs() -> dict[str, dict[str, Any]]:
                 jobs[f"{job.rule.name}@{'-'.join(job.wildcards_dict.values())}"] = {
                     "command": job.shellcmd.removesuffix(f" > {job.log} 2>&1"),
                     "logged": job.shellcmd.endswith(f" > {job.log} 2>&1"),
-                    "told": json.loads(job.params.told),
-                    "params": len(job.params),
+                    "params": json.loads(job.params.parameters),
+                    "params_entries": len(job.params),
                     "inputs": [str(path) for path in job.input],
                     "outputs": [str(path) for path in job.output],
                     "threads": job.threads,

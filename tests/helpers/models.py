@@ -8,8 +8,10 @@ import torch
 from metadiffuser.config.schema import Context, Diffusion, Planning
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Episodes
+from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
+from metadiffuser.planning.agent import AgentInputs, encode_warm_start
 from metadiffuser.planning.planner import Planner
 
 S, A, Z = 3, 2, 4
@@ -57,7 +59,6 @@ PLANNING = Planning(
     unguided_steps=1,
     actions_per_plan=1,
     candidates=1,
-    warm_start=0.0,
     online_context=False,
 )
 
@@ -73,6 +74,20 @@ def make_data(tasks: int = 4, episodes: int = 5, steps: int = 12, seed: int = 0)
         rewards = (states[:, 1:, 0] - task).astype(np.float32)
         by_task[task] = Episodes(states, actions, rewards, np.array([task], np.float32))
     return TaskData.stack({"expert": by_task}, list(range(tasks)))
+
+
+def make_warm_start(size: int, has_context: bool = True, parameters: torch.Tensor | None = None) -> WarmStart:
+    """Return random transitions of six steps, in the order of time."""
+    transitions = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
+    order, given = torch.arange(6).repeat(size, 1), torch.full((size,), has_context)
+    return WarmStart(transitions, order, given, torch.zeros(size, 1) if parameters is None else parameters)
+
+
+def make_inputs(context: ContextModel, warm_start: WarmStart, online: bool = False) -> AgentInputs:
+    """Return the planner's inputs of unguided episodes with warm-start data."""
+    size, latents = len(warm_start), encode_warm_start(context, warm_start)
+    scales = torch.zeros(2, size)
+    return AgentInputs(warm_start, latents, warm_start.has_context, torch.full((size,), online), scales[0], scales[1])
 
 
 def make_context(seed: int = 0) -> ContextModel:

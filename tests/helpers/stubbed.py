@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Project, copy_project
+from tests.conftest import ROOT, Project, copy_project, put_in_force
 
 # Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
 # apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that does not end before
@@ -43,11 +43,14 @@ with open("runs.log", "a") as log:
 for template in job.stage.outputs:
     for name in dag.expand(template, job.wildcards, params):
         path = Path(name)
-        if not path.suffix:
+        if "/training/" in name:
             (path / "plots" / "metrics").mkdir(parents=True, exist_ok=True)
+            loss = int(made_from[:8], 16) / 2**32
+            (path / "plots" / "metrics" / "loss.tsv").write_text(f"step\\tloss\\n0\\t1.0\\n1\\t{loss}\\n")
+        elif not path.suffix:
+            path.mkdir(parents=True, exist_ok=True)
             (path / "metrics.json").write_text(json.dumps({"loss": 0.5, "made_from": made_from}))
             (path / "scores.json").write_text(json.dumps({"Point-Robot": {"score": params.diffusion.horizon / 2}}))
-            (path / "plots" / "metrics" / "loss.tsv").write_text("step\\tloss\\n0\\t1.0\\n1\\t0.5\\n")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"made_from": made_from}) + int(os.environ.get("PADDING", 0)) * " ")
@@ -97,7 +100,7 @@ class Stubbed(Project):
     def listed(self, engine: str) -> dict[str, dict[str, Any]]:
         """An engine's jobs, by its own records alone."""
         done = self.run(
-            sys.executable, str(ROOT / "tests" / "helpers" / "engines.py"), engine, METADIFFUSER_BRIDGE_OFF="1"
+            sys.executable, str(ROOT / "tests" / "helpers" / "engines.py"), engine, METADIFFUSER_SYNC_OFF="1"
         )
         jobs: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
         return jobs
@@ -106,7 +109,7 @@ class Stubbed(Project):
         """The jobs that an engine would run after each of ``edits``, {file: text}, made one at a time and undone."""
         (self.root / "edits.json").write_text(json.dumps(edits))
         program = str(ROOT / "tests" / "helpers" / "engines.py")
-        done = self.run(sys.executable, program, engine, "edits.json", METADIFFUSER_BRIDGE_OFF="1")
+        done = self.run(sys.executable, program, engine, "edits.json", METADIFFUSER_SYNC_OFF="1")
         return [set(names) for names in json.loads(done.stdout.splitlines()[-1])]
 
     def edit(self, name: str, old: str, new: str) -> None:
@@ -136,7 +139,7 @@ def shrink(project: Stubbed) -> None:
 def stubbed_copy(target: Path, preset: str) -> Stubbed:
     """Copy the project to ``target`` with a preset in force and the stand-in in place."""
     project = Stubbed(copy_project(target).root)
-    shutil.copy(project.root / "presets" / f"{preset}.yaml", project.root / "params.yaml")
+    put_in_force(project.root, preset)
     program = project.root / ".stub" / "metadiffuser"
     program.parent.mkdir()
     program.write_text(STUB.replace("PYTHON", sys.executable))

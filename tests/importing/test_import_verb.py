@@ -21,9 +21,9 @@ from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs.shared.tasks import read_tasks
-from metadiffuser.pipeline import dag, locks, records
+from metadiffuser.pipeline import dag, engine, locks, records
 from metadiffuser.pipeline.records import digest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, whole
 from tests.helpers import fabricated
 from tests.helpers.foreign import TASKS, write_foreign
 from tests.helpers.stubbed import Stubbed, stubbed_copy
@@ -48,7 +48,7 @@ class TestInPlace:
         root = tmp_path / "project"
         root.mkdir()
         shutil.copytree(ROOT / "presets", root / "presets")
-        text = (ROOT / "presets" / "smoke.yaml").read_text()
+        text = whole()
         (root / "params.yaml").write_text(text.replace("seed: 0\n", "seed: 0  # a remark\n", 1))
         monkeypatch.chdir(root)
         return root
@@ -79,7 +79,7 @@ class TestInPlace:
         assert "Imported with `metadiffuser import`" in text
         size = sum(path.stat().st_size for path in DATASET.rglob("*") if path.is_file())
         assert f"| size on disk | {size / 1e6:,.1f} MB |" in text
-        assert (CARD / "returns.png").is_file()
+        assert (CARD / "returns.svg").is_file()
 
     def test_one_key_of_the_parameters_changes_and_remarks_stay(self, tmp_path: Path) -> None:
         before = Path("params.yaml").read_text()
@@ -198,11 +198,11 @@ class TestInPlace:
             request.addfinalizer(lambda: job.__exit__(None, None, None))
             named = "define_tasks@smoke-point_robot (process "
         else:
-            locks.RUN.parent.mkdir(parents=True)
-            held = locks.RUN.open("w")
+            engine.RUN.parent.mkdir(parents=True)
+            held = engine.RUN.open("w")
             request.addfinalizer(held.close)
             fcntl.flock(held, fcntl.LOCK_EX)
-            other = locks.Engine.of("Snakemake", os.getppid())
+            other = engine.Engine.of("Snakemake", os.getppid())
             assert other is not None
             json.dump(asdict(other), held)
             held.flush()
@@ -287,7 +287,8 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
     path = Path(paths.DATASET_METRICS.format(preset="smoke", family="point_robot"))
     path.write_text(json.dumps(read_json(path) | {"source": "imported", "labels": "ranked"}))
     after = captions()
-    words = "Point-Robot: imported data; R_random and R_expert are the means of the worst and the best third of its"
+    title = fabricated.LABELS["point_robot"][0]
+    words = f"{title}: imported data; R_random and R_expert are the means of the worst and the best third of its"
     scored = {
         "table1_few_shot",
         "table2_warm_start",
@@ -300,22 +301,23 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
         "scores_by_warm_start",
         "scores_by_guide",
         "scores_by_method",
-        "performance_profiles",
     }
-    assert "Cheetah-Vel: imported" not in "".join(after.values())
+    assert f"{fabricated.LABELS['cheetah_vel'][0]}: imported" not in "".join(after.values())
     path.write_text(json.dumps(read_json(path) | {"labels": "given"}))
     assert "means of its episodes labelled random and expert" in captions()["table1_few_shot"]
 
 
 def test_a_family_without_behaviour_curves_has_an_empty_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from metadiffuser.reporting.figures import learning_curves
+    from metadiffuser.reporting.labels import Labels
     from metadiffuser.tracking import read_curve, write_curve
 
     monkeypatch.chdir(tmp_path)
     write_curve(tmp_path / "empty", [])
     table = read_curve(tmp_path / "empty")
     assert table.empty
-    panel = learning_curves({("behaviour", "point_robot"): [table]}).axes[0]
+    labels = Labels.from_json({}, ["point_robot"], [])
+    panel = learning_curves.draw({("behaviour", "point_robot"): [table]}, labels).axes[0]
     assert [text.get_text() for text in panel.texts] == ["imported data:\nnothing to train"]
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from metadiffuser import cli
-from metadiffuser.config.loading import schema
+from metadiffuser.config.params import json_schema
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force, whole
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the smoke preset in force."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    shutil.copy(ROOT / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -64,15 +64,17 @@ def test_bad_parameters(project: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "expected one of laptop, mixed, paper, quick, representations, smoke" in refused(capsys, "use", "big")
+    assert "expected one of extrapolation, laptop, mixed, paper, quick, representations, smoke" in refused(
+        capsys, "use", "big"
+    )
 
 
 def test_use_and_schema(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["use", "quick"]) == 0
-    assert (project / "params.yaml").read_bytes() == (ROOT / "presets" / "quick.yaml").read_bytes()
+    assert (project / "params.yaml").read_text() == whole("quick")
     capsys.readouterr()
     assert cli.main(["schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == schema()
+    assert json.loads(capsys.readouterr().out) == json_schema()
 
 
 def test_an_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +113,7 @@ def test_exit_codes(
     def raising(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_dispatch", raising)
+    monkeypatch.setattr(cli, "_stage", raising)
     assert cli.main(["define_tasks", "--family", "point_robot"]) == code
     assert said in capsys.readouterr().err
 
@@ -119,7 +121,7 @@ def test_exit_codes(
 def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: Path) -> None:
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(
-        text.replace("  point_robot:\n    tasks: {}", "  point_robot:\n    tasks: {test: 4}")
+        text.replace("  point_robot:\n    tasks: none", "  point_robot:\n    tasks: {test: 4}")
     )
     words = (sys.executable, "-m", "metadiffuser.cli", "define_tasks", "--family", "point_robot")
     done = subprocess.run(
@@ -131,6 +133,23 @@ def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: 
     timing = json.loads((project / "results" / "smoke" / "timings" / "define_tasks-point_robot.json").read_text())
     assert timing["job"] == "define_tasks@smoke-point_robot"
     assert timing["threads"] == 1
+
+
+def test_threads_are_limited_after_the_libraries_are_imported() -> None:
+    program = """
+import numpy, scipy.linalg, torch
+from threadpoolctl import threadpool_info
+from metadiffuser.cli import _use_threads
+_use_threads(3)
+assert torch.get_num_threads() == 3, torch.get_num_threads()
+assert threadpool_info() and all(pool["num_threads"] == 3 for pool in threadpool_info()), threadpool_info()
+_use_threads(1)
+assert torch.get_num_threads() == 1
+assert all(pool["num_threads"] == 1 for pool in threadpool_info()), threadpool_info()
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -1,26 +1,37 @@
-"""The DAG as data: what it declares is what the stages import, read and are told."""
+"""The DAG: what it declares is what the stages import and read."""
 
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
+from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import OVERRIDABLE, BaselineName, Params, Section
+from metadiffuser.config.params import Params, method_parameters
+from metadiffuser.config.schema import Section
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "metadiffuser"
 
-# What carries jobs and decides none of their outputs: an edit here re-runs nothing.
-STRUCTURE = {"cli", "config", "pipeline", "paths", "errors", "progress"}
+# What is imported and not declared, and why an edit of it re-runs nothing.
+STRUCTURE = {
+    "cli": "it reads the command and starts the job",
+    "config": "the values of the parameters are declared, and a change of a default changes them",
+    "pipeline": "it carries jobs and decides none of their outputs",
+    "paths": "the places of inputs and outputs are declared",
+    "errors": "the words of messages",
+    "progress": "what a job prints while it runs",
+}
 SMOKE = load(ROOT / "presets" / "smoke.yaml")
 
 
@@ -63,41 +74,86 @@ def inert(path: Path) -> bool:
     return not [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.Expr)]
 
 
+FAMILIES = ("point_robot", "ant_dir")
+
+
 def entry_points() -> Iterator[tuple[str, tuple[str, ...], list[Path]]]:
-    """(name, declared code, files where imports begin) of every stage; of a stage with methods, for each of them."""
+    """(name, declared code, files where imports begin) of every stage, for every method and two families."""
     for stage in dag.STAGES.values():
-        start = PACKAGE / "stages" / f"{stage.name}.py"
-        methods = get_args(BaselineName) if "method" in stage.wildcards else ("",)
-        for method in methods:
-            files = [start, *([PACKAGE / "baselines" / f"{method}.py"] if method else [])]
-            code = tuple(entry.format(method=method) for entry in stage.code)
-            yield f"{stage.name}-{method}".rstrip("-"), code, files
+        methods = plugins.names("method") if "method" in stage.wildcards else ("",)
+        families = FAMILIES if "family" in stage.wildcards else ("",)
+        families = families[:1] if "method" in stage.wildcards else families
+        for method, family in product(methods, families):
+            files = [PACKAGE / "stages" / f"{stage.name}.py"]
+            files += [PACKAGE / "baselines" / f"{method}.py"] if method else []
+            files += [PACKAGE / "envs" / f"{family}.py"] if "envs/{family}.py" in stage.code else []
+            code = dag.code_of(stage.name, {"method": method, "family": family})
+            yield "-".join(filter(None, (stage.name, method, family))), code, files
 
 
 ENTRIES = [pytest.param(code, files, id=name) for name, code, files in entry_points()]
 
 
 @pytest.mark.parametrize(("code", "files"), ENTRIES)
-def test_a_stage_declares_the_code_that_it_imports(code: tuple[str, ...], files: list[Path]) -> None:
-    declared = {Path(path) for path in dag.source_files((*dag.COMMON_CODE, *code), PACKAGE)}
+def test_a_stage_declares_the_code_that_its_sources_name(code: tuple[str, ...], files: list[Path]) -> None:
+    declared = {Path(path) for path in dag.source_files(code, PACKAGE)}
     needed = {path for start in files for path in (start, *reached(start)) if not inert(path)}
     missing = sorted(str(path.relative_to(PACKAGE)) for path in needed - declared)
-    assert missing == [], "add to the stage's code in dag.py, its rule and dvc.yaml"
+    assert missing == [], "add to the stage's code in dag.py, then run 'metadiffuser dvc'"
+
+
+# Forks an interpreter that has the libraries, so that each stage's imports are seen apart.
+IMPORTS = """
+import importlib, json, os, sys
+import gymnasium, h5py, matplotlib.pyplot, mujoco, numpy, pandas, pydantic, scipy.stats, torch, yaml
+for name, modules in json.load(sys.stdin).items():
+    child = os.fork()
+    if not child:
+        for module in modules:
+            importlib.import_module(module)
+        found = [module.__file__ for key, module in sys.modules.items() if key.startswith("metadiffuser")]
+        print(json.dumps([name, found]), flush=True)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"{name}: an import failed")
+"""
+
+
+def test_a_stage_declares_the_code_that_its_process_imports() -> None:
+    def module(path: Path) -> str:
+        return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+    runner = [PACKAGE / "pipeline" / "run.py"]  # which carries every job; what it needs decides no output
+    started = {"runner": runner} | {name: files for name, _, files in entry_points()}
+    asked = {name: [module(path) for path in files] for name, files in started.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], input=json.dumps(asked), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    imported = dict(json.loads(line) for line in done.stdout.splitlines())
+    undeclared = {}
+    for name, code, files in entry_points():
+        found = {Path(path) for path in imported[name]}
+        assert set(files) <= found, name
+        declared = {Path(path) for path in dag.source_files(code, PACKAGE)}
+        carried = {Path(path) for path in imported["runner"]}
+        parts = {path.relative_to(PACKAGE) for path in found - declared - carried if not inert(path)}
+        undeclared[name] = sorted(str(path) for path in parts if path.parts[0].removesuffix(".py") not in STRUCTURE)
+    assert {name: paths for name, paths in undeclared.items() if paths} == {}
 
 
 @pytest.mark.parametrize("stage", dag.STAGES.values(), ids=lambda stage: stage.name)
 def test_declared_code_exists_and_is_imported(stage: dag.Stage) -> None:
     entries = [(code, files) for name, code, files in entry_points() if name.split("-")[0] == stage.name]
     used = {path for _, files in entries for start in files for path in (start, *reached(start))}
-    for entry in {entry for code, _ in entries for entry in code}:
+    for entry in {entry for code, _ in entries for entry in code[len(dag.COMMON_CODE) :]}:
         path = PACKAGE / entry
         assert path.exists(), entry
         assert any(file == path or path in file.parents for file in used), f"{stage.name} imports nothing of {entry}"
 
 
-def test_a_job_of_one_baseline_is_told_and_runs_that_baseline_alone() -> None:
-    methods = get_args(BaselineName)
-    for job, other in product(dag.jobs(SMOKE), methods):
+def test_a_job_of_one_baseline_depends_on_that_baseline_alone() -> None:
+    for job, other in product(dag.jobs(SMOKE), plugins.names("method")):
         own = job.wildcards.get("method")
         if own and own != other:
             assert not [key for key in job.params if other in key.split(".")]
@@ -105,8 +161,8 @@ def test_a_job_of_one_baseline_is_told_and_runs_that_baseline_alone() -> None:
         if own:
             assert f"baselines/{own}.py" in job.code
             family = job.wildcards["family"]
-            told = {f"baseline.{own}", f"overrides.{family}.baseline.{own}"}
-            assert told <= set(job.params) or job.stage.name == "evaluate_baseline"
+            own_params = {f"baseline.{own}", f"overrides.{family}.baseline.{own}"}
+            assert own_params <= set(job.params) or job.stage.name == "evaluate_baseline"
 
 
 def attributes_read() -> set[str]:
@@ -133,15 +189,17 @@ def keys_of(model: type[Section]) -> Iterator[str]:
 
 
 def test_every_key_is_read_by_something() -> None:
-    # A job is told its baseline's section by the name of its method.
-    assert sorted(set(keys_of(Params)) - {"overrides", "baseline"} - attributes_read()) == []
+    sections: list[type[Section]] = [Params, *(method_parameters(name) for name in plugins.names("method"))]
+    keys = {key for section in sections for key in keys_of(section)}
+    # A job gets its baseline's section by the name of its method.
+    assert sorted(keys - {"overrides", "baseline"} - attributes_read()) == []
 
 
-def test_every_section_is_told_to_a_job_with_its_overrides() -> None:
-    for name in OVERRIDABLE:
-        told = [job for job in dag.jobs(SMOKE) if name in job.params and "family" in job.wildcards]
-        assert told, f"{name}: told to no job of the smoke preset"
-        assert all(f"overrides.{job.wildcards['family']}.{name}" in job.params for job in told)
+def test_every_section_is_a_parameter_of_a_job_with_its_overrides() -> None:
+    for name in SMOKE.overridable():
+        jobs = [job for job in dag.jobs(SMOKE) if name in job.params and "family" in job.wildcards]
+        assert jobs, f"{name}: no job of the smoke preset depends on it"
+        assert all(f"overrides.{job.wildcards['family']}.{name}" in job.params for job in jobs)
 
 
 def test_producers_stand_before_consumers_and_every_output_has_one_maker() -> None:

@@ -26,7 +26,7 @@ from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, integrity, records
 from metadiffuser.viewing.rollouts import read_rollouts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 from tests.helpers import fabricated
 from tests.helpers.models import make_context
 
@@ -81,9 +81,9 @@ def refused(capsys: pytest.CaptureFixture[str], job: dag.Job) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in which every job has ended, with files that say nothing; receipts tell what they were."""
+    """A project in which every job has ended, with files that say nothing; records say what they were."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_bytes((ROOT / "presets" / "smoke.yaml").read_bytes())
+    put_in_force(tmp_path)
     for job in JOBS:
         for name in job.outputs:
             files = [Path(name)] if Path(name).suffix else [Path(name, "a.json"), Path(name, "sub", "b.json")]
@@ -107,7 +107,7 @@ def test_every_kind_of_input(template: str, spoil: Spoil, capsys: pytest.Capture
     if spoil is Path.unlink and Path(output).suffix:
         assert f"{output}: missing; run" in said
     else:
-        assert f"{file}: not as {producer.name} wrote it; delete {output}, then '" in said
+        assert f"{file}: changed since {producer.name} wrote it; delete {output}, then '" in said
 
 
 @pytest.mark.usefixtures("project")
@@ -121,17 +121,17 @@ def test_files_of_other_jobs_do_not_matter(capsys: pytest.CaptureFixture[str]) -
 def test_a_file_more_is_a_difference(project: Path) -> None:
     job = consumer("artifacts/smoke/datasets/point_robot")
     (project / "artifacts/smoke/datasets/point_robot/c.json").write_text("")
-    with pytest.raises(InputError, match=r"c.json: not as collect_dataset@smoke-point_robot wrote it"):
+    with pytest.raises(InputError, match=r"c.json: changed since collect_dataset@smoke-point_robot wrote it"):
         integrity.check(job, PARAMS)
 
 
 @pytest.mark.usefixtures("project")
-def test_what_dvc_has_checked_out_is_right_whatever_the_receipts_say() -> None:
+def test_what_dvc_has_checked_out_is_right_whatever_the_records_say() -> None:
     output = "artifacts/smoke/datasets/point_robot"
     job, producer = consumer(output), next(job for job in JOBS if output in job.outputs)
     Path(output, "a.json").write_text("of an earlier run")
     Path(output, ".snakemake_timestamp").touch()
-    with pytest.raises(InputError, match="not as"):
+    with pytest.raises(InputError, match="changed since"):
         integrity.check(job, PARAMS)
     record = {"path": output, "md5": dvc_lock.path_hash(Path(output))[0]}
     Path("dvc.lock").write_text(yaml.safe_dump({"stages": {producer.name: {"outs": [record]}}}))
@@ -141,22 +141,22 @@ def test_what_dvc_has_checked_out_is_right_whatever_the_receipts_say() -> None:
         integrity.check(job, PARAMS)
 
 
-@pytest.mark.parametrize("receipt", ["none", "damaged", "of one hash"])
-def test_a_clone_goes_by_dvc_lock_and_files_without_record_are_taken(project: Path, receipt: str) -> None:
+@pytest.mark.parametrize("state", ["none", "damaged", "incomplete"])
+def test_a_clone_goes_by_dvc_lock_and_files_without_record_are_taken(project: Path, state: str) -> None:
     output = "artifacts/smoke/tasks/point_robot.json"
     job, producer = consumer(output), next(job for job in JOBS if output in job.outputs)
-    for path in (project / ".work/receipts").iterdir():
-        if receipt == "none":
+    for path in (project / ".work/records").iterdir():
+        if state == "none":
             path.unlink()
         else:
-            path.write_text("{" if receipt == "damaged" else '{"made_from": "x", "outputs": "y"}')
+            path.write_text("{" if state == "damaged" else '{"made_from": "x", "outputs": "y"}')
     Path(output).write_text("put here by hand")
     integrity.check(job, PARAMS)
     record = {"path": output, "md5": dvc_lock.path_hash(Path(output))[0]}
     Path("dvc.lock").write_text(yaml.safe_dump({"stages": {producer.name: {"outs": [record]}}}))
     integrity.check(job, PARAMS)
     flip(Path(output))
-    with pytest.raises(InputError, match=rf"{output}: not as define_tasks@smoke-point_robot wrote it"):
+    with pytest.raises(InputError, match=rf"{output}: changed since define_tasks@smoke-point_robot wrote it"):
         integrity.check(job, PARAMS)
 
 

@@ -27,7 +27,7 @@ from metadiffuser.pipeline import dag, sync
 from metadiffuser.pipeline.run import Run
 from metadiffuser.tracking import write_curve
 from metadiffuser.viewing.video import film
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 from tests.evaluation.test_evaluate_stage import episodes
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
@@ -46,7 +46,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     if not mounted or subprocess.run(options, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system is not permitted here; the simulated errors are tested all the same")
     monkeypatch.chdir(folder)
-    (folder / "params.yaml").write_bytes((ROOT / "presets" / "smoke.yaml").read_bytes())
+    put_in_force(folder)
     try:
         yield folder
     finally:
@@ -159,7 +159,7 @@ def test_errors_of_all_libraries(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "presets" / "smoke.yaml", "params.yaml")
+    put_in_force(Path.cwd())
 
     def fail(run: Run) -> None:
         write_tensors(run.work / "half.safetensors", {}, {"step": 1})
@@ -178,7 +178,7 @@ def test_errors_of_all_libraries(
 
 def test_other_errors_keep_their_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "presets" / "smoke.yaml", "params.yaml")
+    put_in_force(Path.cwd())
 
     def fail(_: Run) -> None:
         raise RuntimeError("a mistake in the code")

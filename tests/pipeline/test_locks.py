@@ -17,7 +17,7 @@ import pytest
 
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import locks
-from metadiffuser.pipeline.locks import Engine
+from metadiffuser.pipeline.engine import LOCKS, RUN, Engine
 from tests.conftest import ROOT
 
 JOB = "train_context@smoke-point_robot"
@@ -25,7 +25,7 @@ JOB = "train_context@smoke-point_robot"
 HELPER = """
 import sys, time
 from metadiffuser.pipeline import locks
-from metadiffuser.pipeline.locks import Engine
+from metadiffuser.pipeline.engine import LOCKS, RUN, Engine
 kind, *words = sys.argv[1:]
 if kind == "engine":
     locks.hold_checkout("Snakemake")
@@ -122,14 +122,14 @@ def test_whatever_is_at_work_is_named(helpers: Helpers, project: Path) -> None:
     engine.wait()
     locks.check_idle()
     (project / ".dvc/tmp").mkdir(parents=True)
-    for told in (
+    for listed in (
         {"write": {"out": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}},
         {
             "write": {},
             "read": {"out": [{"pid": engine.pid, "cmd": "killed"}, {"pid": os.getpid(), "cmd": "dvc repro"}]},
         },
     ):
-        locks.RWLOCK.write_text(json.dumps(told))
+        locks.RWLOCK.write_text(json.dumps(listed))
         with pytest.raises(InputError, match=rf"^dvc \(process {os.getpid()}\) is at work in this checkout; wait"):
             locks.check_idle()
     locks.RWLOCK.write_text("{")
@@ -160,7 +160,7 @@ def test_a_job_stops_when_its_engine_is_killed(helpers: Helpers) -> None:
     engine.wait()
     _, said = job.communicate(timeout=30)
     assert job.returncode
-    assert f"Snakemake (process {engine.pid}), which started this job, has died; stopping" in said
+    assert f"Snakemake (process {engine.pid}), which started this job, has ended; stopping" in said
 
 
 def test_a_job_does_not_start_for_an_engine_that_has_died(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,11 +176,11 @@ def test_a_new_run_waits_for_an_orphan_and_refuses_one_that_stays(
     helpers: Helpers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = helpers.start("job", JOB)
-    told = locks.LOCKS / f"{JOB}.lock"
+    held = LOCKS / f"{JOB}.lock"
     own = Engine.of("dvc", os.getpid())
     assert own is not None
     gone = replace(own, since=own.since - 1000)
-    told.write_text(json.dumps({"pid": job.pid, "engine": vars(gone)}))
+    held.write_text(json.dumps({"pid": job.pid, "engine": vars(gone)}))
     monkeypatch.setattr(locks, "PATIENCE", 0.2)
     with pytest.raises(InputError, match=rf"^{JOB} \(process {job.pid}, started by dvc .* is at work"):
         locks.job_at_work("other@smoke").__enter__()
@@ -201,7 +201,7 @@ def test_dvc_is_known_by_its_own_record(project: Path, monkeypatch: pytest.Monke
 
 def test_an_engine_elsewhere_is_judged_by_its_lock(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
     process = helpers.start("engine")
-    text = locks.RUN.read_text()
+    text = RUN.read_text()
     monkeypatch.setattr(platform, "node", lambda: "another machine")
     locks.pass_on()
     assert os.environ[locks.VARIABLE] == text
@@ -219,7 +219,7 @@ def test_an_engine_elsewhere_is_judged_by_its_lock(helpers: Helpers, monkeypatch
 
 @pytest.mark.parametrize("text", ["", "{", "3", '{"name": "x"}'])
 def test_a_damaged_lock_is_no_obstacle(text: str) -> None:
-    for path in (locks.RUN, locks.LOCKS / f"{JOB}.lock"):
+    for path in (RUN, LOCKS / f"{JOB}.lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert not locks.engine_at_work()

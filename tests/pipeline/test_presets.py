@@ -13,14 +13,14 @@ from metadiffuser import cli
 from metadiffuser.config.loading import load
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, locks, presets
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force, whole
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the presets, of which quick is in force."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    shutil.copy(ROOT / "presets" / "quick.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path, "quick")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -39,9 +39,9 @@ def record(project: Path) -> list[dag.Job]:
     return jobs
 
 
-def test_a_preset_is_copied_byte_for_byte(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preset_is_written_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     presets.use("smoke")
-    assert (project / "params.yaml").read_bytes() == (ROOT / "presets" / "smoke.yaml").read_bytes()
+    assert (project / "params.yaml").read_text() == whole("smoke")
     said = capsys.readouterr().out
     count = len(dag.jobs(load("params.yaml")))
     assert f"params.yaml is now the preset smoke: {count} of {count} jobs are to be run." in said
@@ -82,6 +82,45 @@ def test_no_earlier_edit_is_lost(project: Path, capsys: pytest.CaptureFixture[st
     assert "it is kept as params.yaml.old.2." in capsys.readouterr().out
 
 
+def test_a_file_of_differences_is_written_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "mine.yaml").write_text("extends: quick\npreset: mine\nbaselines: [focal]\nseeds: [3]\n")
+    presets.use("mine.yaml")
+    params = load("params.yaml")
+    assert (params.preset, params.baselines, params.seeds) == ("mine", ["focal"], [3])
+    assert params.baseline["focal"].model_dump()["latent_size"] == 8, "as in the preset that it extends"
+    count = len(dag.jobs(params))
+    said = capsys.readouterr().out
+    assert f"params.yaml is now what mine.yaml says: {count} of {count} jobs are to be run." in said
+    assert not (project / "params.yaml.old").exists()
+
+
+def test_params_yaml_gets_the_keys_that_it_lacks(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(project)
+    text = (project / "params.yaml").read_text()
+    edited = text.replace("  horizon: 8\n", "", 1).replace("baselines: [bc]", "baselines: [bc, macaw]", 1)
+    (project / "params.yaml").write_text(edited)
+    with pytest.raises(InputError, match=r"key 'diffusion\.horizon' is missing; 'metadiffuser use params\.yaml'"):
+        load("params.yaml")
+    presets.use("params.yaml")
+    params = load("params.yaml")
+    assert params.diffusion.horizon == 8
+    assert params.baseline["macaw"] == type(params.baseline["macaw"])()
+    assert params.section("diffusion", "point_robot").width == 32, "what was there stays"
+    said = capsys.readouterr().out
+    assert "params.yaml is whole: " in said
+    assert "train_baseline: 2" in said
+    assert (project / "params.yaml.old").read_text() == edited
+    presets.use("params.yaml")
+    assert not (project / "params.yaml.old.1").exists(), "what stays as it is needs no copy"
+
+
+@pytest.mark.parametrize("preset", ["laptop", "paper"])
+def test_no_preset_counts_as_an_edit(project: Path, preset: str) -> None:
+    for name in (preset, "quick"):
+        presets.use(name)
+    assert not list(project.glob("params.yaml.*"))
+
+
 def test_nothing_is_touched_while_a_job_is_at_work(project: Path) -> None:
     (project / "params.yaml").write_text("mine")
     with (
@@ -99,7 +138,7 @@ def test_a_preset_that_is_no_text_is_one_sentence(
     project: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(project / "presets" / "bad.yaml")
-    for words in (("use", "bad"), ("plan", "--preset", "bad")):
+    for words in (("use", "bad"), ("estimate", "--preset", "bad")):
         assert cli.main(words) == 2
         said = capsys.readouterr().err
         assert said.startswith("metadiffuser: presets/bad.yaml: cannot be read (not ")
@@ -120,7 +159,7 @@ def test_an_unknown_preset_names_the_choices(project: Path) -> None:
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(
         InputError,
-        match=r"preset 'smok' is unknown; expected one of laptop, mixed, paper, quick, representations, smoke",
+        match=r"preset .smok. is unknown; expected one of extrapolation, laptop, mixed, paper, quick, rep.*, smoke",
     ):
         presets.use("smok")
     assert (project / "params.yaml").read_bytes() == before

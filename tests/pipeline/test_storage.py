@@ -218,14 +218,14 @@ def test_presets_side_by_side_and_their_garbage(made: Stubbed, tmp_path: Path) -
     commit(project)
 
     # A run that is thrown away again leaves garbage, one that is tagged does not.
-    project.edit("presets/quick.yaml", "ema_decay: 0.99", "ema_decay: 0.98")
+    project.edit("presets/quick.yaml", "\ndiffusion:\n", "\ndiffusion:\n  ema_decay: 0.98\n")
     run_preset(project, "quick")
     of_tagged = recorded(smoke.read_text())
     git(project, "checkout", "--quiet", "--detach")
     commit(project)
     git(project, "tag", "tried")
     git(project, "checkout", "--quiet", "-")
-    project.edit("presets/quick.yaml", "ema_decay: 0.99", "ema_decay: 0.97")
+    project.edit("presets/quick.yaml", "\ndiffusion:\n", "\ndiffusion:\n  ema_decay: 0.97\n")
     run_preset(project, "quick")
     of_garbage = recorded(smoke.read_text()) - of_tagged - of_both
     git(project, "checkout", "--quiet", "dvc.lock", "presets", "params.yaml", "results")

@@ -279,7 +279,7 @@ def test_parameters_on_snakemakes_command_line_are_refused(project: Stubbed) -> 
     assert project.ran() == []
 
 
-def test_a_lock_and_other_modes_keep_the_bridge_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_and_other_modes_keep_reconciling_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert sync.wanted(["snakemake", "-n", "all"])
     for option in ("--lint", "--unlock", "--touch"):

@@ -1,8 +1,7 @@
-"""``metadiffuser verify``: each way in which outputs can differ from their record is told from the others."""
+"""``metadiffuser verify``: each way in which outputs can differ from their record is reported as such."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.rerun import _copy_inputs, first_difference
 from metadiffuser.pipeline.run import execute
 from metadiffuser.pipeline.verify import check, outdated, select
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
 DATASET = Path("artifacts/smoke/datasets/point_robot")
@@ -55,15 +54,7 @@ def lock(jobs: list[dag.Job]) -> None:
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
-def old_receipts() -> None:
-    """Give receipts the form that they had before they named files."""
-    for path in Path(".work/receipts").iterdir():
-        receipt = json.loads(path.read_text())
-        del receipt["files"]
-        path.write_text(json.dumps(receipt))
-
-
-@pytest.fixture(params=["receipt", "lock", "both"])
+@pytest.fixture(params=["job", "lock", "both"])
 def record(request: pytest.FixtureRequest) -> str:
     """Which records there are."""
     return str(request.param)
@@ -72,7 +63,7 @@ def record(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with the smoke preset in force."""
-    shutil.copy(ROOT / "presets" / "smoke.yaml", tmp_path / "params.yaml")
+    put_in_force(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -87,7 +78,7 @@ def made(project: Path, record: str) -> list[dag.Job]:
     if record != "lock":
         for job in jobs:
             records.write(job, records.fingerprint(job))
-    if record != "receipt":
+    if record != "job":
         lock(jobs)
     return jobs
 
@@ -144,7 +135,7 @@ def test_one_line_names_output_fault_and_remedy(
     assert code == 1
     assert line.startswith(f"{job.name}: {output}: {kind}")
     assert "run 'snakemake --cores all all'" in line
-    assert ("dvc pull" in line) == (record != "receipt" and line.split(": ")[1].startswith("artifacts/"))
+    assert ("dvc pull" in line) == (record != "job" and line.split(": ")[1].startswith("artifacts/"))
     assert lines[-1].endswith(f"1 not (outputs: 1 {kind}), {len(lines) - 2} not made")
 
 
@@ -153,9 +144,18 @@ def test_the_file_of_a_folder_is_named(project: Path, capsys: pytest.CaptureFixt
     fill(job)
     records.write(job, "")
     for spoil, said in (
-        (lambda: (DATASET / "part" / "data.json").write_text("[1]"), f"changed: {DATASET}/part/data.json has other"),
-        (lambda: (DATASET / "index.json").unlink(), f"missing: {DATASET}/index.json is gone (the first of 2 files)"),
-        (lambda: (DATASET / "a.json").write_text("1"), f"changed: {DATASET}/a.json was not there (the first of 3 "),
+        (
+            lambda: (DATASET / "part" / "data.json").write_text("[1]"),
+            f"changed: the contents of {DATASET}/part/data.json differ",
+        ),
+        (
+            lambda: (DATASET / "index.json").unlink(),
+            f"missing: {DATASET}/index.json does not exist (the first of 2 files)",
+        ),
+        (
+            lambda: (DATASET / "a.json").write_text("1"),
+            f"changed: {DATASET}/a.json is not in the record (the first of 3 ",
+        ),
     ):
         spoil()
         assert said in str(check(job, None).faults[0])
@@ -168,11 +168,11 @@ def test_dvc_names_the_file_as_long_as_its_cache_has_the_listing(project: Path) 
     entry = dvc_lock.read()[job.name]
     recorded, listing = dvc_lock.path_hash(DATASET)
     (DATASET / "index.json").write_text("[4]")
-    assert check(job, entry).faults[0].what == "changed: its files are not those recorded"
+    assert check(job, entry).faults[0].what == "changed: its files differ from the recorded ones"
     cache = dvc_lock.cached(recorded)
     write_json(cache, [{"relpath": name, "md5": value} for name, value in listing.items()])
     (fault,) = check(job, entry).faults
-    assert fault.what == f"changed: {DATASET}/index.json has other contents"
+    assert fault.what == f"changed: the contents of {DATASET}/index.json differ"
     assert f"delete it, then 'dvc checkout {DATASET}'" in fault.remedy
 
 
@@ -229,7 +229,7 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
     code, lines = verify(capsys, *words)
     assert code == 0
     assert lines == [
-        f"{job.name}: {path}: from git, without the record of its job; 'git log -- {path}' tells who committed it"
+        f"{job.name}: {path}: from git, without a record of its job; 'git log -- {path}' shows who committed it"
         for path in (str(CURVE), str(METRICS))
     ] + ["smoke: 1 jobs: 0 as recorded, 0 not, 0 not made, 1 from git without a record"]
     assert not any("delete" in line for line in lines)
@@ -237,7 +237,8 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
     code, lines = verify(capsys, *words)
     assert code == 1
     assert (
-        f"{job.name}: {CURVE}: unrecorded: neither as git has it nor of a job that has ended; 'git status" in lines[0]
+        f"{job.name}: {CURVE}: unrecorded: it differs from git, and no job that has ended wrote it; 'git status"
+        in lines[0]
     )
     assert "delete" not in lines[0]
     assert lines[-1] == "smoke: 1 jobs: 0 as recorded, 1 not (outputs: 1 unrecorded), 0 not made"
@@ -255,28 +256,9 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
     assert verify(capsys, *words) == (0, ["smoke: 1 jobs: 1 as recorded, 0 not, 0 not made"])
 
 
-def test_receipts_of_before_hold_and_tell_what_they_can(project: Path) -> None:
-    job = dag.find_job("train_context", {"family": "point_robot", "representation": "generalised", "seed": "0"}, PARAMS)
-    for path in job.inputs:
-        write_json(Path(path) if Path(path).suffix else Path(path) / "x.json", {})
-    fill(job)
-    records.write(job, records.fingerprint(job))
-    old_receipts()
-    assert records.is_current(job)
-    assert not check(job, None).faults
-    flip(CONTEXT)
-    assert not records.is_current(job)
-    assert {fault.path for fault in check(job, None).faults} == set(job.outputs)
-    assert all(fault.what.startswith("suspect") for fault in check(job, None).faults)
-    os.truncate(CONTEXT, 100)
-    (fault,) = check(job, None).faults
-    assert (fault.path, fault.what[:7]) == (str(CONTEXT), "damaged")
-    CONTEXT.unlink()
-    (fault,) = check(job, None).faults
-    assert (fault.path, fault.what) == (str(CONTEXT), "missing")
-
-
-def test_files_of_nobody_are_told_and_are_no_fault(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_no_job_writes_are_reported_and_are_no_fault(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     left = Path("artifacts/smoke/tasks/.point_robot.json.abc.part")
     left.parent.mkdir(parents=True)
     left.touch()
@@ -286,7 +268,7 @@ def test_files_of_nobody_are_told_and_are_no_fault(project: Path, capsys: pytest
     code, lines = verify(capsys)
     assert code == 0
     assert not any(line.startswith(f"{tuned}:") for line in lines), "'metadiffuser tune' wrote it"
-    assert f"{left}: no job of params.yaml writes it; delete it if it is not yours" in lines
+    assert f"{left}: no job of params.yaml writes this file; delete it if you do not need it" in lines
 
 
 def test_imported_data_are_compared_with_their_name(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,9 +276,9 @@ def test_imported_data_are_compared_with_their_name(project: Path, capsys: pytes
     data.write_text("imported")
     digest = records.digests(data)[1]["data"]
     text = Path("params.yaml").read_text()
-    changed = text.replace("  point_robot:\n    tasks: {", f"  point_robot:\n    tasks: {{imported: '{digest}', ", 1)
+    changed = text.replace("  point_robot:\n    tasks: none", f"  point_robot:\n    tasks: {{imported: '{digest}'}}", 1)
     assert text != changed
-    Path("params.yaml").write_text(changed.replace(", }", "}"))
+    Path("params.yaml").write_text(changed)
     path = Path(paths.IMPORTED.format(family="point_robot", digest=digest))
     code, lines = verify(capsys)
     assert code == 1
@@ -313,7 +295,7 @@ def test_options_are_checked(project: Path, capsys: pytest.CaptureFixture[str]) 
         (("evaluate", "--method", "bc"), "evaluate is not one job per method; it has --family, --representation"),
         (("make_tables", "--seed", "0"), "make_tables is not one job per seed; it has no options"),
         (("--family", "antmaze"), "not in params.yaml, which has point_robot"),
-        (("--rerun", "make_report"), "all that it writes holds times"),
+        (("--rerun", "make_report"), "all of its outputs contain times"),
         (("--rerun", "train_context"), "artifacts/smoke/tasks/point_robot.json: missing"),
     ):
         assert cli.main(["verify", *words]) == 2
@@ -351,8 +333,8 @@ def test_a_job_is_run_again_elsewhere(project: Path, capfd: pytest.CaptureFixtur
     words = ["verify", "--rerun", "define_tasks", "--family", "point_robot"]
     assert cli.main(words) == 0
     assert capfd.readouterr().out.splitlines() == [
-        f"{job.name}: the same bytes again",
-        "define_tasks: 1 of 1 jobs gave the same bytes again",
+        f"{job.name}: identical outputs",
+        "define_tasks: 1 of 1 jobs gave identical outputs",
     ]
     assert snapshot() == before
     tasks = Path(job.outputs[0])
@@ -365,7 +347,7 @@ def test_a_job_is_run_again_elsewhere(project: Path, capfd: pytest.CaptureFixtur
 def test_a_rerun_on_a_damaged_input_is_refused(made: list[dag.Job], capsys: pytest.CaptureFixture[str]) -> None:
     flip(DATASET / "index.json")
     assert cli.main(["verify", "--rerun", "train_context", "--family", "point_robot"]) == 1
-    assert f"not run, for its input is not as recorded: {DATASET}: " in capsys.readouterr().out
+    assert f"not run, because an input differs from its record: {DATASET}: " in capsys.readouterr().out
 
 
 def test_inputs_are_copies_that_nobody_may_write(made: list[dag.Job], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -420,7 +402,7 @@ def test_a_damaged_record_is_an_error_of_its_own(
     project: Path, capsys: pytest.CaptureFixture[str], text: str | bytes
 ) -> None:
     Path("dvc.lock").write_bytes(text if isinstance(text, bytes) else text.encode())
-    for words in (["verify"], ["plan", "--measure"]):
+    for words in (["verify"], ["estimate"]):
         if words[0] == "plan":
             shutil.copytree(ROOT / "presets", "presets")
         assert cli.main(words) == 2

@@ -11,19 +11,29 @@ import torch
 
 from metadiffuser.context.objective import inconsistency, predicted_return
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
-from tests.helpers.models import PLANNING, A, S, Z, make_context, make_diffusion, make_planner
+from tests.helpers.models import (
+    PLANNING,
+    A,
+    S,
+    Z,
+    make_context,
+    make_diffusion,
+    make_inputs,
+    make_planner,
+    make_warm_start,
+)
 
 
-def request(size: int = 4, return_scale: float = 0.0, dynamics_scale: float = 0.0, known: bool = True) -> Request:
+def request(size: int = 4, return_scale: float = 0.0, dynamics_scale: float = 0.0, has_context: bool = True) -> Request:
     generator = torch.Generator().manual_seed(0)
     return Request(
         torch.randn(size, S, generator=generator) * 0.1,
         torch.randn(size, Z, generator=generator),
-        torch.full((size,), known),
+        torch.full((size,), has_context),
         torch.full((size,), return_scale),
         torch.full((size,), dynamics_scale),
     )
@@ -82,6 +92,30 @@ def test_guide_agrees_with_finite_differences() -> None:
         assert float(numeric) == pytest.approx(float(gradient[index]), rel=1e-4, abs=1e-7)
 
 
+def test_the_value_term_climbs_and_agrees_with_finite_differences() -> None:
+    model = make_context().double()
+    model.set_value_scale(torch.tensor([1.0, 7.0]))
+    plan = torch.randn(2, 8, S + A, dtype=torch.float64)
+    latents = torch.randn(2, Z, dtype=torch.float64)
+    alpha, none = torch.tensor([0.7, 0.2]).double(), torch.zeros(2).double()
+    without = DualGuide(model).prepare(latents, alpha, none)(plan)
+    gradient = DualGuide(model, 2.5).prepare(latents, alpha, none)(plan) - without
+
+    def beyond(x: torch.Tensor) -> torch.Tensor:
+        return 2.5 * model.predict_values(x[:, -1, :S], latents)
+
+    assert bool((gradient[:, :-1] == 0).all()), "the value is that of the last state"
+    assert bool((gradient[:, -1, S:] == 0).all()), "and not of an action"
+    for index in [(0, 7, 0), (1, 7, 1), (0, 7, 2)]:
+        step = torch.zeros_like(plan)
+        step[index] = 1e-5
+        numeric = alpha[index[0]] * (beyond(plan + step) - beyond(plan - step))[index[0]] / 2e-5
+        assert float(numeric) == pytest.approx(float(gradient[index]), rel=1e-4, abs=1e-7)
+    small = 1e-3 / gradient.norm(dim=(1, 2), keepdim=True)
+    for sign in (1, -1):
+        assert bool((sign * (beyond(plan + sign * small * gradient) - beyond(plan)) > 0).all())
+
+
 def test_a_consistent_plan_has_no_inconsistency() -> None:
     model = make_context()
     latents, actions = torch.randn(2, Z), torch.rand(2, 8, A)
@@ -126,15 +160,15 @@ def test_one_forward_pass_equals_two_branches(weight: float) -> None:
     x[:, 0, :S] = planner.diffusion.normaliser.state(wanted.states)
     step = network.step_condition(torch.tensor([6]))
     null = network(x, network.task_condition(wanted.latents, torch.zeros(4, dtype=torch.bool)) + step)
-    told = network(x, network.task_condition(wanted.latents, wanted.known) + step)
-    expected = planner.diffusion.clean(mix(null, told, weight), x, planner.steps[0])
+    given = network(x, network.task_condition(wanted.latents, wanted.has_context) + step)
+    expected = planner.diffusion.clean(mix(null, given, weight), x, planner.steps[0])
     expected[:, 0, :S] = x[:, 0, :S]
     assert torch.allclose(planner.plan(wanted, start).segments, expected, atol=1e-5)
 
 
 def test_unknown_tasks_are_planned_without_z() -> None:
     planner = make_planner()
-    unknown = request(known=False)
+    unknown = request(has_context=False)
     other = replace(unknown, latents=unknown.latents + 5)
     assert torch.equal(planner.plan(unknown, noise(planner)).segments, planner.plan(other, noise(planner)).segments)
 
@@ -149,24 +183,20 @@ def test_a_batch_of_plans_equals_single_plans() -> None:
         assert torch.allclose(planner.plan(alone, start[:, :, row : row + 1]).segments[0], together[row], atol=1e-5)
 
 
-def instructions(size: int, online: bool) -> Instructions:
-    contexts = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
-    mask = torch.full((size, 6), not online)
-    return Instructions(
-        contexts, mask, torch.full((size,), online), torch.zeros(size), torch.zeros(size), torch.zeros(size, 1)
-    )
+def inputs(size: int, online: bool) -> AgentInputs:
+    return make_inputs(make_context(), make_warm_start(size, not online), online)
 
 
 def test_blocks_share_their_noise() -> None:
-    told = Instructions.join([instructions(2, False)] * 3)
-    agent = PlanningAgent(make_planner(), told, torch.Generator().manual_seed(0), blocks=3)
+    joined = AgentInputs.join([inputs(2, False)] * 3)
+    agent = PlanningAgent(make_planner(), joined, torch.Generator().manual_seed(0), blocks=3)
     actions = agent.act(np.tile(np.zeros((2, S), np.float32), (3, 1)))
     assert np.allclose(actions[:2], actions[2:4], atol=1e-6)
     assert np.allclose(actions[:2], actions[4:], atol=1e-6)
 
 
 def test_actions_per_plan_executes_the_plan_before_remaking_it() -> None:
-    agent = PlanningAgent(make_planner(actions_per_plan=3), instructions(2, False), torch.Generator().manual_seed(0))
+    agent = PlanningAgent(make_planner(actions_per_plan=3), inputs(2, False), torch.Generator().manual_seed(0))
     state = np.zeros((2, S), np.float32)
     first = agent.act(state)
     plan = agent.plan
@@ -180,9 +210,9 @@ def test_actions_per_plan_executes_the_plan_before_remaking_it() -> None:
 
 def test_zero_shot_starts_without_z_and_then_uses_its_own_transitions() -> None:
     planner = make_planner()
-    told = Instructions.join([instructions(1, True), instructions(1, False)])
-    agent = PlanningAgent(planner, told, torch.Generator().manual_seed(0))
-    assert agent.known.tolist() == [False, True]
+    joined = AgentInputs.join([inputs(1, True), inputs(1, False)])
+    agent = PlanningAgent(planner, joined, torch.Generator().manual_seed(0))
+    assert agent.has_context.tolist() == [False, True]
     generator = np.random.default_rng(0)
     rows = []
     for _ in range(9):
@@ -193,7 +223,7 @@ def test_zero_shot_starts_without_z_and_then_uses_its_own_transitions() -> None:
         rows.append(np.concatenate([state[0], action[0], reward[:1], successor[0]]))
     fixed = agent.latents[1].clone()
     agent.act(state)
-    assert agent.known.tolist() == [True, True]
+    assert agent.has_context.tolist() == [True, True]
     assert torch.equal(agent.latents[1], fixed)
     chosen = np.linspace(0, 8, 6).round().astype(int)
     own = torch.from_numpy(np.stack([rows[index] for index in chosen]))[None].float()

@@ -14,11 +14,21 @@ from torch import Tensor
 from metadiffuser.context.objective import objective
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.errors import InputError
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.conditions import mix
 from metadiffuser.planning.guide import DualGuide
 from metadiffuser.planning.planner import Planner, Request
-from tests.helpers.models import CONTEXT, PLANNING, A, S, Z, make_context, make_data, make_diffusion, make_planner
+from tests.helpers.models import (
+    CONTEXT,
+    A,
+    S,
+    Z,
+    make_context,
+    make_data,
+    make_inputs,
+    make_planner,
+    make_warm_start,
+)
 
 ROWS = 4
 
@@ -34,10 +44,11 @@ def noise(planner: Planner, seed: int = 3) -> Tensor:
     return planner.draw_noise(ROWS, torch.Generator().manual_seed(seed))
 
 
-def by_autograd(model: ContextModel, plan: Tensor, wanted: Request) -> Tensor:
+def by_autograd(model: ContextModel, plan: Tensor, wanted: Request, value_scale: float = 0.0) -> Tensor:
     with torch.enable_grad():
         plan = plan.detach().clone().requires_grad_(True)
-        total = objective(model, plan, wanted.latents, wanted.return_scale, wanted.dynamics_scale).sum()
+        scales = (wanted.return_scale, wanted.dynamics_scale)
+        total = objective(model, plan, wanted.latents, *scales, value_scale=value_scale).sum()
         return torch.autograd.grad(total, plan)[0]
 
 
@@ -45,8 +56,8 @@ def textbook(planner: Planner, wanted: Request, start: Tensor, exact: bool) -> T
     """The sampler without any lever, written down plainly; ``exact`` takes the planner's own guide."""
     diffusion, config, network = planner.diffusion, planner.config, planner.diffusion.network
     first = diffusion.normaliser.state(wanted.states)
-    null = network.task_condition(wanted.latents, torch.zeros_like(wanted.known))
-    both = torch.cat([null, network.task_condition(wanted.latents, wanted.known)])
+    null = network.task_condition(wanted.latents, torch.zeros_like(wanted.has_context))
+    both = torch.cat([null, network.task_condition(wanted.latents, wanted.has_context)])
     steps = network.step_condition(torch.tensor([step.step for step in planner.steps]))
     own = DualGuide(planner.context).prepare(wanted.latents, wanted.return_scale, wanted.dynamics_scale)
     x, earlier = start[0, 0].clone(), None
@@ -90,37 +101,39 @@ def test_default_levers_are_the_plain_sampler_to_the_bit(sampler: str, scale: fl
     assert torch.equal(start[:, 0], before), "the noise is drawn as if there were no candidates"
 
 
+@pytest.mark.parametrize("value_scale", [0.0, 1.7])
 @pytest.mark.parametrize("hidden", [[16], [16, 12], [16, 8, 12]])
-def test_the_guides_gradient_is_that_of_its_objective(hidden: list[int]) -> None:
+def test_the_guides_gradient_is_that_of_its_objective(hidden: list[int], value_scale: float) -> None:
     torch.manual_seed(0)
     model = ContextModel(S, A, CONTEXT.model_copy(update={"hidden": hidden}), unbounded_dims=[1])
     data = make_data()
     model.normaliser.fit(data.observations, data.rewards)
+    model.set_value_scale(torch.tensor([2.0, 6.0]))
     model.double().requires_grad_(False)
     plan = torch.randn(ROWS, 8, S + A, dtype=torch.float64)
     latents = torch.randn(ROWS, Z, dtype=torch.float64)
-    known = torch.ones(ROWS, dtype=torch.bool)
+    mask = torch.ones(ROWS, dtype=torch.bool)
     for scales in ([0.7, 0.7, 0.7, 0.7], [0.0, 0.7, 0.0, 1.3], [0.0, 0.0, 0.0, 0.0]):
         some, other = torch.tensor(scales).double(), torch.tensor(scales[::-1]).double()
-        wanted = Request(latents[:, :0], latents, known, some, other)
-        gradient = DualGuide(model).prepare(latents, some, other)(plan)
-        assert torch.allclose(gradient, by_autograd(model, plan, wanted), rtol=1e-9, atol=1e-9)
+        wanted = Request(latents[:, :0], latents, mask, some, other)
+        gradient = DualGuide(model, value_scale).prepare(latents, some, other)(plan)
+        assert torch.allclose(gradient, by_autograd(model, plan, wanted, value_scale), rtol=1e-9, atol=1e-9)
 
 
-def test_a_second_branch_is_made_for_known_tasks_alone() -> None:
+def test_a_second_branch_is_made_for_rows_with_a_context_alone() -> None:
     planner = make_planner()
     wanted, start = request(0.0, 0.0), noise(planner)
-    some = replace(wanted, known=torch.tensor([True, False, False, True]))
+    some = replace(wanted, has_context=torch.tensor([True, False, False, True]))
     with forward_rows(planner) as rows:
         mixed = planner.plan(some, start).segments
         assert set(rows) == {ROWS + 2}
         rows.clear()
-        told = planner.plan(wanted, start).segments
+        given = planner.plan(wanted, start).segments
         assert set(rows) == {2 * ROWS}
         rows.clear()
-        untold = planner.plan(replace(wanted, known=torch.zeros(ROWS, dtype=torch.bool)), start).segments
+        null = planner.plan(replace(wanted, has_context=torch.zeros(ROWS, dtype=torch.bool)), start).segments
         assert set(rows) == {ROWS}
-    expected = torch.where(some.known[:, None, None], told, untold)
+    expected = torch.where(some.has_context[:, None, None], given, null)
     assert torch.allclose(mixed, expected, atol=1e-5)
     for weight in (0.0, 1.0):
         plain = make_planner(guidance_weight=weight)
@@ -158,94 +171,63 @@ def test_the_best_of_the_candidates_is_the_plan() -> None:
     assert torch.allclose(chosen.states[:, 0], wanted.states, atol=1e-6)
 
 
+def test_candidates_are_ranked_by_reward_and_value_together() -> None:
+    planner, single = make_planner(candidates=5, value_scale=3.0), make_planner(value_scale=3.0)
+    wanted, start = request(1.0, 0.0), noise(planner)
+    model = planner.context
+    model.value_std.fill_(2.0)
+    plans = torch.stack([single.plan(wanted, start[:, index : index + 1]).segments for index in range(5)])
+    by_reward, by_both = [], []
+    for each in plans:
+        states, actions = each.split([S, A], dim=-1)
+        earned = model.predict_rewards(states, actions, wanted.latents[:, None].expand(-1, 8, -1)).sum(dim=1)
+        beyond = model.predict_values(states[:, 7], wanted.latents)
+        by_reward.append(earned)
+        by_both.append(earned + 3.0 * beyond)
+    best = torch.stack(by_both).argmax(dim=0)
+    assert not torch.equal(best, torch.stack(by_reward).argmax(dim=0)), "the value decides somewhere"
+    assert torch.allclose(planner.plan(wanted, start).segments, plans[best, torch.arange(ROWS)], atol=1e-5)
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_without_a_value_scale_the_value_is_never_computed(candidates: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = make_planner(candidates=candidates)
+    wanted, start = request(), noise(before)
+    expected = before.plan(wanted, start).segments
+    planner = make_planner(candidates=candidates, value_scale=0.0)
+    for parameter in planner.context.value_model.parameters():
+        parameter.fill_(float("nan"))
+    assert torch.equal(
+        Planner(planner.diffusion, planner.context, planner.config).plan(wanted, start).segments, expected
+    )
+    with_value = planner.config.model_copy(update={"value_scale": 1.0})
+    assert bool(Planner(planner.diffusion, planner.context, with_value).plan(wanted, start).segments.isnan().any())
+
+
+def test_the_value_acts_with_the_return_and_not_without_it() -> None:
+    plain, valued = make_planner(), make_planner(value_scale=5.0)
+    start = noise(plain)
+    for return_scale, same in ((0.0, True), (0.5, False)):
+        wanted = request(return_scale, 0.5)
+        plans = [planner.plan(wanted, start).segments for planner in (plain, valued)]
+        assert torch.equal(*plans) == same
+
+
 def test_candidates_that_no_model_judges_give_the_first() -> None:
     planner, single = make_planner(candidates=3), make_planner()
     wanted, start = request(0.0, 0.0), noise(planner)
     assert torch.allclose(planner.plan(wanted, start).segments, single.plan(wanted, start[:, :1]).segments, atol=1e-5)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "dpm_solver"])
-def test_a_warm_start_resumes_from_the_noised_plan(sampler: str) -> None:
-    planner = make_planner(sampler=sampler, warm_start=0.5)
-    wanted, start = request(0.0, 0.0), noise(planner)
-    previous = torch.rand(ROWS, 8, S + A) - 0.5
-    with forward_rows(planner) as rows:
-        warm = planner.plan(wanted, start, previous).segments
-        assert len(rows) == 3
-        rows.clear()
-        planner.plan(wanted, start)
-        assert len(rows) == 6, "without a last plan nothing is skipped"
-    # The same by hand: a sampler of the three last steps, from x_3 = q(x_3 | previous).
-    tail = make_planner(sampler=sampler)
-    step = tail.steps[3]
-    noisy = step.signal * previous + step.noise * start[0, 0]
-    tail.steps = planner._resumed
-    tail._step_conditions = tail._step_conditions[3:]
-    remaining = torch.cat([noisy[None, None], start[4:]])
-    assert torch.allclose(warm, tail.plan(wanted, remaining).segments, atol=1e-6)
-
-
-@pytest.mark.parametrize(("share", "taken"), [(0.0, 6), (0.01, 6), (0.34, 4), (0.99, 1)])
-def test_warm_start_is_a_share_of_the_steps(share: float, taken: int) -> None:
-    planner = make_planner(warm_start=share)
-    wanted, start = request(), noise(planner)
-    with forward_rows(planner) as rows:
-        warm = planner.plan(wanted, start, torch.rand(ROWS, 8, S + A)).segments
-    assert len(rows) == taken
-    if taken == 6:
-        assert torch.equal(warm, make_planner().plan(wanted, start).segments)
-
-
-def test_what_is_left_of_a_plan_starts_at_the_step_reached() -> None:
-    context, diffusion = make_context(), make_diffusion()
-    diffusion.normaliser.local_mask[1] = 0.0
-    planner = Planner(diffusion, context, PLANNING)
-    plan = planner.plan(request(), noise(planner))
-    left = planner.shift(plan, 3)
-    assert torch.equal(left[:, :5, [0, 2, 3, 4]], plan.segments[:, 3:, [0, 2, 3, 4]])
-    assert torch.equal(left[:, :5, 1], plan.segments[:, 3:, 1] - plan.segments[:, 3:4, 1])
-    assert torch.equal(left[:, 5:], left[:, 4:5].expand(-1, 3, -1))
-    assert torch.equal(planner.shift(plan, 8)[:, 0, S:], plan.segments[:, 7, S:])
-
-
-def instructions(size: int, context: str) -> Instructions:
-    contexts = torch.randn(size, 6, 2 * S + A + 1, generator=torch.Generator().manual_seed(2))
-    mask = torch.full((size, 6), context == "warm")
-    online = torch.full((size,), context == "zero_shot")
-    scales = torch.zeros(2, size)
-    return Instructions(contexts, mask, online, scales[0], scales[1], torch.zeros(size, 1))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_agent_hands_on_the_plan_it_has_executed(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    planner = make_planner(warm_start=share, actions_per_plan=2)
-    handed: list[Tensor | None] = []
-    make = planner.plan
-
-    def note(wanted: Request, start: Tensor, previous: Tensor | None = None) -> object:
-        handed.append(previous)
-        return make(wanted, start, previous)
-
-    monkeypatch.setattr(planner, "plan", note)
-    agent = PlanningAgent(planner, instructions(2, "warm"), torch.Generator().manual_seed(0))
-    for _ in range(2):
-        agent.act(np.zeros((2, S), np.float32))
-    last = agent.plan
-    agent.act(np.zeros((2, S), np.float32))
-    assert last is not None
-    assert handed[0] is None
-    if share:
-        assert handed[1] is not None
-        assert torch.equal(handed[1], planner.shift(last, 2))
-    else:
-        assert handed[1] is None
+def inputs(size: int, context: str) -> AgentInputs:
+    return make_inputs(make_context(), make_warm_start(size, context == "warm"), context == "zero_shot")
 
 
 @pytest.mark.parametrize("online_context", [False, True])
 def test_online_context_adds_the_agents_own_transitions(online_context: bool) -> None:
     planner = make_planner(online_context=online_context)
-    told = Instructions.join([instructions(1, "warm"), instructions(1, "none"), instructions(1, "zero_shot")])
-    agent = PlanningAgent(planner, told, torch.Generator().manual_seed(0))
+    joined = AgentInputs.join([inputs(1, "warm"), inputs(1, "none"), inputs(1, "zero_shot")])
+    agent = PlanningAgent(planner, joined, torch.Generator().manual_seed(0))
     fixed = agent.latents.clone()
     generator = np.random.default_rng(0)
     rows = []
@@ -257,13 +239,13 @@ def test_online_context_adds_the_agents_own_transitions(online_context: bool) ->
         rows.append(np.concatenate([state, action, reward[:, None], successor], axis=1))
     agent.act(state)
     own = torch.from_numpy(np.stack(rows, axis=1))
-    known = torch.ones(1, 8, dtype=torch.bool)
-    both = planner.context.encode(torch.cat([told.contexts[:1], own[:1]], dim=1), known)
+    mask = torch.ones(1, 8, dtype=torch.bool)
+    both = planner.context.encode(torch.cat([joined.warm_start.transitions[:1], own[:1]], dim=1), mask)
     assert torch.allclose(agent.latents[:1], both if online_context else fixed[:1], atol=1e-5)
     assert not torch.allclose(both, fixed[:1], atol=1e-3)
-    assert agent.known.tolist() == [True, False, True], "what is told nothing on purpose stays so"
+    assert agent.has_context.tolist() == [True, False, True], "an episode without a context on purpose stays so"
     assert torch.equal(agent.latents[1], fixed[1])
-    alone = planner.context.encode(own[2:], known[:, :2])
+    alone = planner.context.encode(own[2:], mask[:, :2])
     assert torch.allclose(agent.latents[2:], alone, atol=1e-5)
 
 

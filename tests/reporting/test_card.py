@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from metadiffuser.reporting.card import card, histograms, write_card
 from tests.helpers import fabricated
@@ -47,12 +45,15 @@ def test_numbers_are_those_of_the_metrics() -> None:
     assert len(found) == 2 + fabricated.TRAIN + fabricated.TEST
     goal = METRICS["tasks"][0]["parameters"]["goal"]
     assert found["0"][:2] == ["training", f"goal {goal[0]:.3g}, {goal[1]:.3g}"]
-    # Half way from -18 to -3, one point of return above and below.
-    assert found["0"][2:5] == ["-3.0 [-4.0, -2.0]", "-10.5 [-11.5, -9.5]", "-18.0 [-19.0, -17.0]"]
+    for place, quality in enumerate(("expert", "medium", "random", "mixed"), start=2):
+        returns = METRICS["returns"][quality]["7"]
+        assert found["7"][place] == f"{sum(returns) / 4:.1f} [{min(returns):.1f}, {max(returns):.1f}]"
+    # Half way from -18 to -3, 0.9 and 1.8 points of return above and below.
+    assert found["0"][2:5] == ["-3.0 [-4.8, -1.2]", "-10.5 [-12.3, -8.7]", "-18.0 [-19.8, -16.2]"]
     assert found["16"][0] == "unseen"
-    assert "| tasks | 12 training, 5 unseen |" in text
-    assert "| episodes | 272 of 20 steps |" in text
-    assert "| transitions | 5,440 |" in text
+    assert "| tasks | 12 training, 6 unseen |" in text
+    assert "| episodes | 288 of 20 steps |" in text
+    assert "| transitions | 5,760 |" in text
     assert "| size on disk | 12.3 MB |" in text
 
 
@@ -121,10 +122,18 @@ def test_equal_returns_can_be_drawn(value: float) -> None:
 def test_the_same_bytes_twice(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        write_card(tmp_path / name, "Point-Robot", METRICS | MADE)
-    for name in ("README.md", "returns.png"):
+        write_card(tmp_path / name, METRICS | MADE)
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {"README.md", "returns.svg"}
+    for name in ("README.md", "returns.svg"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
-    with Image.open(tmp_path / "first" / "returns.png") as image:
-        assert not image.info.keys() - {"dpi"}
-        assert np.asarray(image).std() > 1
-    assert "](returns.png)" in (tmp_path / "first" / "README.md").read_text()
+    content = (tmp_path / "first" / "returns.svg").read_text(encoding="utf-8")
+    assert content.count("<path") > 20
+    assert "dc:date" not in content
+    text = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# Robot of points: dataset card")
+    assert "](returns.svg)" in text
+
+
+def test_metrics_of_earlier_versions_have_a_name_in_title_case(tmp_path: Path) -> None:
+    write_card(tmp_path, {name: value for name, value in (METRICS | MADE).items() if name != "family_title"})
+    assert (tmp_path / "README.md").read_text(encoding="utf-8").startswith("# Point-Robot: dataset card")

@@ -1,293 +1,287 @@
+"""Figures: what their artists hold, against the metrics and the tables' numbers."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import colors, image
-from matplotlib.container import Container, ErrorbarContainer
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.container import ErrorbarContainer
+from matplotlib.patches import Rectangle
 
-from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
-from metadiffuser.reporting import figures, profiles, rival_curves, rivals, scores, style
-from metadiffuser.tracking import read_curve
+from metadiffuser.reporting import registry, style
+from metadiffuser.reporting.evidence import Evidence
+from metadiffuser.reporting.figures import (
+    bars,
+    baseline_curves,
+    learning_curves,
+    performance_profiles,
+    planned_and_executed,
+    samplers,
+    scores_by_method,
+)
+from metadiffuser.reporting.labels import Labels
+from metadiffuser.reporting.summary import Estimate
+from metadiffuser.reporting.timings import Timings
 from tests.helpers import fabricated
+from tests.helpers.drawings import drawn, titles
+from tests.helpers.reported import APART, METHODS, OWN, PARAMS, ROWS, UNSEEN, heading, of, title
 
-PARAMS = fabricated.parameters()
 NAMES = (
     "scores_by_method",
+    "performance_profiles",
     "scores_by_warm_start",
     "scores_by_guide",
-    "performance_profiles",
-    "sampler_study",
     "planned_and_executed",
     "embedding",
     "learning_curves",
     "baseline_curves",
+    "sampler_study",
 )
-FAMILIES = list(fabricated.ANCHORS)
+SHOWN = [*UNSEEN, APART]
+LABELS = Labels.from_json({}, ["point_robot", "cheetah_vel", "ant_dir"], ["bc", "focal"])
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The working directory of a run of ``make_figures`` on fabricated metrics."""
-    folder = tmp_path_factory.mktemp("figures")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        fabricated.write_metrics(PARAMS)
-        fabricated.write_curves(PARAMS)
-        fabricated.run_stage("make_figures", PARAMS)
-        yield folder / paths.FIGURES.format(preset=PARAMS.preset)
+def rectangles(panel: Axes) -> list[Rectangle]:
+    return [patch for patch in panel.patches if isinstance(patch, Rectangle)]
 
 
-@pytest.fixture
-def metrics(tmp_path: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Files of (planner, dataset, context) metrics."""
-    groups: tuple[list[Path], list[Path], list[Path]] = ([], [], [])
-    for family in FAMILIES:
-        records = (
-            fabricated.planner_metrics(family, 0),
-            fabricated.dataset_metrics(family),
-            fabricated.context_metrics(family, 0),
-        )
-        for number, (group, record) in enumerate(zip(groups, records, strict=True)):
-            group.append(tmp_path / f"{family}{number}.json")
-            write_json(group[-1], record)
-    return groups
+def whiskers(panel: Axes, axis: int) -> list[tuple[float, float]]:
+    """The (low, high) ends of the error bars of a panel along x (0) or y (1), in the order in which they were drawn."""
+    found = []
+    for container in panel.containers:
+        if isinstance(container, ErrorbarContainer):
+            for collection in container.lines[2]:
+                for segment in collection.get_segments():
+                    (low, high) = (float(segment[end][axis]) for end in (0, 1))
+                    found.append((low, high))
+    return found
 
 
-def test_every_figure_as_png_and_svg_and_the_same_bytes_twice(results: Path) -> None:
-    before = {path.name: path.read_bytes() for path in results.iterdir()}
-    assert set(before) == {f"{name}{suffix}" for name in NAMES for suffix in (".png", ".svg")} | {"figures.json"}
+def bounds(values: Sequence[Estimate | None]) -> Any:
+    """What error bars must reach to."""
+    assert all(value is not None and value.low < value.value < value.high for value in values)
+    return [pytest.approx((value.low, value.high)) for value in values if value is not None]
+
+
+def test_every_figure_as_svg_alone_and_the_same_bytes_twice(figures: Path) -> None:
+    before = {path.name: path.read_bytes() for path in figures.iterdir()}
+    assert set(before) == {f"{name}.svg" for name in NAMES} | {"figures.json"}
     fabricated.run_stage("make_figures", PARAMS)
-    assert before == {path.name: path.read_bytes() for path in results.iterdir()}
+    assert before == {path.name: path.read_bytes() for path in figures.iterdir()}
 
 
-def test_files_hold_neither_date_nor_version(results: Path) -> None:
-    for path in (*results.glob("*.svg"), *results.glob("*.png")):
+def test_files_hold_neither_date_nor_version(figures: Path) -> None:
+    for path in figures.glob("*.svg"):
         content = path.read_bytes()
         assert b"dc:date" not in content
         assert b"atplotlib v" not in content
-        assert b"Software" not in content
+        assert mpl.__version__.encode() not in content
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_pictures_show_something(results: Path, name: str) -> None:
-    pixels = image.imread(results / f"{name}.png")[..., :3]
-    assert min(pixels.shape[:2]) > 300
-    assert (pixels.min(axis=2) < 0.9).mean() > 0.01
-    entry = next(e for e in read_json(results / "figures.json")["figures"] if e["name"] == name)
-    assert len(entry["caption"]) > 40
+def test_the_index_has_the_figures_in_the_order_of_the_report_with_captions(figures: Path) -> None:
+    index = read_json(figures / "figures.json")["figures"]
+    assert [entry["name"] for entry in index] == list(NAMES)
+    assert all(len(entry["caption"]) > 40 and entry["title"] and entry["section"] for entry in index)
 
 
-def test_bars_have_the_score_and_colour_of_their_cell(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
-    table = scores.read_scores(metrics[0], metrics[1])
-    figure = figures.score_bars(table, "guide", Bootstrap(0.95, 50))
-    assert titles(figure) == ["Point-Robot", "Cheetah-Vel"]
-    panel = figure.axes[0]
-    assert [label.get_text() for label in panel.get_xticklabels()] == ["none", "return", "dynamics", "dual"]
-    assert [patch.get_height() for patch in panel.patches] == pytest.approx([85, 88, 86, 90])  # type: ignore[attr-defined]
-    assert colors.to_hex(panel.patches[3].get_facecolor()).upper() == style.PLANNED == "#E8743B"
+def test_pictures_show_something(evidence: Evidence) -> None:
+    for entry in registry.entries(registry.FIGURE):
+        drawing = entry.make(evidence)
+        if drawing is None:
+            continue
+        stream = io.BytesIO()
+        drawing.figure.savefig(stream, format="png")
+        stream.seek(0)
+        pixels = image.imread(stream)[..., :3]
+        assert min(pixels.shape[:2]) > 200, entry.name
+        assert (pixels.min(axis=2) < 0.9).mean() > 0.01, entry.name
 
 
-def test_every_method_has_a_bar_in_every_family_and_in_their_mean(
-    metrics: tuple[list[Path], list[Path], list[Path]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("draw", "cells", "names"),
+    [
+        (
+            bars.scores_by_guide,
+            [("metadiffuser", guide, "expert") for guide in ("none", "return", "dynamics", "dual")],
+            1,
+        ),
+        (
+            bars.scores_by_warm_start,
+            [(*OWN[:2], name) for name in ("expert", "medium", "random", "zero_shot", "wrong_task", "oracle")],
+            2,
+        ),
+    ],
+    ids=["guide", "warm start"],
+)
+def test_bars_have_the_score_the_interval_and_the_tasks_of_their_cell(
+    evidence: Evidence, draw: Any, cells: list[tuple[str, str, str]], names: int
 ) -> None:
-    for family in FAMILIES:
-        metrics[0].append(tmp_path / f"{family}-focal.json")
-        write_json(metrics[0][-1], fabricated.baseline_metrics(family, "focal", 0))
-    table = scores.read_scores(metrics[0], metrics[1])
-    figure = rivals.method_scores(table, Bootstrap(0.95, 50))
-    assert titles(figure) == ["Point-Robot", "Cheetah-Vel", "All families"]
-    expected = {
-        "MetaDiffuser (dual guide)": 90,
-        "MetaDiffuser, another task's context": -20,
-        "FOCAL": 70,
-        "Unconditional diffusion planner": 30,
-        "Unconditional diffusion planner (return guide)": 35,
-        "Random planner": 0,
-    }
-    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    for panel in figure.axes:
-        widths = [patch.get_width() for patch in panel.patches]  # type: ignore[attr-defined]
-        assert dict(zip(names, widths, strict=True)) == pytest.approx(expected)
-    assert len(set(rivals.COLOURS.values())) == len(rivals.COLOURS) == len(style.METHOD_NAMES)
-    far = table.assign(normalised=table["normalised"].where(table["method"] != "focal", -300.0))
-    panel = rivals.method_scores(far, Bootstrap(0.95, 50)).axes[0]
-    assert panel.patches[2].get_width() == rivals.LOWEST  # type: ignore[attr-defined]
-    assert "<" in [line.get_marker() for line in panel.lines]
-
-
-def test_profiles_fall_where_the_runs_of_their_cell_lie(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
-    table, behaviour = scores.read_scores(metrics[0], metrics[1]), scores.read_behaviour(metrics[1])
-    figure = profiles.performance_profiles(table, behaviour, Bootstrap(0.95, 50))
-    assert titles(figure) == ["Point-Robot", "Cheetah-Vel"]
-    lines = {str(line.get_label()): line for line in figure.axes[0].lines}
-    assert list(lines) == [
-        "MetaDiffuser (dual guide)",
-        "MetaDiffuser, another task's context",
-        "Unconditional diffusion planner",
-        "Unconditional diffusion planner (return guide)",
-        "Random planner",
-        "Behaviour expert (oracle)",
-    ]
-    own = lines["MetaDiffuser (dual guide)"]
-    assert (own.get_color(), own.get_linestyle()) == (style.METHOD_COLOURS["metadiffuser"], "-")
-    other = lines["MetaDiffuser, another task's context"]
-    assert (other.get_color(), other.get_linestyle()) == (style.METHOD_COLOURS["metadiffuser"], "--")
-    thresholds, shares = (np.asarray(values, float) for values in own.get_data())
-    for place, share in ((60, 1.0), (90, 0.5), (105, 0.0)):  # half of the runs lie 6.7 points above 90, half below
-        assert shares[np.abs(thresholds - place).argmin()] == share
-    assert len(figure.axes[0].collections) == len(lines), "bands"
-
-
-def test_the_sampler_study_has_a_line_a_sampler_over_its_steps(
-    metrics: tuple[list[Path], list[Path], list[Path]],
-) -> None:
-    study = scores.read_sampler_study(metrics[0], metrics[1])
-    figure = profiles.sampler_scores(study, Bootstrap(0.95, 50))
-    for panel in figure.axes:
-        drawn = {container.get_label(): bars_line(container) for container in panel.containers}
-        assert list(drawn) == ["DDPM", "DDIM"]
-        assert [value.tolist() for value in map(np.asarray, drawn["DDPM"].get_data())] == [
-            [2, 10],
-            pytest.approx([50, 90]),
+    figure = drawn(draw(evidence))
+    assert titles(figure) == [heading(family) for family in SHOWN]
+    for family, panel in zip(SHOWN, figure.axes, strict=False):
+        labels = [
+            label.get_text().replace("\n", " ").replace("-", "_").replace(" ", "_") for label in panel.get_xticklabels()
         ]
-        assert np.asarray(drawn["DDIM"].get_ydata()).tolist() == pytest.approx([70])
+        assert labels == [cell[names] for cell in cells]
+        expected = [of(cell, family)["score"].mean() for cell in cells]
+        assert [bar.get_height() for bar in rectangles(panel)] == pytest.approx(expected)
+        assert whiskers(panel, 1) == bounds([evidence.cells.mean(family, cell, "normalised") for cell in cells])
+        for cell, dots in zip(
+            cells, [part for part in panel.collections if isinstance(part, PathCollection)], strict=True
+        ):
+            by_task = of(cell, family)["score"].groupby("task").mean()
+            np.testing.assert_allclose(np.asarray(dots.get_offsets())[:, 1], by_task)
+    own = rectangles(figure.axes[0])[3 if names == 1 else 0]
+    assert colors.to_hex(own.get_facecolor()).upper() == style.PLANNED
+
+
+def test_every_method_has_a_bar_in_every_family_and_in_their_mean(evidence: Evidence) -> None:
+    figure = drawn(scores_by_method.scores_by_method(evidence))
+    panels = [*UNSEEN, "All families", APART]
+    assert titles(figure) == [heading(name).replace(" (", "\n(") if name in SHOWN else name for name in panels]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(ROWS)
+    for name, panel in zip(panels, figure.axes, strict=True):
+        means = {row: [of(cell, family)["score"].mean() for family in UNSEEN] for row, cell in ROWS.items()}
+        found: dict[str, Estimate | None] = {}
+        for row, cell in ROWS.items():
+            together = name == "All families"
+            mean = evidence.cells.average(UNSEEN, cell) if together else evidence.cells.mean(name, cell, "normalised")
+            expected = np.mean(means[row]) if together else of(cell, name)["score"].mean()
+            assert mean is not None
+            assert mean.value == pytest.approx(expected)
+            found[row] = mean
+        widths = [bar.get_width() for bar in rectangles(panel)]
+        lowest, highest = scores_by_method.LOWEST, scores_by_method.HIGHEST
+        assert widths == pytest.approx([np.clip(mean.value, lowest, highest) for mean in found.values() if mean])
+        inside = [mean for mean in found.values() if mean and lowest < mean.value < highest]
+        assert whiskers(panel, 0) == bounds(inside)
+
+
+def test_baselines_have_the_colours_of_their_metrics_and_a_mark_if_they_did_not_learn(evidence: Evidence) -> None:
+    figure = drawn(scores_by_method.scores_by_method(evidence))
+    first = dict(zip(ROWS, rectangles(figure.axes[0]), strict=True))
+    for method, name in METHODS.items():
+        assert colors.to_hex(first[name].get_facecolor()) == fabricated.method_label(method)[1]
+    family, failed = fabricated.NOT_LEARNT
+    marks = [(place, round(text.get_position()[1])) for place, panel in enumerate(figure.axes) for text in panel.texts]
+    assert marks == [(UNSEEN.index(family), list(ROWS).index(dict(METHODS)[failed]))]
+
+
+def test_a_score_that_is_far_off_is_an_arrow_at_the_edge(evidence: Evidence) -> None:
+    far = Evidence(**{name: getattr(evidence, name) for name in Evidence.__dataclass_fields__})
+    scores = evidence.scores
+    far.scores = scores.assign(normalised=scores["normalised"].where(scores["method"] != "focal", -300.0))
+    panel = drawn(scores_by_method.scores_by_method(far)).axes[0]
+    place = list(ROWS).index(METHODS["focal"])
+    assert rectangles(panel)[place].get_width() == scores_by_method.LOWEST
+    arrows = [line.get_data() for line in panel.lines if line.get_marker() == "<"]
+    assert np.asarray(arrows).squeeze().tolist() == [scores_by_method.LOWEST, place]
+
+
+def test_profiles_fall_where_the_runs_of_their_cell_lie(evidence: Evidence) -> None:
+    figure = drawn(performance_profiles.performance_profiles(evidence))
+    assert titles(figure) == [heading(family) for family in SHOWN]
+    for family, panel in zip(SHOWN, figure.axes, strict=False):
+        lines = {str(line.get_label()): line for line in panel.lines}
+        assert list(lines) == [*ROWS, "Behaviour expert (oracle)"]
+        for name, cell in ROWS.items():
+            thresholds, shares = (np.asarray(values, float) for values in lines[name].get_data())
+            scores = of(cell, family)["score"]
+            for place in (0, 40, 60, 80, 100, 120):
+                above = (scores > thresholds[place]).groupby(["seed", "task"]).mean().mean()
+                assert shares[place] == pytest.approx(above)
+        (band,) = panel.collections
+        thresholds, shares = (np.asarray(values, float) for values in lines["MetaDiffuser (dual guide)"].get_data())
+        low, high = evidence.cells.band(family, OWN, thresholds)
+        assert (low <= shares + 1e-9).all()
+        assert (high >= shares - 1e-9).all()
+        assert (high > low).any()
+        outline = np.asarray(band.get_paths()[0].vertices, float)
+        for place in (60, 80, 100):
+            ends = outline[np.isclose(outline[:, 0], thresholds[place])][:, 1]
+            assert sorted({round(float(end), 9) for end in ends}) == sorted(
+                {round(low[place], 9), round(high[place], 9)}
+            )
+    own, wrong = (figure.axes[0].lines[place] for place in (0, 1))
+    assert (own.get_color(), own.get_linestyle()) == (style.PLANNED, "-")
+    assert (wrong.get_color(), wrong.get_linestyle()) == (style.PLANNED, "--")
+
+
+def test_the_sampler_study_has_a_line_a_sampler_over_its_steps(evidence: Evidence) -> None:
+    figure = drawn(samplers.sampler_study(evidence))
+    assert titles(figure) == [title(family) for family in PARAMS.families]
+    for family, panel in zip(PARAMS.families, figure.axes, strict=False):
+        expected: dict[tuple[str, int], list[float]] = {}
+        for seed in PARAMS.seeds:
+            record = fabricated.planner_metrics(family, seed)
+            anchors = fabricated.dataset_metrics(family)["anchors"]
+            for entry in record["sampler_study"]:
+                for task, values in entry["returns"].items():
+                    low, high = anchors[task]["random"], anchors[task]["expert"]
+                    score = 100 * (np.mean(values) - low) / (high - low)
+                    expected.setdefault((style.sampler_name(entry["sampler"]), entry["steps"]), []).append(score)
+        found = {}
+        for container in panel.containers:
+            assert isinstance(container, ErrorbarContainer)
+            for steps, value in np.asarray(container.lines[0].get_xydata()):
+                found[str(container.get_label()), int(steps)] = float(value)
+        assert found == {key: pytest.approx(np.mean(values)) for key, values in expected.items()}
         assert [label.get_text() for label in panel.get_xticklabels()] == ["2", "10"]
-    times = pd.DataFrame(
-        [("cheetah_vel", "ddim", steps, cost) for steps, cost in ((5, 2.0), (2, 1.0), (5, 4.0))],
-        columns=["family", "sampler", "steps", "milliseconds"],
-    )
-    (panel,) = profiles.sampler_times(times).axes
-    assert np.asarray(bars_line(panel.containers[0]).get_data()).tolist() == [[2, 5], [1, 3]]
+        for (low, high), value in zip(whiskers(panel, 1), found.values(), strict=True):
+            assert low < value < high
+    rows = [("cheetah_vel", "ddim", 5, 2.0), ("cheetah_vel", "ddim", 2, 1.0), ("cheetah_vel", "ddim", 5, 4.0)]
+    records = [
+        {
+            "job": f"evaluate@smoke-{family}-generalised-{seed}",
+            "notes": {f"milliseconds_per_decision_{name}_{steps}": cost},
+        }
+        for seed, (family, name, steps, cost) in enumerate(rows)
+    ]
+    (panel,) = drawn(samplers.times(Timings(records, [], "generalised", LABELS, []))).axes
+    (container,) = panel.containers
+    assert isinstance(container, ErrorbarContainer)
+    assert np.asarray(container.lines[0].get_data()).tolist() == [[2, 5], [1, 3]]
     assert panel.get_ylabel() == "milliseconds per decision"
 
 
-def test_nothing_studied_is_nothing_drawn(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
-    table, study = (read(metrics[0], metrics[1]) for read in (scores.read_scores, scores.read_sampler_study))
-    embeddings, traces = scores.read_embeddings(metrics[2]), scores.read_traces(metrics[0])
-    curves = {("diffusion", "point_robot"): [pd.DataFrame(fabricated.curve(0.1, 1, "loss")).set_index("step")]}
-    drawings = figures.all_figures(
-        table, scores.read_behaviour(metrics[1]), study[:0], embeddings, traces, curves, Bootstrap(0.9, 10), {}, curves
-    )
-    assert [drawing.name for drawing in drawings] == [name for name in NAMES if name != "sampler_study"]
+def test_nothing_studied_is_nothing_drawn(evidence: Evidence, tmp_path: Path) -> None:
+    record = fabricated.planner_metrics("point_robot", 0) | {"sampler_study": [], "traces": []}
+    path = tmp_path / "planner.json"
+    write_json(path, record)
+    found = Evidence([path], [], evidence.dataset, [], "generalised", 0, Bootstrap(0.9, 10), 1)
+    curves = (learning_curves.learning_curves, baseline_curves.baseline_curves)
+    for make in (samplers.sampler_study, planned_and_executed.planned_and_executed, *curves):
+        assert make(found) is None
+    assert samplers.times(Timings([], [], "generalised", LABELS, [])) is None
 
 
-def test_planned_is_orange_over_executed_in_blue(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
-    figure = figures.planned_and_executed(scores.read_traces(metrics[0]))
-    assert titles(figure) == [
-        f"{family}, task {task}\nguide {guide}"
-        for family in ("Point-Robot", "Cheetah-Vel")
-        for task in (12, 13)
-        for guide in ("none", "dual")
-    ]
-    assert [panel.get_ylabel() for panel in figure.axes] == ["y (m)"] * 4 + ["z (m)"] * 4
-    lines = figure.axes[1].lines
-    executed = [line for line in lines if line.get_color() == style.EXECUTED]
-    planned = [line for line in lines if line.get_color() == style.PLANNED]
-    assert (len(executed), len(planned)) == (1, 2)
-    # Plans of 8 steps made at 8 and 12: the path from half a plan before the first to half a plan after the last.
-    np.testing.assert_allclose(np.asarray(executed[0].get_xdata(), float), np.linspace(0, 1, 41)[4:24])
-    assert len(np.asarray(planned[0].get_xdata())) == 8
+def test_a_single_run_of_a_single_task_has_a_bar_and_no_interval(evidence: Evidence) -> None:
+    alone = Evidence(**{name: getattr(evidence, name) for name in Evidence.__dataclass_fields__})
+    scores = evidence.scores
+    first = {fabricated.unseen(family)[0] for family in UNSEEN}
+    alone.scores = scores[(scores["episode"] == 0) & (scores["seed"] == 0) & scores["task"].isin(first)]
+    for panel in drawn(bars.scores_by_guide(alone)).axes[:2]:
+        assert len(rectangles(panel)) == 4
+        assert whiskers(panel, 1) == []
 
 
-def test_embedding_has_a_dot_a_training_task_and_a_star_an_unseen_one(
-    metrics: tuple[list[Path], list[Path], list[Path]],
-) -> None:
-    figure = figures.embedding(scores.read_embeddings(metrics[2]))
-    panels = [panel for panel in figure.axes if panel.get_title(loc="left")]
-    assert len(panels) == 6
-    for panel in panels:
-        dots, stars = panel.collections
-        assert len(np.asarray(dots.get_offsets())) == fabricated.TRAIN
-        assert len(np.asarray(stars.get_offsets())) == fabricated.TEST
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_near_tasks_have_near_colours(count: int) -> None:
-    base = np.random.default_rng(0).uniform(-1, 1, (20, count))
-    parameters = np.concatenate([base, base[:1] + 1e-4, -base[:1]])
-    found, _ = figures._task_colours(parameters)
-    near = np.abs(found[20] - found[0]).max()
-    far = np.abs(found[21] - found[0]).max()
-    assert near < 0.02 < far
-
-
-def test_learning_curves_have_a_line_a_shard() -> None:
-    table = pd.DataFrame(fabricated.curve(-3, -18, "return", "return_min")).set_index("step")
-    loss = pd.DataFrame(fabricated.curve(0.1, 1, "loss", "validation")).set_index("step")
-    curves = {("behaviour", "point_robot"): [table, table + 1], ("diffusion", "point_robot"): [loss]}
-    figure = figures.learning_curves(curves)
-    assert [len(panel.lines) for panel in figure.axes] == [4, 0, 2]
-    assert [panel.get_yscale() for panel in figure.axes] == ["linear", "linear", "log"]
-
-
-def test_baseline_curves_have_a_panel_a_method_and_a_dotted_line_for_its_second_part() -> None:
-    whole = pd.DataFrame(fabricated.curve(0.1, 1, "loss", "validation")).set_index("step")
-    parts = pd.DataFrame(fabricated.curve(0.1, 1, "encoder_loss", "policy_loss", "policy_validation")).set_index("step")
-    curves = {("bc", "point_robot"): [whole, whole], ("focal", "point_robot"): [parts], ("bc", "ant_dir"): [-whole]}
-    figure = rival_curves.baseline_curves(curves)
-    assert [len(panel.lines) for panel in figure.axes] == [3, 4, 0, 2]
-    assert [panel.get_yscale() for panel in figure.axes] == ["log", "log", "linear", "linear"]
-    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", ":", "-"]
-    assert titles_above(figure) == ["FOCAL", "Cloning with z"]
-
-
-def test_a_run_too_weak_to_be_scored_is_drawn_all_the_same(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
-    table = scores.read_scores(metrics[0], metrics[1])
-    table = table[table["episode"] == 0].assign(normalised=np.nan)
-    figure = figures.score_bars(table, "context", Bootstrap(0.95, 50))
-    assert [len(panel.patches) for panel in figure.axes] == [0, 0]
-
-
-def test_a_single_run_has_a_bar_and_no_interval(metrics: tuple[list[Path], list[Path], list[Path]]) -> None:
-    table = scores.read_scores(metrics[0], metrics[1])
-    figure = figures.score_bars(table[table["episode"] == 0], "guide", Bootstrap(0.95, 50))
-    assert [(len(panel.patches), len(panel.containers)) for panel in figure.axes] == [(4, 4), (4, 4)]
-
-
-def test_a_curve_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing: no learning curve"):
-        read_curve(tmp_path / "nothing")
-    file = tmp_path / "curve" / "plots" / "metrics" / "loss.tsv"
-    file.parent.mkdir(parents=True)
-    file.write_text("neither\there\n1\t2\n", encoding="utf-8")
-    with pytest.raises(InputError, match="curve: damaged"):
-        read_curve(tmp_path / "curve")
-
-
-@pytest.mark.parametrize("template", [paths.BEHAVIOUR_CURVE, paths.CONTEXT_CURVE, paths.PLANNER_METRICS])
-def test_fields_of_a_path_are_those_it_was_made_of(template: str) -> None:
-    values = {"preset": "smoke", "family": "ant_dir", "representation": "generalised", "seed": "3", "shard": "0"}
-    found = paths.fields(template, template.format(**values))
-    assert found == {name: value for name, value in values.items() if f"{{{name}}}" in template}
-    with pytest.raises(ValueError, match="expected a path like"):
-        paths.fields(template, "results/elsewhere.json")
+def test_a_run_too_weak_to_be_scored_is_drawn_all_the_same(evidence: Evidence) -> None:
+    weak = Evidence(**{name: getattr(evidence, name) for name in Evidence.__dataclass_fields__})
+    weak.scores = evidence.scores.assign(normalised=np.nan)
+    assert [len(panel.patches) for panel in drawn(bars.scores_by_warm_start(weak)).axes] == [0, 0, 0]
 
 
 def test_unknown_names_have_a_colour_of_their_own_every_time() -> None:
-    assert style.colour("new_method", style.METHOD_COLOURS) == style.colour("new_method", style.METHOD_COLOURS)
-    assert style.colour("metadiffuser", style.METHOD_COLOURS) == style.PLANNED
+    assert style.colour("new_guide", style.GUIDE_COLOURS) == style.colour("new_guide", style.GUIDE_COLOURS)
+    assert style.colour("dual", style.GUIDE_COLOURS) == style.PLANNED
     assert style.ordered(["b", "dual", "a", "none"], style.GUIDE_NAMES) == ["none", "dual", "a", "b"]
-
-
-def bars_line(container: Container) -> Line2D:
-    """The line through the points of error bars."""
-    assert isinstance(container, ErrorbarContainer)
-    return container.lines[0]
-
-
-def titles(figure: Figure) -> list[str]:
-    return [panel.get_title(loc="left") for panel in figure.axes]
-
-
-def titles_above(figure: Figure) -> list[str]:
-    """The titles of the panels that have one."""
-    return [title for title in titles(figure) if title]

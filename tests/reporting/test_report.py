@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from metadiffuser import paths
-from metadiffuser.artifacts import write_json
-from metadiffuser.config.schema import BaselineName
+from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
-from metadiffuser.reporting import cost, report
+from metadiffuser.pipeline.report import write_report
+from metadiffuser.reporting import provenance, report, timings
+from metadiffuser.reporting.labels import Labels
+from metadiffuser.reporting.tables import cost
+from metadiffuser.reporting.timings import Timings
 from tests.conftest import require
 from tests.helpers import fabricated
 
@@ -84,6 +86,7 @@ def test_all_parts_are_there(text: str) -> None:
     assert all("controls" in attributes for tag, attributes in elements if tag == "video")
     images = [str(attributes["src"]).split(",")[0] for tag, attributes in elements if tag == "img"]
     assert images.count("data:image/svg+xml;base64") == 9 + 1, "the figures, and the times of the sampler study"
+    assert text.count("</h2>") >= 10, "the sections"
     assert images.count("data:image/png;base64") == len(PARAMS.families)
     assert "prefers-color-scheme: dark" in text
     for word in ("mujoco", "torch", "python", "learning_rate", "bootstrap_samples", "Linux x86_64, 2 cores, cpu"):
@@ -99,46 +102,88 @@ def test_times_are_summed_by_stage(text: str) -> None:
     rows = re.findall(r"<tr><td class=\"words\">(\w+)</td><td>(\d+)</td><td>([^<]+)</td>", section)
     jobs = {name: (int(count), wall) for name, count, wall in rows}
     timed = dag.jobs(PARAMS, timed_only=True)
-    assert jobs["evaluate"] == (2, "20.0 s")
+    assert jobs["evaluate"] == (3, "30.0 s")
     assert jobs["make_tables"] == (1, "10.0 s")
     assert sum(count for count, _ in jobs.values()) == len(timed)
-    assert f"<td>{report.duration(10.0 * len(timed))}</td>" in text
+    assert f"<td>{timings.duration(10.0 * len(timed))}</td>" in text
     assert "seconds per decision: 0.012" in text
 
 
 def test_times_of_the_sampler_study_are_read_from_the_timing_records(page: Path, text: str) -> None:
     names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
-    times = report.sampler_times(report.read_timings([Path(name) for name in names]))
+    times = timings.sampler_times(timings.read_timings([Path(name) for name in names]))
     assert times.to_numpy().tolist() == [
         [family, sampler, steps, 0.5 * steps]
         for family in fabricated.ANCHORS
         for sampler, steps in sorted(fabricated.STUDY, key=lambda setting: f"{setting[0]}_{setting[1]}")
     ]
-    assert report.TIMES_CAPTION.split(",")[0] in text
-    assert report.sampler_times([]).empty
+    assert "Wall time of one decision, measured while the sampler study was played" in text
+    assert timings.sampler_times([]).empty
 
 
 def test_table_5_has_the_cost_of_every_method(text: str) -> None:
     names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
-    records = report.read_timings([Path(name) for name in names])
-    told = [{"family": "point_robot", "method": "focal", "parameters": count} for count in (1000, 3000)]
-    told += [{"family": "cheetah_vel", "method": name, "parameters": 1000} for name in ("metadiffuser", "context")]
-    found = {row[:2]: row[2:] for row in cost.costs(records, told, "generalised").itertuples(index=False, name=None)}
-    assert len(found) == 2 * (1 + len(PARAMS.baselines))
-    assert found["point_robot", "metadiffuser"][:2] == (18.0, 12.5), "context and diffusion model"
-    assert found["cheetah_vel", "bc"][:2] == (18.0, 0.25), "acts on the context model's z"
-    assert found["point_robot", "focal"] == (9.0, 0.25, 2000.0)
-    assert found["cheetah_vel", "metadiffuser"][2] == 2000.0, "denoiser and context model"
-    assert cost.costs(records, [], "focal").query("method == 'metadiffuser'").empty
-    assert cost.cost_table([], [], "generalised").rows == ()
+    records = timings.read_timings([Path(name) for name in names])
+    for record in records:  # what a mix-up could exchange is not equal
+        record["cpu_seconds"] = 2.0 * len(record["job"].split("@")[0]) + ("cheetah_vel" in record["job"])
+    sizes = [{"family": "point_robot", "method": "focal", "parameters": count} for count in (1000, 3000)]
+    sizes += [
+        {"family": "cheetah_vel", "method": name, "parameters": 700 * len(name)} for name in ("metadiffuser", "context")
+    ]
+    labels = Labels.from_json({}, PARAMS.families, PARAMS.baselines)
+
+    def costs(own: str = "generalised") -> dict[tuple[str, str], tuple[float, ...]]:
+        found = cost.costs(Timings(records, sizes, own, labels, ["metadiffuser", "bc"]))
+        return {row[:2]: row[2:] for row in found.itertuples(index=False, name=None)}
+
+    context, diffusion, baseline = (2.0 * len(name) for name in ("train_context", "train_diffusion", "train_baseline"))
+    assert len(costs()) == 3 * (1 + len(PARAMS.baselines))
+    assert costs()["point_robot", "metadiffuser"][:2] == (context + diffusion, 12.5), "context and diffusion model"
+    assert costs()["cheetah_vel", "bc"][:2] == (context + baseline + 2, 0.25), "acts on the context model's z"
+    assert costs()["point_robot", "focal"] == (baseline, 0.25, 2000.0)
+    assert costs()["cheetah_vel", "metadiffuser"][2] == 700 * 19, "denoiser and context model"
+    assert ("point_robot", "metadiffuser") not in costs("focal")
+    assert cost.cost_table(Timings([], [], "generalised", labels, [])) is None
     section = text[text.index('id="table5_cost"') :]
-    for cell in ("18", "12.50", "0.25", "1000", "1500", "4500"):
+    assert "(MetaDiffuser, The BC method)" in section
+    for cell in ("18", "12.50", "0.25", "1500", "4500"):
         assert f"<td>{cell}</td>" in section
 
 
+def test_sections_hold_their_tables_and_figures_in_order(text: str) -> None:
+    places = [
+        text.index(f'id="{name}"')
+        for name in (
+            "main-result",
+            "table1_few_shot",
+            "scores_by_method",
+            "comparisons",
+            "warm-start-data",
+            "table2_average",
+            "guide",
+            "table4_guide",
+            "task-representation",
+            "context",
+            "training_tasks",
+            "learning_curves",
+            "cost",
+            "table5_cost",
+            "sampler_study",
+            "sampler_times",
+            "videos",
+            "trust",
+            "times",
+            "parameters",
+            "provenance",
+        )
+    ]
+    assert places == sorted(places)
+
+
 def test_films_say_what_their_episodes_came_to(text: str) -> None:
-    low, high = fabricated.ANCHORS["point_robot"]
-    value = low + 0.9 * (high - low) + 1
+    low, high = fabricated.anchors("point_robot", 12)
+    share = fabricated.share(0.9, "point_robot", 0, 12)
+    value = fabricated.returns("point_robot", share, 12)[0]
     assert f"Task 12: dual (return {value:.1f}, score {100 * (value - low) / (high - low):.0f})" in text
     ends = {"7": {"dual": {"return": -1.25, "score": None}, "none": {"return": 2.0, "score": 50.4}}}
     assert report.film_title("task7-dual-vs-none", ends) == "Task 7: dual (return -1.2) vs none (return 2.0, score 50)"
@@ -150,19 +195,60 @@ def test_films_say_what_their_episodes_came_to(text: str) -> None:
     [(0.04, "0.0 s"), (59.0, "59.0 s"), (61.9, "1 min 01 s"), (3600, "1 h 00 min"), (7325, "2 h 02 min")],
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert report.duration(seconds) == shown
+    assert timings.duration(seconds) == shown
 
 
 def test_trust_speaks_of_what_the_samples_allow() -> None:
+    labels = Labels.from_json({}, ["ant_dir"], [])
     small = {"family": "ant_dir", "tasks": 5, "episodes": 4, "seeds": 1, "unscored": 2}
     large = {"family": "ant_dir", "tasks": 50, "episodes": 4, "seeds": 5, "unscored": 0}
-    weak, strong = (" ".join(report.trust([size], 0.9)) for size in (small, large))
+    apart = large | {"unseen": False}
+    weak, strong, known = (" ".join(report.trust([size], 0.9, labels)) for size in (small, large, apart))
     assert "5 unseen tasks × 4 episodes × 1 training seed, 20 episodes in all" in weak
-    for warning in ("One training seed", "small sample", "too narrow", "2 of the tasks have no normalised score"):
+    for warning in ("One training run", "draw tasks anew", "too narrow", "2 of the tasks have no normalised score"):
         assert warning in weak
         assert warning not in strong
     assert "The 90% intervals" in weak
     assert "50 unseen tasks × 4 episodes × 5 training seeds, 1000 episodes" in strong
+    assert "50 tasks × 4" in known
+    assert "no part in the average" in known
+    assert "no part in the average" not in strong
+
+
+def test_the_page_can_be_made_from_the_committed_results_alone(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without artifacts and metrics, and without videos and timing records if there are none."""
+    root = page.parents[2]
+    for part in ("tables", "figures", "videos", "timings"):
+        shutil.copytree(page.parent / part, tmp_path / "results" / "smoke" / part)
+    monkeypatch.chdir(tmp_path)
+    made = write_report(PARAMS)
+    assert made.read_bytes() == (root / PAGE).read_bytes()
+    for part in ("videos", "timings"):
+        shutil.rmtree(tmp_path / "results" / "smoke" / part)
+    text = write_report(PARAMS).read_text(encoding="utf-8")
+    assert 'id="table1_few_shot"' in text
+    assert "<video" not in text
+    assert 'id="times"' not in text
+    shutil.rmtree(tmp_path / "results" / "smoke" / "figures")
+    with pytest.raises(InputError, match="figures: missing; run make_figures"):
+        write_report(PARAMS)
+
+
+def test_results_of_earlier_versions_are_shown(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("tables", "figures"):
+        shutil.copytree(page.parent / part, tmp_path / "results" / "smoke" / part)
+    monkeypatch.chdir(tmp_path)
+    index = tmp_path / "results" / "smoke" / "tables" / "tables.json"
+    content = read_json(index)
+    former = {name: content[name] for name in ("tables", "confidence", "parameters", "films")}
+    former["sizes"] = [{k: v for k, v in size.items() if k != "unseen"} for size in content["sizes"]]
+    former["tables"][0]["name"] = "of_old"
+    write_json(index, former)
+    text = write_report(PARAMS).read_text(encoding="utf-8")
+    assert text.index('id="others"') < text.index('id="of_old"')
+    assert "Point-Robot: a score averages" in text
 
 
 def test_a_large_page_is_warned_of(
@@ -204,17 +290,17 @@ class TestCommit:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def test_unknown_outside_a_checkout(self, tmp_path: Path) -> None:
-        assert report.commit(tmp_path) == "unknown"
+        assert provenance.commit(tmp_path) == "unknown"
 
     def test_unknown_in_a_folder_of_another_checkout(self, tmp_path: Path) -> None:
         self.git(tmp_path, "init", "--quiet")
         self.git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "first")
         (tmp_path / "below").mkdir()
-        assert report.commit(tmp_path / "below") == "unknown"
+        assert provenance.commit(tmp_path / "below") == "unknown"
 
     def test_unknown_without_git(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert report.commit(tmp_path) == "unknown"
+        assert provenance.commit(tmp_path) == "unknown"
 
     def test_the_commit_and_whether_code_differs_from_it(self, tmp_path: Path) -> None:
         (tmp_path / "src").mkdir()
@@ -224,9 +310,9 @@ class TestCommit:
         self.git(tmp_path, "commit", "--quiet", "-m", "first")
         (tmp_path / "results").mkdir()
         head = self.git(tmp_path, "rev-parse", "HEAD")
-        assert report.commit(tmp_path) == head
+        assert provenance.commit(tmp_path) == head
         (tmp_path / "src" / "code.py").write_text("a = 2\n", encoding="utf-8")
-        assert report.commit(tmp_path) == f"{head} with local changes"
+        assert provenance.commit(tmp_path) == f"{head} with local changes"
 
 
 SEEK = """
@@ -265,7 +351,7 @@ def test_the_page_works_in_a_browser_from_a_file(page: Path) -> None:
             tables = tab.locator("section.block table").all()
             assert len(tables) >= 10
             assert all(table.locator("tbody tr").count() > 0 for table in tables)
-            assert tab.locator("#table1_few_shot tbody tr").count() == 6 + len(get_args(BaselineName))
+            assert tab.locator("#table1_few_shot tbody tr").count() == 6 + len(PARAMS.baselines)
             assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
             for video in tab.locator("video").all():
                 video.scroll_into_view_if_needed()

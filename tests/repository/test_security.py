@@ -30,7 +30,7 @@ from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError, one_line
 from metadiffuser.pipeline import dag
 from metadiffuser.viewing.rollouts import read_rollouts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force, whole
 
 PACKAGE = ROOT / "src" / "metadiffuser"
 PYTHON = [*PACKAGE.rglob("*.py"), *(ROOT / "docs").glob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
@@ -50,9 +50,14 @@ CALLS = {
 CALLS |= {"pd.read_pickle", "pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load", "np.fromfile", "runpy.run_path"}
 CALLS |= {"shutil.unpack_archive", "Markup", "markupsafe.Markup"}
 METHODS = {"extractall", "extract", "unsafe_load"}
-SAFE_YAML = {"_Loader", "loader"}  # parameters.py and presets.py: subclasses or instances of a safe loader
-IMPORTED_BY_NAME = {"run.py", "baselines/__init__.py", "envs/gl.py"}  # names from dag.py and config.py alone
-HDF5 = {"data/minari_store.py", "importing/readers.py", "verify.py"}  # the last opens files and reads nothing of them
+SAFE_YAML = {"Loader", "loader"}  # subclasses or instances of a safe loader
+# Names of stages, of files of the package, and of installed packages that register a method or a family.
+IMPORTED_BY_NAME = {"pipeline/run.py", "config/plugins.py", "envs/shared/gl.py"}
+HDF5 = {
+    "data/minari_store.py",
+    "importing/readers.py",
+    "pipeline/verify.py",
+}  # the last opens files and reads nothing of them
 
 
 def faults(text: str, name: str = "some.py") -> Iterator[str]:
@@ -124,10 +129,10 @@ def test_templates_switch_no_escaping_off() -> None:
 def test_yaml_loaders_build_plain_values_only() -> None:
     import yaml
 
-    from metadiffuser.config.loading import _Loader
+    from metadiffuser.config.loading import Loader
 
-    assert issubclass(_Loader, yaml.SafeLoader)
-    assert not [tag for tag in _Loader.yaml_constructors if tag and "python" in tag]
+    assert issubclass(Loader, yaml.SafeLoader)
+    assert not [tag for tag in Loader.yaml_constructors if tag and "python" in tag]
     assert "CSafeLoader" in (PACKAGE / "dvclock.py").read_text(encoding="utf-8")
 
 
@@ -270,7 +275,7 @@ NAMES = [
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     shutil.copytree(ROOT / "presets", root / "presets")
-    shutil.copy(ROOT / "presets" / "smoke.yaml", root / "params.yaml")
+    put_in_force(root)
     (tmp_path / "x.yaml").write_bytes((root / "params.yaml").read_bytes())
     monkeypatch.chdir(root)
     return root
@@ -301,7 +306,7 @@ def test_no_name_leads_out_of_the_project(name: str, project: Path, capsys: pyte
         ("preset: smoke", f"preset: {json.dumps(name)}"),
         ("families: [", f"families: [{json.dumps(name)}, "),
     ):
-        text = (ROOT / "presets" / "smoke.yaml").read_text()
+        text = whole()
         (project / "params.yaml").write_text(text.replace(key, value, 1))
         assert cli.main(["define_tasks", "--family=point_robot"]) == 2
         assert capsys.readouterr().err.count("\n") == 1
@@ -310,7 +315,7 @@ def test_no_name_leads_out_of_the_project(name: str, project: Path, capsys: pyte
 
 @pytest.mark.parametrize("name", ["x\n", "Smoke", "smoke\u0301", "con.", "a" * 33, "a-b", "a/../b", " smoke"])
 def test_a_preset_names_one_folder(name: str, project: Path) -> None:
-    text = (ROOT / "presets" / "smoke.yaml").read_text()
+    text = whole()
     (project / "params.yaml").write_text(text.replace("preset: smoke", f"preset: {json.dumps(name)}", 1))
     with pytest.raises(InputError, match="'preset' is "):
         load()
@@ -341,7 +346,7 @@ def test_snakemake_makes_nothing_that_params_do_not_name(target: str, project: P
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "METADIFFUSER_BRIDGE_OFF": "1", "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "METADIFFUSER_SYNC_OFF": "1", "PYTHONPATH": str(ROOT / "src")},
     )
     assert done.returncode == 1
     assert "MissingRuleException" in done.stdout + done.stderr

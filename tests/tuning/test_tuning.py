@@ -14,7 +14,7 @@ import yaml
 from metadiffuser import cli, paths
 from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.data.minari_store import Provenance, read_dataset, read_family, write_dataset
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import draw_tasks, read_tasks, split
@@ -23,10 +23,10 @@ from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.pipeline import dag, run
 from metadiffuser.tuning import record, trial
 from metadiffuser.tuning.holdout import anchors, hold_out, write_split
-from metadiffuser.tuning.settings import SECTIONS, Trial, Tuning, read_settings, trials
+from metadiffuser.tuning.settings import Trial, Tuning, methods, read_settings, trials
 from metadiffuser.tuning.tune import tune
 from tests.baselines.test_baseline_stages import random_walks
-from tests.conftest import ROOT
+from tests.conftest import ROOT, put_in_force
 
 FAMILY = get_family("point_robot")
 SMOKE = load(ROOT / "presets" / "smoke.yaml").model_copy(update={"families": ["point_robot"]})
@@ -53,7 +53,7 @@ def write_settings(**changes: Any) -> Path:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with tasks and random datasets of every quality, unseen tasks included."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "presets" / "smoke.yaml", "params.yaml")
+    put_in_force(tmp_path)
     run.execute(dag.find_job("define_tasks", {"family": "point_robot"}, SMOKE), SMOKE)
     generator = np.random.default_rng(0)
     for task in read_tasks(Path(paths.TASKS.format(**PLACE))):
@@ -315,7 +315,7 @@ def test_what_is_asked_of_the_evaluation_on_unseen_tasks_is_not_asked_of_a_trial
 
 def test_the_file_of_the_project_fits_its_presets() -> None:
     tuning: Tuning = read_settings(ROOT / "workflow" / "tuning.yaml")
-    assert set(tuning.settings) == set(SECTIONS), "every method is tuned"
+    assert set(tuning.settings) == set(methods()), "every method is tuned"
     for preset in ("quick", "laptop", "paper"):
         params = load(ROOT / "presets" / f"{preset}.yaml")
         for family in params.families:

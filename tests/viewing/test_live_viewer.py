@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from PIL import ImageGrab
 
 from metadiffuser.artifacts import write_json
 from metadiffuser.config.loading import load
-from metadiffuser.envs import Task
+from metadiffuser.envs import Task, get_family
+from metadiffuser.envs.shared.base import without_model
 from metadiffuser.errors import InputError
 from metadiffuser.viewing.live import Player, pick_task, view
 from metadiffuser.viewing.scene import EXECUTED, PLAN
@@ -31,7 +33,7 @@ SCRIPT = """
 import sys
 import numpy as np
 from metadiffuser.envs import get_family
-from metadiffuser.envs.shared.gym import default_task
+from metadiffuser.envs.shared.tasks import default_task
 from metadiffuser.viewing.live import play
 
 family = get_family(sys.argv[1])
@@ -254,6 +256,13 @@ def never(*_: object) -> Player:
 def test_unknown_names_are_refused(family: str, guide: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
         view(load(ROOT / "presets" / "smoke.yaml"), family, None, guide, never)
+
+
+def test_a_family_without_a_model_is_refused_with_its_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    sketched = replace(get_family("point_robot"), model=without_model)
+    monkeypatch.setattr("metadiffuser.viewing.live.get_family", lambda name: sketched)
+    with pytest.raises(InputError, match="no MuJoCo model to open a window on; play the films in results/smoke/videos"):
+        view(load(ROOT / "presets" / "smoke.yaml"), "point_robot", None, "dual", never)
 
 
 def test_the_first_unseen_task_is_the_default(tmp_path: Path) -> None:

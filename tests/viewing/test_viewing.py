@@ -21,9 +21,9 @@ from PIL import Image as Pictures
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
-from metadiffuser.config.schema import Params
-from metadiffuser.envs import FAMILIES, Task, get_family, total_reward
-from metadiffuser.envs.shared import gl
+from metadiffuser.config.params import Params
+from metadiffuser.envs import FAMILIES, Array, Family, Sketch, Task, get_family, total_reward
+from metadiffuser.envs.shared import base, gl
 from metadiffuser.envs.shared.camera import roams
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.errors import InputError
@@ -33,9 +33,9 @@ from metadiffuser.stages import render_rollouts
 from metadiffuser.viewing import frames
 from metadiffuser.viewing.rollouts import Episode, read_rollouts
 from metadiffuser.viewing.scene import EXECUTED, PLAN, Image
-from metadiffuser.viewing.sideview import SideView
+from metadiffuser.viewing.sideview import AGENT, SideView, SketchView
 from metadiffuser.viewing.video import GAP, film, write_strip
-from tests.conftest import ROOT
+from tests.conftest import whole
 
 SIZE = 96  # pixels
 MOST = 7  # frames of a film
@@ -194,6 +194,43 @@ def test_both_painters_put_the_plan_in_the_same_place(name: str, opengl: None) -
     assert np.allclose(places[0], places[1], atol=14 if roams(model) else 8)
 
 
+def without_model(**sketch: Any) -> Family:
+    """A family as of a gymnasium environment: the point robot, but drawn by a sketch."""
+    return replace(FAMILIES["point_robot"], model=base.without_model, sketch=Sketch(**sketch))
+
+
+def test_a_family_without_a_model_is_drawn_as_its_sketch(no_opengl: None) -> None:
+    shown = episode("point_robot")
+    shown = replace(shown, path=shown.path[:, [0, 2, 1]], plans=shown.plans[..., [0, 2, 1]])  # upright, not on a floor
+
+    def outline(positions: Array) -> Array:
+        return np.array([[-0.5, 0.0, 0.5], [positions[0], 0.0, positions[1]]])
+
+    with frames.open_painter(without_model(outline=outline), shown.task, 240, 320) as painter:
+        assert isinstance(painter, SketchView)
+        pictures = [frames.episode_frame(painter, shown, step) for step in (8, STEPS)]
+    with frames.open_painter(without_model(reach=3.0), shown.task, 240, 320) as painter:
+        smaller = frames.episode_frame(painter, shown, 8)
+    for picture in pictures:
+        assert picture.shape == (240, 320, 3)
+        assert near(picture, EXECUTED).sum() > 3
+        assert near(picture, AGENT).sum() > 50
+    ys, xs = near(pictures[0], PLAN).nonzero()
+    x, z = shown.path[8, [0, 2]]
+    assert xs.min() == pytest.approx(160 + 80 * x, abs=4)  # 120 pixels are 1.5 units
+    assert ys.mean() == pytest.approx(120 - 80 * z, abs=4)
+    assert not near(pictures[1], PLAN).any()
+    assert np.ptp(near(smaller, PLAN).nonzero()[1]) == pytest.approx(np.ptp(xs) / 2, abs=4)
+
+
+def test_a_sketch_that_is_not_still_follows_the_agent(no_opengl: None) -> None:
+    shown = episode("point_robot")
+    far = replace(shown, path=shown.path + np.array([50.0, 0.0, 7.0]))
+    with frames.open_painter(without_model(still=False), shown.task, 240, 240) as painter:
+        ys, xs = near(frames.episode_frame(painter, far, STEPS), AGENT).nonzero()
+    assert (xs.mean(), ys.mean()) == pytest.approx((120, 120), abs=2)
+
+
 def test_frames_are_spread_evenly_and_end_with_the_episode_if_they_may() -> None:
     shown = episode("point_robot")
     family = FAMILIES["point_robot"]
@@ -308,13 +345,10 @@ def test_a_strip_has_its_pictures_side_by_side(tmp_path: Path) -> None:
 
 
 def parameters(shown: int) -> Params:
-    tree = yaml.safe_load((ROOT / "presets" / "smoke.yaml").read_text())
+    tree = yaml.safe_load(whole("smoke"))
     rendering = {"width": SIZE, "height": SIZE, "frames": MOST, "strip_frames": PICTURES, "tasks": shown}
     tree |= {"families": list(FAMILIES), "seeds": [0], "rendering": rendering}
-    some = next(iter(tree["overrides"].values()))
-    empty: dict[str, dict[str, object]] = {section: {} for section in some}
-    empty["baseline"] = {method: {} for method in some["baseline"]}
-    tree["overrides"] = dict.fromkeys(FAMILIES, empty)
+    tree["overrides"] = {}
     return Params.model_validate(tree)
 
 
@@ -324,15 +358,16 @@ def render(
     monkeypatch: pytest.MonkeyPatch,
     shown: int = 1,
     guides: tuple[str, ...] = ("dual", "none"),
+    left_out: int = 0,
 ) -> Path:
-    """Run the stage in ``folder`` on made-up rollouts of ``shown`` tasks; return the folder of videos."""
+    """Run the stage in ``folder`` on made-up rollouts of ``shown`` tasks, none of the first ones; return the videos."""
     params = parameters(shown)
     folder.mkdir()
     monkeypatch.chdir(folder)
     job = dag.make_job(dag.STAGES["render_rollouts"], {"family": name}, params)
     run = Run(job, folder / "work", "cpu", {}, params)
-    tasks = draw_tasks(FAMILIES[name], 1, shown, np.random.default_rng(0))
-    recorded = [replace(episode(name, guide), task=task) for guide in guides for task in tasks[1:]]
+    tasks = draw_tasks(FAMILIES[name], 1, left_out + shown, np.random.default_rng(0))
+    recorded = [replace(episode(name, guide), task=task) for guide in guides for task in tasks[1 + left_out :]]
     write_json(run.path(paths.TASKS), {"family": name, "tasks": [task.to_json() for task in tasks]})
     arrays = {"positions": "positions", "paths": "path", "plans": "plans", "rewards": "rewards"}
     tensors = {
@@ -378,6 +413,13 @@ def test_every_task_shown_has_a_film_beside_the_unguided_planner(
     assert films == {f"task{index}-dual{suffix}.mp4" for index in (1, 2) for suffix in ("", "-vs-none")}
     with pytest.raises(InputError, match="no episode of task 1 with guide none; run evaluate again"):
         render("point_robot", tmp_path / "lonely", monkeypatch, guides=("dual",))
+
+
+def test_tasks_that_are_left_out_of_the_datasets_and_not_played_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_opengl: None
+) -> None:
+    folder = render("point_robot", tmp_path / "one", monkeypatch, left_out=1)
+    assert {path.name for path in folder.glob("*.mp4")} == {"task2-dual.mp4", "task2-dual-vs-none.mp4"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,18 +1,6 @@
 rule train_baseline:
     input:
-        code=code_of(
-            "stages/train_baseline.py",
-            "baselines/__init__.py",
-            "baselines/shared",
-            "baselines/{method}.py",
-            "behaviour/networks.py",
-            "context",
-            "data",
-            "envs",
-            "checkpointing.py",
-            "training.py",
-            "tracking.py",
-        ),
+        code=code_of("train_baseline"),
         tasks="artifacts/{preset}/tasks/{family}.json",
         dataset="artifacts/{preset}/datasets/{family}",
         context=expand(
@@ -38,7 +26,7 @@ rule train_baseline:
         mem_mb=10000,
         gpu=0,
     params:
-        told=told("seed", "baseline.{method}", "overrides.{family}.baseline.{method}"),
+        parameters=params_of("train_baseline"),
     message:
         "{wildcards.family}: training the baseline {wildcards.method}, seed {wildcards.seed}"
     shell:
@@ -48,20 +36,7 @@ rule train_baseline:
 
 rule evaluate_baseline:
     input:
-        code=code_of(
-            "stages/evaluate_baseline.py",
-            "baselines/__init__.py",
-            "baselines/shared",
-            "baselines/{method}.py",
-            "behaviour/networks.py",
-            "context",
-            "data",
-            "envs",
-            "checkpointing.py",
-            "training.py",
-            "evaluation/rollout.py",
-            "evaluation/warm_start.py",
-        ),
+        code=code_of("evaluate_baseline"),
         tasks="artifacts/{preset}/tasks/{family}.json",
         dataset="artifacts/{preset}/datasets/{family}",
         context=expand(
@@ -85,7 +60,7 @@ rule evaluate_baseline:
         mem_mb=4000,
         gpu=0,
     params:
-        told=told("seed", "evaluation", "overrides.{family}.evaluation"),
+        parameters=params_of("evaluate_baseline"),
     message:
         "{wildcards.family}: evaluating the baseline {wildcards.method}, seed {wildcards.seed}"
     shell:

@@ -1,11 +1,6 @@
 rule define_tasks:
     input:
-        code=code(
-            "stages/define_tasks.py",
-            "importing/store.py",
-            "data/episodes.py",
-            "envs",
-        ),
+        code=code_of("define_tasks"),
     output:
         tasks="artifacts/{preset}/tasks/{family}.json",
         timing="results/{preset}/timings/define_tasks-{family}.json",
@@ -21,7 +16,7 @@ rule define_tasks:
         mem_mb=1000,
         gpu=0,
     params:
-        told=told("seed", "tasks", "overrides.{family}.tasks"),
+        parameters=params_of("define_tasks"),
     message:
         "{wildcards.family}: drawing the tasks"
     shell:
@@ -30,20 +25,7 @@ rule define_tasks:
 
 rule train_behaviour:
     input:
-        code=code(
-            "stages/train_behaviour.py",
-            "behaviour/adam.py",
-            "behaviour/networks.py",
-            "behaviour/policies.py",
-            "behaviour/replay.py",
-            "behaviour/sac.py",
-            "behaviour/training.py",
-            "importing/store.py",
-            "data/episodes.py",
-            "envs",
-            "checkpointing.py",
-            "tracking.py",
-        ),
+        code=code_of("train_behaviour"),
         tasks="artifacts/{preset}/tasks/{family}.json",
     output:
         policies="artifacts/{preset}/behaviour/{family}/shard{shard}.safetensors",
@@ -61,9 +43,7 @@ rule train_behaviour:
         mem_mb=4000,
         gpu=GPUS,
     params:
-        told=told(
-            "seed", "device", "shards", "behaviour", "overrides.{family}.behaviour"
-        ),
+        parameters=params_of("train_behaviour"),
     message:
         "{wildcards.family}: training behaviour policies, shard {wildcards.shard}"
     shell:

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from metadiffuser.pipeline import dag
+from metadiffuser.pipeline import dag, links
 from metadiffuser.config.loading import load
 from metadiffuser.errors import InputError
 
@@ -22,34 +22,26 @@ def read_params():
             "so that both engines see the same parameters"
         )
     try:
-        return load("params.yaml")
+        params = load("params.yaml")
+        links.link_plugins(params)
+        return params
     except InputError as error:
         refuse(error)
 
 
-def told(*keys):
-    """Return the slice of params.yaml that a job is told, as one canonical JSON string.
+def code_of(stage):
+    """Return the source files that a stage runs, which ``metadiffuser.pipeline.dag`` lists."""
+    return lambda wildcards: dag.source_files(dag.code_of(stage, wildcards))
+
+
+def params_of(stage):
+    """Return the values of params.yaml that a stage depends on, as one canonical JSON string.
 
     One string, because Snakemake compares params as a set of values.
     """
-
-    def get(wildcards):
-        names = [key.format(**wildcards) for key in keys]
-        return json.dumps(
-            {name: dag.lookup(TREE, name) for name in names}, sort_keys=True
-        )
-
-    return get
-
-
-def code(*entries):
-    """Return the source files of code entries and the common ones."""
-    return dag.source_files((*dag.COMMON_CODE, *entries))
-
-
-def code_of(*entries):
-    """Return the source files of code entries that hold wildcards, and the common ones."""
-    return lambda wildcards: code(*(entry.format(**wildcards) for entry in entries))
+    return lambda wildcards: json.dumps(
+        dag.params_of(stage, wildcards, TREE), sort_keys=True
+    )
 
 
 def threads_of(section):

@@ -1,14 +1,6 @@
 rule train_context:
     input:
-        code=code(
-            "stages/train_context.py",
-            "context",
-            "data",
-            "envs",
-            "checkpointing.py",
-            "tracking.py",
-            "training.py",
-        ),
+        code=code_of("train_context"),
         tasks="artifacts/{preset}/tasks/{family}.json",
         dataset="artifacts/{preset}/datasets/{family}",
     output:
@@ -30,7 +22,7 @@ rule train_context:
         mem_mb=10000,
         gpu=0,
     params:
-        told=told("seed", "context", "overrides.{family}.context"),
+        parameters=params_of("train_context"),
     message:
         "{wildcards.family}: training the {wildcards.representation} context encoder, seed {wildcards.seed}"
     shell:

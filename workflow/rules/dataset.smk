@@ -1,13 +1,6 @@
 rule collect_dataset:
     input:
-        code=code(
-            "stages/collect_dataset.py",
-            "behaviour",
-            "importing/store.py",
-            "data",
-            "envs",
-            "checkpointing.py",
-        ),
+        code=code_of("collect_dataset"),
         tasks="artifacts/{preset}/tasks/{family}.json",
         policies=per_job(
             "artifacts/{preset}/behaviour/{{family}}/shard{shard}.safetensors"
@@ -28,7 +21,7 @@ rule collect_dataset:
         mem_mb=4000,
         gpu=GPUS,
     params:
-        told=told("seed", "device", "shards", "dataset", "overrides.{family}.dataset"),
+        parameters=params_of("collect_dataset"),
     message:
         "{wildcards.family}: collecting the datasets"
     shell:
@@ -37,12 +30,7 @@ rule collect_dataset:
 
 rule describe_dataset:
     input:
-        code=code(
-            "stages/describe_dataset.py",
-            "reporting/card.py",
-            "reporting/style.py",
-            "envs",
-        ),
+        code=code_of("describe_dataset"),
         metrics="results/{preset}/metrics/dataset/{family}.json",
     output:
         card=report(
@@ -65,7 +53,7 @@ rule describe_dataset:
         mem_mb=2000,
         gpu=0,
     params:
-        told=told(),
+        parameters=params_of("describe_dataset"),
     message:
         "{wildcards.family}: describing the datasets"
     shell:

@@ -1,15 +1,6 @@
 rule train_diffusion:
     input:
-        code=code(
-            "stages/train_diffusion.py",
-            "diffusion",
-            "context",
-            "data",
-            "envs",
-            "checkpointing.py",
-            "tracking.py",
-            "training.py",
-        ),
+        code=code_of("train_diffusion"),
         tasks="artifacts/{preset}/tasks/{family}.json",
         dataset="artifacts/{preset}/datasets/{family}",
         context="artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
@@ -31,7 +22,7 @@ rule train_diffusion:
         mem_mb=10000,
         gpu=GPUS,
     params:
-        told=told("seed", "device", "diffusion", "overrides.{family}.diffusion"),
+        parameters=params_of("train_diffusion"),
     message:
         "{wildcards.family}: training the diffusion model, {wildcards.representation}, seed {wildcards.seed}"
     shell:

@@ -1,14 +1,6 @@
 rule evaluate:
     input:
-        code=code(
-            "stages/evaluate.py",
-            "evaluation",
-            "planning",
-            "diffusion",
-            "context",
-            "data",
-            "envs",
-        ),
+        code=code_of("evaluate"),
         tasks="artifacts/{preset}/tasks/{family}.json",
         dataset="artifacts/{preset}/datasets/{family}",
         context="artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
@@ -29,14 +21,7 @@ rule evaluate:
         mem_mb=4000,
         gpu=GPUS,
     params:
-        told=told(
-            "seed",
-            "device",
-            "planning",
-            "overrides.{family}.planning",
-            "evaluation",
-            "overrides.{family}.evaluation",
-        ),
+        parameters=params_of("evaluate"),
     message:
         "{wildcards.family}: evaluating on unseen tasks, {wildcards.representation}, seed {wildcards.seed}"
     shell:
@@ -46,7 +31,7 @@ rule evaluate:
 
 rule render_rollouts:
     input:
-        code=code("stages/render_rollouts.py", "viewing", "envs"),
+        code=code_of("render_rollouts"),
         tasks="artifacts/{preset}/tasks/{family}.json",
         rollouts=expand(
             "artifacts/{preset}/rollouts/{family}/{representation}/seed{seed}.safetensors",
@@ -76,9 +61,7 @@ rule render_rollouts:
         mem_mb=4000,
         gpu=0,
     params:
-        told=told(
-            "representations", "seeds", "rendering", "overrides.{family}.rendering"
-        ),
+        parameters=params_of("render_rollouts"),
     message:
         "{wildcards.family}: rendering rollouts"
     shell:

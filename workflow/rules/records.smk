@@ -2,7 +2,7 @@
 
 import sys
 
-from metadiffuser.pipeline import sync, locks
+from metadiffuser.pipeline import locks, sync
 
 
 def take_checkout():
@@ -14,12 +14,12 @@ def take_checkout():
 
 
 take_checkout()
-BRIDGED = workflow.is_main_process and sync.wanted(sys.argv)
+RECONCILED = workflow.is_main_process and sync.wanted(sys.argv)
 
 
 def make_records_agree():
     """Go by params.yaml as it is now, which is what DVC reads: it may have been edited since the run began."""
-    if BRIDGED:
+    if RECONCILED:
         commands = {step.name: step.shellcmd for step in workflow.rules}
         try:
             sync.reconcile(read_params(), commands)

@@ -12,7 +12,7 @@ BASELINE_METRICS = (
 
 rule make_tables:
     input:
-        code=code("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
+        code=code_of("make_tables"),
         dataset=per_job(DATASET_METRICS),
         context=per_job(CONTEXT_METRICS),
         planner=per_job(PLANNER_METRICS),
@@ -38,7 +38,7 @@ rule make_tables:
         mem_mb=2000,
         gpu=0,
     params:
-        told=told("families", "representations", "baselines", "seeds", "report"),
+        parameters=params_of("make_tables"),
     message:
         "Making the tables"
     shell:
@@ -47,12 +47,7 @@ rule make_tables:
 
 rule make_figures:
     input:
-        code=code(
-            "stages/make_figures.py",
-            "reporting",
-            "evaluation/statistics.py",
-            "tracking.py",
-        ),
+        code=code_of("make_figures"),
         dataset=per_job(DATASET_METRICS),
         context=per_job(CONTEXT_METRICS),
         planner=per_job(PLANNER_METRICS),
@@ -90,7 +85,7 @@ rule make_figures:
         mem_mb=2000,
         gpu=0,
     params:
-        told=told("families", "representations", "baselines", "seeds", "report"),
+        parameters=params_of("make_figures"),
     message:
         "Drawing the figures"
     shell:
@@ -99,7 +94,7 @@ rule make_figures:
 
 rule make_report:
     input:
-        code=code("stages/make_report.py", "reporting", "evaluation/statistics.py"),
+        code=code_of("make_report"),
         tables="results/{preset}/tables",
         figures="results/{preset}/figures",
         videos=per_job("results/{preset}/videos/{family}"),
@@ -122,7 +117,7 @@ rule make_report:
         mem_mb=2000,
         gpu=0,
     params:
-        told=told(*TREE),
+        parameters=params_of("make_report"),
     message:
         "Making the report"
     shell:

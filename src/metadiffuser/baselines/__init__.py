@@ -1,22 +1,22 @@
-"""The rivals: one file a method, named after it, each with the same six headings (docs/extending.md).
+"""The baselines: one file for each method, named after it, with the same six headings (docs/extending.md).
 
-Method files import ``baselines.shared``, ``data``, ``envs``, ``context`` and ``training``, never each other and never
-the planner, so that editing one method re-runs that method's jobs alone.
+A method's file holds its parameters, title, networks, loss, training and acting. It imports ``baselines.shared``,
+``data``, ``envs``, ``context`` and ``training``, never another method or the planner, so that an edit of one method
+re-runs only that method's jobs. Other packages add methods by entry points (``config.plugins``).
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import cast, get_args
+from typing import cast
 
 from metadiffuser.baselines.shared.interface import Method
-from metadiffuser.config.schema import BaselineName
-
-METHODS: tuple[str, ...] = get_args(BaselineName)
+from metadiffuser.config import plugins
 
 
 def get_method(name: str) -> Method:
-    """Return the module of a method: ``Model``, ``train`` and ``adapt``. Raises ``KeyError`` for an unknown name."""
-    if name not in METHODS:
-        raise KeyError(f"no baseline {name!r}; there are {', '.join(METHODS)}")
-    return cast(Method, import_module(f"metadiffuser.baselines.{name}"))
+    """Return the module of a method, imported now.
+
+    Raises:
+        InputError: there is no such method, or its plug-in fails to import.
+    """
+    return cast(Method, plugins.load("method", name))

@@ -6,23 +6,31 @@ What it lacks of MetaDiffuser is the plan: encoder, data and contexts are the sa
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
-from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
+from metadiffuser.baselines.shared.latents import LatentAgent
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config.schema import BehaviourCloning
+from metadiffuser.config.schema import MethodParameters, Widths
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import encode_tasks
+from metadiffuser.context.training import draw_latents
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_transitions
-from metadiffuser.training import fit
+from metadiffuser.training import Losses, fit
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="Behaviour cloning with z", colour="#0D9488", uses_context=True)
 VALIDATION_TRANSITIONS = 1024
+
+
+class Parameters(MethodParameters):
+    """Method ``bc``: behaviour cloning of a policy of state and z."""
+
+    hidden: Widths = Field([256, 256], description="hidden layer widths of the policy")
 
 
 # ---- Networks ----
@@ -36,9 +44,9 @@ class Model(BaselineModel):
         config: section ``baseline.bc``.
     """
 
-    Config = BehaviourCloning
+    Config = Parameters
 
-    def __init__(self, sizes: Sizes, config: BehaviourCloning):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__(sizes, config)
         self.network = mlp([sizes.observation + sizes.latent, *config.hidden, sizes.action])
 
@@ -61,10 +69,10 @@ def cloning_loss(model: Model, states: Tensor, actions: Tensor, latents: Tensor)
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Clone the episodes of ``qualities``; z is of contexts of any episode of the same task."""
-    config: BehaviourCloning = model.config
+    config: Parameters = model.config
     generator = training.generator
-    latents = encode_tasks(training.context, training.contexts(), LATENTS, generator, full=False)
-    fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    latents = training.latents()
+    fitting, held_out = training.pool(config.qualities).split_episodes()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
 
     def draw(part: TaskData, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,26 +83,23 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 
     validation = draw(held_out, VALIDATION_TRANSITIONS)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         loss = cloning_loss(model, *draw(fitting, config.batch_size))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.detach()}
+        return loss, {"loss": loss}
 
     def validate() -> float:
         return float(cloning_loss(model, *validation))
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    return model, fit("train_baseline bc", config.steps, update, validate, optimiser, state, training.checkpoint)
+    return model, fit("train_baseline bc", config.steps, draw_losses, validate, optimiser, state, training.checkpoint)
 
 
 # ---- Adapt ----
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
     """Encode the warm start with the shared encoder; nothing is drawn."""
-    return LatentAgent(lambda states, latents: act(model, states, latents), context.encode, told, context.config)
+    return LatentAgent(lambda states, latents: act(model, states, latents), context.encode, warm_start, context.config)
 
 
 # ---- Act ----

@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
-from metadiffuser.baselines.shared.interface import Records, Training
+from metadiffuser.baselines.shared.encoded import EncodedModel, EncodedParameters, EncoderSteps, fit_part, train_policy
+from metadiffuser.baselines.shared.interface import MethodInfo, Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.config.schema import Context, Corro
+from metadiffuser.config.schema import Context
 from metadiffuser.context import corro as representation
 from metadiffuser.context.corro import Relabeller
 from metadiffuser.context.representation import ContextModel
@@ -23,22 +23,29 @@ from metadiffuser.seeding import torch_initialisation
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="CORRO", colour="#63B3ED")
 RELABELLED = 32  # transitions of each task that the relabeller is fitted to in a step
+
+
+class Parameters(EncodedParameters):
+    """Method ``corro``: an encoder trained by contrast with relabelled data, then an actor-critic."""
+
+    encoder_steps: EncoderSteps = 4000
 
 
 # ---- Networks ----
 
 
 class Model(EncodedModel):
-    """Encoder, and actor, cloned behaviour and twin critics of state and z; the relabeller serves training alone."""
+    """Encoder, and actor, cloned behaviour and twin critics of state and z; the relabeller is used only in training."""
 
-    Config = Corro
+    Config = Parameters
 
 
 def make_relabeller(model: Model, training: Training) -> Relabeller:
     """Return an untrained relabeller; its weights come from the training's generator."""
     seed = int(torch.randint(2**62, (), generator=training.generator))
-    config: Corro = model.config
+    config: Parameters = model.config
     with torch_initialisation(seed, "relabeller"):
         sizes = (model.sizes.observation, model.sizes.action, config.latent_size)
         return Relabeller(*sizes, config.hidden, len(training.tasks))
@@ -82,9 +89,9 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 # ---- Adapt ----
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
     """Encode the warm start with CORRO's own encoder; nothing is drawn."""
-    return LatentAgent(partial(act, model), model.encode, told, context.config)
+    return LatentAgent(partial(act, model), model.encode, warm_start, context.config)
 
 
 # ---- Act ----

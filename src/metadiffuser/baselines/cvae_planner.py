@@ -1,32 +1,58 @@
 """CVAE-Planner: the planner with a conditional VAE over trajectory segments in place of the diffusion model.
 
-A rival of the paper's; without public code (docs/methods/cvae_planner.md). Segments, conditions, null condition, dual
-guide and replanning are the planner's; what generates the plan is not.
+A baseline of the paper, without public code (docs/methods/cvae_planner.md). Segments, conditions, null condition, dual
+guide and replanning are the planner's; only the model that generates the plan differs.
 """
 
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
-from metadiffuser.baselines.shared.latents import LATENTS, LatentAgent, draw_latents
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
+from metadiffuser.baselines.shared.latents import LatentAgent
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config.schema import CvaePlanner
+from metadiffuser.config import schema
 from metadiffuser.context import objective as worth
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import encode_tasks
+from metadiffuser.context.training import draw_latents
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_segments
-from metadiffuser.training import MovingAverage, fit
+from metadiffuser.training import Losses, MovingAverage, fit
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="CVAE-Planner", colour="#C53078", uses_context=True)
 EMBEDDING = 64  # features of the embedded task, as in the denoiser
 LOG_VARIANCE = (-10.0, 4.0)  # bounds of the code's
 VALIDATION_SEGMENTS = 256
+
+
+class Parameters(schema.MethodParameters):
+    """Method ``cvae_planner``: the planner with a conditional VAE over segments in place of the diffusion model."""
+
+    steps: schema.GradientSteps = 30000
+    batch_size: schema.BatchSize = 128
+    horizon: schema.Horizon = Field(8, description="H, as the planner's")
+    code_size: schema.Count = Field(8, description="entries of the VAE's code of a segment")
+    hidden: schema.Widths = Field(
+        [256, 256], description="hidden layer widths of the VAE's encoder and, reversed, decoder"
+    )
+    divergence_weight: schema.Scale = Field(0.01, description="beta: weight of the KL divergence in the loss")
+    ema_decay: schema.Fraction = Field(0.995, description="decay of the averaged weights, as the planner's")
+    condition_dropout: schema.Fraction = Field(
+        0.25, description="p, probability of the null condition, as the planner's"
+    )
+    first_action_weight: schema.Scale = Field(10.0, description="loss weight of the first action, as the planner's")
+    temperature: schema.Scale = Field(0.5, description="scale of the code that a plan is decoded from")
+    return_scale: schema.Scale = Field(1.0, description="alpha: step along the gradient of the predicted return")
+    dynamics_scale: schema.Scale = Field(
+        1.0, description="alpha * lambda: step along the gradient of dynamics consistency"
+    )
+    guide_steps: schema.Natural = Field(5, description="gradient steps of the guide on a plan")
 
 
 # ---- Networks ----
@@ -40,9 +66,9 @@ class Model(BaselineModel):
         config: section ``baseline.cvae_planner``.
     """
 
-    Config = CvaePlanner
+    Config = Parameters
 
-    def __init__(self, sizes: Sizes, config: CvaePlanner):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__(sizes, config)
         entries = config.horizon * (sizes.observation + sizes.action)
         condition = sizes.observation + EMBEDDING
@@ -51,9 +77,9 @@ class Model(BaselineModel):
         self.encoder = mlp([entries + condition, *config.hidden, 2 * config.code_size])
         self.decoder = mlp([config.code_size + condition, *config.hidden[::-1], entries])
 
-    def condition(self, first: Tensor, latents: Tensor, known: Tensor) -> Tensor:
-        """Return what both networks are told: s_0 (B, S), normalised, and z (B, Z), or null where not ``known``."""
-        return torch.cat([first, torch.where(known[:, None], self.embed_task(latents), self.null)], dim=-1)
+    def condition(self, first: Tensor, latents: Tensor, has_context: Tensor) -> Tensor:
+        """Return the condition of both networks: s_0 (B, S), normalised, and z (B, Z) or the null condition."""
+        return torch.cat([first, torch.where(has_context[:, None], self.embed_task(latents), self.null)], dim=-1)
 
     def encode(self, segments: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance (B, U) of the code of segments (B, H, S + A)."""
@@ -96,7 +122,7 @@ def reconstruction(model: Model, decoded: Tensor, segments: Tensor, mask: Tensor
 
 
 def negative_bound(
-    model: Model, segments: Tensor, mask: Tensor, latents: Tensor, known: Tensor, noise: Tensor
+    model: Model, segments: Tensor, mask: Tensor, latents: Tensor, has_context: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return reconstruction error and divergence, whose weighted sum bounds -log p(x | s_0, z) from above.
 
@@ -105,10 +131,10 @@ def negative_bound(
         segments: (B, H, S + A).
         mask: places inside the episode (B, H).
         latents: z (B, Z).
-        known: False (B,) where the null condition takes the place of z.
+        has_context: False (B,) where the null condition takes the place of z.
         noise: standard normal (B, U), which draws the code.
     """
-    condition = model.condition(segments[:, 0, : model.sizes.observation], latents, known)
+    condition = model.condition(segments[:, 0, : model.sizes.observation], latents, has_context)
     mean, log_variance = model.encode(segments * mask[..., None], condition)
     decoded = model.decode(mean + (0.5 * log_variance).exp() * noise, condition)
     return reconstruction(model, decoded, segments, mask), divergence(mean, log_variance).mean()
@@ -124,29 +150,25 @@ def rows(data: TaskData) -> Tensor:
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Train on segments of ``qualities`` as the denoiser is; return the averaged model."""
-    config: CvaePlanner = model.config
+    config: Parameters = model.config
     generator = training.generator
-    latents = encode_tasks(training.context, training.contexts(), LATENTS, generator, full=False)
-    fitting, held_out = (rows(part) for part in training.pool(config.qualities).split_episodes(HELD_OUT))
+    latents = training.latents()
+    fitting, held_out = (rows(part) for part in training.pool(config.qualities).split_episodes())
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     average = MovingAverage(model, config.ema_decay)
 
     def draw(part: Tensor, count: int) -> tuple[Tensor, ...]:
         tasks, segments, mask = draw_segments(part, config.horizon, count, generator)
-        known = torch.rand(count, generator=generator) >= config.condition_dropout
+        has_context = torch.rand(count, generator=generator) >= config.condition_dropout
         noise = torch.randn(count, config.code_size, generator=generator)
-        return model.normalise(segments), mask, draw_latents(latents, tasks, generator), known, noise
+        return model.normalise(segments), mask, draw_latents(latents, tasks, generator), has_context, noise
 
     validation = draw(held_out, VALIDATION_SEGMENTS)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         error, kl = negative_bound(model, *draw(fitting, config.batch_size))
         loss = error + config.divergence_weight * kl
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        average.update()
-        return {"loss": loss.detach(), "reconstruction": error.detach(), "divergence": kl.detach()}
+        return loss, {"loss": loss, "reconstruction": error, "divergence": kl}
 
     def validate() -> float:
         error, kl = negative_bound(average.module, *validation)
@@ -154,31 +176,40 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 
     modules = {"model": model, "average": average.module}
     state = TrainingState(modules, {"adam": optimiser}, {"data": generator})
-    label = "train_baseline cvae_planner"
-    return average.module, fit(label, config.steps, update, validate, optimiser, state, training.checkpoint)
+    records = fit(
+        "train_baseline cvae_planner",
+        config.steps,
+        draw_losses,
+        validate,
+        optimiser,
+        state,
+        training.checkpoint,
+        after_step=average.update,
+    )
+    return average.module, records
 
 
 # ---- Adapt ----
 
 
 class Agent(LatentAgent):
-    """Plans anew in every step, and takes the null condition for z where nothing is known, as the planner does."""
+    """Plans again at every step, with the null condition where there is no context, as the planner does."""
 
-    def __init__(self, model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator):
-        super().__init__(self._act, context.encode, told, context.config)
+    def __init__(self, model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator):
+        super().__init__(self._act, context.encode, warm_start, context.config)
         self._model, self._context, self._generator = model, context, generator
-        self._told = told.known
+        self._has_context = warm_start.has_context
 
     def _act(self, states: Tensor, latents: Tensor) -> Tensor:
-        known = self._told | bool(self._gathered)
-        # One code for all rows, so that a row plays alike alone and among others.
+        has_context = self._has_context | bool(self._gathered)
+        # One code for all rows, so that a row is played the same by itself and in a batch.
         noise = torch.randn(1, self._model.config.code_size, generator=self._generator)
-        return act(self._model, self._context, states, latents, known, noise)
+        return act(self._model, self._context, states, latents, has_context, noise)
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
     """Encode the warm start with the shared encoder; ``generator`` draws the codes of plans."""
-    return Agent(model, told, context, generator)
+    return Agent(model, warm_start, context, generator)
 
 
 # ---- Act ----
@@ -193,12 +224,14 @@ def objective(model: Model, context: ContextModel, plans: Tensor, latents: Tenso
         plans: (B, H, S + A), normalised.
         latents: z (B, Z).
     """
-    config: CvaePlanner = model.config
+    config: Parameters = model.config
     scales = (plans.new_full((len(plans),), scale) for scale in (config.return_scale, config.dynamics_scale))
     return worth.objective(context, plans, latents, *scales)
 
 
-def plan(model: Model, context: ContextModel, states: Tensor, latents: Tensor, known: Tensor, noise: Tensor) -> Tensor:
+def plan(
+    model: Model, context: ContextModel, states: Tensor, latents: Tensor, has_context: Tensor, noise: Tensor
+) -> Tensor:
     """Return guided plans (B, H, S + A), normalised, for states (B, S) in the environment's units.
 
     The gradient of ``objective`` is taken back through the decoder, and the code follows it: plans stay what the
@@ -209,12 +242,12 @@ def plan(model: Model, context: ContextModel, states: Tensor, latents: Tensor, k
         context: reward and dynamics models of the guide.
         states: observed.
         latents: z (B, Z).
-        known: where z is to be used (B,).
+        has_context: where z is to be used (B,).
         noise: standard normal (B, U) or (1, U), which draws the code.
     """
-    config: CvaePlanner = model.config
+    config: Parameters = model.config
     first = model.normaliser.state(states - model.normaliser.origin(states))
-    condition = model.condition(first, latents, known)
+    condition = model.condition(first, latents, has_context)
     codes = (config.temperature * noise).expand(len(states), -1)
     guided = config.return_scale > 0 or config.dynamics_scale > 0
     for _ in range(config.guide_steps if guided else 0):
@@ -224,9 +257,11 @@ def plan(model: Model, context: ContextModel, states: Tensor, latents: Tensor, k
     return model.decode(codes, condition).detach()
 
 
-def act(model: Model, context: ContextModel, states: Tensor, latents: Tensor, known: Tensor, noise: Tensor) -> Tensor:
+def act(
+    model: Model, context: ContextModel, states: Tensor, latents: Tensor, has_context: Tensor, noise: Tensor
+) -> Tensor:
     """Return the plans' first actions (B, A); arguments as for ``plan``."""
     with torch.inference_mode(False), torch.enable_grad():
-        parts = (states, latents, known, noise)
+        parts = (states, latents, has_context, noise)
         plans = plan(model, context, *(part.clone() for part in parts))
     return plans[:, 0, model.sizes.observation :].clamp(-1, 1)

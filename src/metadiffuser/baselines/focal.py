@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metadiffuser.baselines.shared.encoded import EncodedModel, fit_part, train_policy
-from metadiffuser.baselines.shared.interface import Records, Training
+from metadiffuser.baselines.shared.encoded import EncodedModel, EncodedParameters, fit_part, train_policy
+from metadiffuser.baselines.shared.interface import MethodInfo, Records, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.config.schema import Context, Focal
+from metadiffuser.config.schema import Context
 from metadiffuser.context.focal import distance_metric_loss
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart
@@ -21,7 +21,12 @@ from metadiffuser.data.windows import TaskData, draw_contexts
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="FOCAL", colour="#2B6CB0")
 CONTEXTS = 2  # of each task in a step: the pair that is pulled together
+
+
+class Parameters(EncodedParameters):
+    """Method ``focal``: an encoder trained by distances between contexts, then an actor-critic."""
 
 
 # ---- Networks ----
@@ -30,7 +35,7 @@ CONTEXTS = 2  # of each task in a step: the pair that is pulled together
 class Model(EncodedModel):
     """Encoder, and actor, cloned behaviour and twin critics of state and z."""
 
-    Config = Focal
+    Config = Parameters
 
 
 # ---- Loss ----
@@ -57,9 +62,9 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
 # ---- Adapt ----
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> LatentAgent:
     """Encode the warm start with FOCAL's own encoder; nothing is drawn."""
-    return LatentAgent(partial(act, model), model.encode, told, context.config)
+    return LatentAgent(partial(act, model), model.encode, warm_start, context.config)
 
 
 # ---- Act ----

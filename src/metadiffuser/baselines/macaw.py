@@ -7,62 +7,54 @@ Equations beside functions, and departures: docs/methods/macaw.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Floats, Records, Sizes, Training
+from metadiffuser.baselines.shared.inner_step import InnerStep, Layers
+from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.networks import Perceptrons
 from metadiffuser.behaviour.networks import perceptron, unflatten
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config.schema import Macaw
+from metadiffuser.config import schema
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.data.episodes import row_sizes, transition_rows
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats, row_sizes, transition_rows
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
-from metadiffuser.training import fit
+from metadiffuser.training import Losses, fit
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="MACAW", colour="#B7791F")
 HEAD = 32  # hidden width of the advantage head
 SIGMA = 0.2  # standard deviation of the policy around its mean, which is what acts
 LARGEST_WEIGHT = 20.0  # of a transition in the policy's loss
 READAPTATIONS = 20  # times a zero-shot episode adapts, evenly spread over its steps
 VALIDATION_TASKS = 16
 
-Layers = list[tuple[Tensor, Tensor]]
+
+class Parameters(schema.MethodParameters):
+    """Method ``macaw``: value function and policy meta-learned for one inner gradient step."""
+
+    qualities: schema.Qualities = Field(["expert", "medium", "random"])
+    steps: schema.GradientSteps = 5000
+    batch_size: schema.BatchSize = 32
+    learning_rate: schema.LearningRate = 0.002
+    task_batch: schema.Count = Field(16, description="tasks in one gradient step; each has batch_size samples")
+    hidden: schema.Widths = Field([128, 128, 128], description="hidden layer widths of value function and policy")
+    discount: schema.Fraction = Field(0.99, description="gamma of the returns")
+    inner_rate: schema.Rate = Field(0.02, description="initial step size of the inner step, which is learned")
+    head_weight: schema.Positive = Field(0.1, description="initial weight of the head's loss, which is learned")
+    temperature: schema.Positive = Field(0.1, description="T of the weights exp(A / T), in units of normalised rewards")
+    adaptation_steps: Annotated[int, Field(ge=1, le=100)] = Field(1, description="inner steps at evaluation")
 
 
 # ---- Networks ----
-
-
-class Step(nn.Module):
-    """A gradient step whose size and direction are learned: a weight or bias W with gradient G becomes W - rate G R.
-
-    Every weight and every bias has a rate, every layer an R (out, out) of its outputs, the identity at first
-    (meta-curvature: Park and Oliva 2019, arXiv 1902.03356). It has the part of MACAW's weight transform.
-
-    Args:
-        layers: that the step is for.
-        rate: the first of every rate.
-    """
-
-    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]], rate: float):
-        super().__init__()
-        self.log_rates = nn.Parameter(torch.full((len(layers), 2), math.log(rate)))
-        self.maps = nn.ParameterList(torch.eye(weight.shape[-1]) for weight, _ in layers)
-
-    def forward(self, layers: Layers, loss: Tensor, create_graph: bool) -> Layers:
-        """Return the layers after the step on ``loss``; ``create_graph`` lets gradients flow through it."""
-        gradients = iter(torch.autograd.grad(loss, list(chain.from_iterable(layers)), create_graph=create_graph))
-        moved = []
-        for (weight, bias), rates, outputs in zip(layers, self.log_rates.exp(), self.maps, strict=True):
-            moved.append((weight - rates[0] * next(gradients) @ outputs, bias - rates[1] * next(gradients) @ outputs))
-        return moved
 
 
 class Model(BaselineModel):
@@ -73,9 +65,9 @@ class Model(BaselineModel):
         config: section ``baseline.macaw``.
     """
 
-    Config = Macaw
+    Config = Parameters
 
-    def __init__(self, sizes: Sizes, config: Macaw):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__(sizes, config)
         # As a layer's weights, from the global generator, which the caller seeds.
         weights = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -85,8 +77,8 @@ class Model(BaselineModel):
         self.depth = len(config.hidden) + 1  # layers of the policy; in copies the head's follow
         # Learned like the weights: how the inner step is taken, and the weight of the head's loss.
         meta = meta_copies(self, 1)
-        self.value_step = Step(meta.value, config.inner_rate)
-        self.policy_step = Step(meta.policy, config.inner_rate)
+        self.value_step = InnerStep(meta.value, config.inner_rate)
+        self.policy_step = InnerStep(meta.policy, config.inner_rate)
         self.log_head_weight = nn.Parameter(torch.tensor(math.log(config.head_weight)))
 
     def inputs(self, states: Tensor) -> Tensor:
@@ -212,7 +204,7 @@ def meta_loss(model: Model, inner: Batch, outer: Batch) -> tuple[Tensor, Tensor]
 
 
 def draw_inner(model: Model, data: TaskData, tasks: Tensor, generator: torch.Generator) -> Batch:
-    """Draw one episode of each task (M,): what is told of a task at play, or, every other time, only its beginning."""
+    """Draw one episode of each task (M,), as warm-start data are at play; every other time only its beginning."""
     episodes, length = data.rewards.shape[1:]
     episode = torch.randint(episodes, tasks.shape, generator=generator)
     ends = torch.randint(1, 2 * length, tasks.shape, generator=generator)
@@ -245,10 +237,10 @@ def batch_of(model: Model, transitions: Tensor, mask: Tensor) -> Batch:
 
 def train(model: Model, training: Training) -> tuple[Model, Records]:
     """Meta-train: the step is taken on an episode of any warm start's quality, its result judged by ``qualities``."""
-    config: Macaw = model.config
+    config: Parameters = model.config
     generator = training.generator
-    inner, inner_held_out = training.contexts().split_episodes(HELD_OUT)
-    outer, outer_held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    inner, inner_held_out = training.contexts().split_episodes()
+    outer, outer_held_out = training.pool(config.qualities).split_episodes()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
 
     def prepare(data: TaskData) -> Tensor:
@@ -263,24 +255,22 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
         draw_outer(model, outer_held_out, returns_held_out, checked, config.batch_size, generator),
     )
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         tasks = torch.randint(tasks_count, (config.task_batch,), generator=generator)
         batches = (
             draw_inner(model, inner, tasks, generator),
             draw_outer(model, outer, returns, tasks, config.batch_size, generator),
         )
         value, policy = meta_loss(model, *batches)
-        optimiser.zero_grad(set_to_none=True)
-        (value + policy).backward()
-        optimiser.step()
-        return {"loss": policy.detach(), "value_loss": value.detach()}
+        return value + policy, {"loss": policy, "value_loss": value}
 
     @torch.enable_grad()
     def validate() -> float:
         return float(meta_loss(model, *validation)[1].detach())
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    return model, fit("train_baseline macaw", config.steps, update, validate, optimiser, state, training.checkpoint)
+    label = "train_baseline macaw"
+    return model, fit(label, config.steps, draw_losses, validate, optimiser, state, training.checkpoint)
 
 
 # ---- Adapt ----
@@ -298,24 +288,25 @@ def adapted(model: Model, transitions: Tensor, mask: Tensor) -> Layers:
     return [(weight.detach(), bias.detach()) for weight, bias in copies.policy]
 
 
-class AdaptedAgent:
+class AdaptedAgent(Agent):
     """One adapted policy for each of B parallel episodes.
 
-    Zero-shot episodes start with the meta-policy; ``READAPTATIONS`` times an episode it adapts anew, to all that the
-    episode has brought so far.
+    Zero-shot episodes start with the meta-policy; ``READAPTATIONS`` times an episode it adapts again, to all
+    transitions of the episode so far.
 
     Args:
         model: of meta-parameters.
-        told: what is known of each episode's task.
+        warm_start: data of each episode's task.
     """
 
-    def __init__(self, model: Model, told: WarmStart):
+    def __init__(self, model: Model, warm_start: WarmStart):
         self._model = model
-        self._online = ~told.known
+        self._online = ~warm_start.has_context
         self._interval = max(1, model.sizes.episode // READAPTATIONS)
         self._gathered: list[Floats] = []
-        length = told.transitions.shape[1]
-        self.policies = adapted(model, told.transitions, told.known[:, None].expand(-1, length).float())
+        length = warm_start.transitions.shape[1]
+        mask = warm_start.has_context[:, None].expand(-1, length).float()
+        self.policies = adapted(model, warm_start.transitions, mask)
 
     def act(self, observations: Floats) -> Floats:
         """Return actions (B, A) for observations (B, S)."""
@@ -336,9 +327,9 @@ class AdaptedAgent:
                 all_rows[self._online] = rows
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> AdaptedAgent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> AdaptedAgent:
     """Take the inner step on the whole warm-start episode; nothing is drawn, and there is no z."""
-    return AdaptedAgent(model, told)
+    return AdaptedAgent(model, warm_start)
 
 
 # ---- Act ----

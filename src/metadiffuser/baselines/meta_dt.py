@@ -9,15 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metadiffuser.baselines.shared.interface import HELD_OUT, Floats, Records, Sizes, Training
+from metadiffuser.baselines.shared.interface import MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
-from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.config.schema import MetaDT
+from metadiffuser.baselines.shared.transformer import PromptedModel, PromptedParameters, Steps
+from metadiffuser.config.schema import Count
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.episodes import Floats
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
@@ -25,12 +27,21 @@ from metadiffuser.training import fit_first
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="Meta-DT", colour="#B794F4")
 LABEL = "train_baseline meta_dt"
 WORLD_BATCH = 256  # transitions in one step of the world model (ours)
 WORLD_RATE = 1e-3  # step size of the world model, as published
 VALIDATION_TRANSITIONS = 1024
 SWAPPED = 0.5  # share of training windows whose z is of any episode of the task (ours)
 CHUNK = 256  # episodes that z is computed of at once, so that memory stays small
+
+
+class Parameters(PromptedParameters):
+    """Method ``meta_dt``: a decision transformer with z of a world model, and its worst predicted steps as a prompt."""
+
+    latent_size: Count = Field(16, description="Z of the world model")
+    context_length: Count = Field(4, description="transitions that z is computed from")
+    encoder_width: Count = Field(128, description="features of the world model's recurrent unit and hidden layers")
 
 
 # ---- Networks ----
@@ -44,7 +55,7 @@ class WorldModel(nn.Module):
         config: section ``baseline.meta_dt``.
     """
 
-    def __init__(self, sizes: Sizes, config: MetaDT):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__()
         self.sizes = [sizes.observation, sizes.action, 1, sizes.observation]
         self.length = config.context_length
@@ -84,9 +95,9 @@ class Model(PromptedModel):
         config: section ``baseline.meta_dt``.
     """
 
-    Config = MetaDT
+    Config = Parameters
 
-    def __init__(self, sizes: Sizes, config: MetaDT):
+    def __init__(self, sizes: Sizes, config: Parameters):
         super().__init__(sizes, config, config.latent_size)
         self.world = WorldModel(sizes, config)
 
@@ -145,7 +156,7 @@ def train_world(model: Model, data: TaskData, training: Training) -> Records:
     """Train the world model in place on transitions at all times of the episodes; return its curve."""
     config, world, generator = model.config, model.world, training.generator
     optimiser = torch.optim.Adam(world.parameters(), lr=WORLD_RATE, fused=True)
-    fitting, held_out = (_padded(model, part.transitions) for part in data.split_episodes(HELD_OUT))
+    fitting, held_out = (_padded(model, part.transitions) for part in data.split_episodes())
 
     def draw(features: Tensor, count: int) -> Tensor:
         tasks, episodes, steps = features.shape[:3]
@@ -228,18 +239,18 @@ class Agent(PromptedAgent):
 
     Args:
         model: world model and transformer.
-        told: what is known of each episode's task.
+        warm_start: data of each episode's task.
     """
 
     model: Model
 
-    def __init__(self, model: Model, told: WarmStart):
-        errors = surprises(model, told.transitions, describe(model, told.transitions))
+    def __init__(self, model: Model, warm_start: WarmStart):
+        errors = surprises(model, warm_start.transitions, describe(model, warm_start.transitions))
         starts = worst_segments(errors, model.prompt, model.world.length)
-        super().__init__(model, lambda prompt, history: act(model, prompt, history), told, starts)
+        super().__init__(model, lambda prompt, history: act(model, prompt, history), warm_start, starts)
         width = sum(model.world.sizes)
-        self._features = torch.zeros(len(told), model.world.length + model.sizes.episode, width)
-        self._errors = torch.zeros(len(told), model.sizes.episode)
+        self._features = torch.zeros(len(warm_start), model.world.length + model.sizes.episode, width)
+        self._errors = torch.zeros(len(warm_start), model.sizes.episode)
 
     def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
         """Remember one transition of each episode, and how badly it was predicted."""
@@ -259,9 +270,9 @@ class Agent(PromptedAgent):
         return worst_segments(self._errors[:, : self.step], self.model.prompt, self.model.world.length)
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
     """Prompt with the steps of the warm start that the world model predicts worst; nothing is drawn."""
-    return Agent(model, told)
+    return Agent(model, warm_start)
 
 
 # ---- Act ----

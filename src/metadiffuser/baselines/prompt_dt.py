@@ -1,4 +1,4 @@
-"""Prompt-DT: a decision transformer that is told of the task by a few steps of another episode.
+"""Prompt-DT: a decision transformer whose prompt is a few steps of another episode of the task.
 
 Xu et al., *Prompting Decision Transformer for Few-Shot Policy Generalization* (ICML 2022); docs/methods/prompt_dt.md.
 """
@@ -8,16 +8,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metadiffuser.baselines.shared.interface import Records, Training
+from metadiffuser.baselines.shared.interface import MethodInfo, Records, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
-from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
-from metadiffuser.config.schema import PromptDT
+from metadiffuser.baselines.shared.transformer import PromptedModel, PromptedParameters, Steps
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart
 
 # ---- Config ----
 
+METHOD = MethodInfo(title="Prompt-DT", colour="#6B46C1")
 LABEL = "train_baseline prompt_dt"
+
+
+class Parameters(PromptedParameters):
+    """Method ``prompt_dt``: a decision transformer with steps of another episode as a prompt."""
 
 
 # ---- Networks ----
@@ -31,7 +35,7 @@ class Model(PromptedModel):
         config: section ``baseline.prompt_dt``.
     """
 
-    Config = PromptDT
+    Config = Parameters
 
 
 # ---- Loss ----
@@ -68,11 +72,11 @@ def draw_prompts(data: Sequences, tasks: Tensor, length: int, generator: torch.G
 # ---- Adapt ----
 
 
-def adapt(model: Model, told: WarmStart, context: ContextModel, generator: torch.Generator) -> PromptedAgent:
-    """Prompt with steps anywhere in the warm start; where they begin is part of what all methods are told."""
-    steps = told.order.shape[1] - model.prompt
-    starts = told.order[:, 0].clamp_max(steps)
-    return PromptedAgent(model, lambda prompt, history: act(model, prompt, history), told, starts)
+def adapt(model: Model, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> PromptedAgent:
+    """Prompt with steps anywhere in the warm start; where they begin is part of the warm-start data."""
+    steps = warm_start.order.shape[1] - model.prompt
+    starts = warm_start.order[:, 0].clamp_max(steps)
+    return PromptedAgent(model, lambda prompt, history: act(model, prompt, history), warm_start, starts)
 
 
 # ---- Act ----

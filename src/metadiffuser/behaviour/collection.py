@@ -17,15 +17,16 @@ All tasks x episodes of one quality run as one batch of environments.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from metadiffuser.behaviour.gains import left_out, usable_tasks
 from metadiffuser.behaviour.mixing import ROUNDS, Choice, Mixture, first_choices, targets
 from metadiffuser.behaviour.policies import Controller, Policies, Trained, assign, relabelled, rollout, uniform
 from metadiffuser.behaviour.training import standard_tasks
+from metadiffuser.data.dataset import Anchors, Collected, FamilyDataset
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.envs import Array, Family, Task
 from metadiffuser.envs.shared.symmetry import Symmetry
@@ -36,8 +37,6 @@ FINALISTS = 5  # checkpoints of a task, best as training measured them, that are
 BAND = 0.15  # of the gap between random and expert, that medium episodes may miss half way by
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of steps with uniform actions, that are tried
 PILOTS = 3  # episodes that each share is tried with
-
-Anchors = Mapping[int, Mapping[str, float]]  # by task index: mean return of ``random`` actions and of the ``expert``
 
 
 def pick_medium(returns: Array, random: float, expert: float) -> Choice:
@@ -68,23 +67,6 @@ def disturbed(controller: Controller, shares: Array, actions: int, generator: np
         return np.where(slips[:, None], drawn, meant)
 
     return control
-
-
-@dataclass(frozen=True)
-class Collected:
-    """Episodes of one quality.
-
-    Attributes:
-        episodes: by task index.
-        policies: what acted, by task index; JSON-serialisable.
-    """
-
-    episodes: Mapping[int, Episodes]
-    policies: Mapping[int, Mapping[str, Any]]
-
-    def mean_return(self, task: int) -> float:
-        """Return the mean return of a task's episodes."""
-        return float(self.episodes[task].returns.mean(dtype=np.float64))
 
 
 class Collector:
@@ -320,3 +302,22 @@ class Collector:
                 "uniform": [choice.uniform for choice in choices],
             }
         return Collected(episodes, policies)
+
+
+def collect(collector: Collector, qualities: Sequence[str], least_gain: float) -> FamilyDataset:
+    """Return the datasets of a family's behaviour policies, without tasks on which the expert gains too little.
+
+    Args:
+        collector: runs the policies.
+        qualities: of the datasets wanted.
+        least_gain: of the training tasks' median gain, below which a task is left out.
+
+    Raises:
+        InputError: no training task or no unseen task is left.
+    """
+    anchors = collector.anchors()
+    kept = usable_tasks(collector.family, collector.tasks, anchors, least_gain)
+    collected = {quality: collector.collect(quality, anchors) for quality in qualities}
+    omitted = left_out(collector.tasks, kept, anchors)
+    origin = {"source": "generated", "least_gain": least_gain, "tasks_left_out": omitted}
+    return FamilyDataset(collected, kept, anchors, origin)

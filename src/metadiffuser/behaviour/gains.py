@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from metadiffuser.behaviour.collection import Anchors
+from metadiffuser.data.dataset import Anchors
 from metadiffuser.envs import Family, Task
 from metadiffuser.envs.shared.tasks import split
 from metadiffuser.errors import InputError

@@ -1,4 +1,4 @@
-"""Mixed data: episodes whose returns are spread evenly between random and expert, task by task.
+"""Mixed data: episodes whose returns are spread evenly between random and expert, task by task (deviation 38).
 
 In the literature mixed data are the episodes of all checkpoints, or all that SAC has replayed. How far those lie
 between random and expert depends on how fast SAC happened to learn. Here a task's episodes are played by many policies,

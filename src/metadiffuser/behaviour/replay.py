@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SMALLEST_SCALE = 1e-2  # floor of an input's standard deviation: an input that hardly moves is not blown up
+from metadiffuser.data.episodes import Floats
 
-Floats = NDArray[np.float32]
+SMALLEST_SCALE = 1e-2  # floor of an input's standard deviation: an input that hardly moves is not blown up
 
 
 class Batch(NamedTuple):

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, with_features
-from metadiffuser.behaviour.replay import Batch, Floats, Replay
+from metadiffuser.behaviour.replay import Batch, Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config.schema import Behaviour
+from metadiffuser.data.episodes import Floats
 from metadiffuser.envs import Array, Family, Task, total_reward
 from metadiffuser.envs.shared.symmetry import Symmetry, to_standard
 from metadiffuser.progress import Progress

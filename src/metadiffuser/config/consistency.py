@@ -1,52 +1,48 @@
-"""Parameters that are right one by one and senseless together: refused before a job starts, not hours later in one."""
+"""Inconsistent combinations of parameters that are valid one by one: refused before a job starts, not hours later."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 
-READ = ("expert", "medium", "random")  # qualities that every evaluation takes its warm-start data from
-SHOWN = ("dual", "none")  # guides that render_rollouts sets side by side
-SHOWN_TASK = "true_task"  # the representation without an encoder
-CONTRASTING = {"focal", "corro"}  # tell tasks apart, as representation and as baseline
+READ = ("expert", "medium", "random")  # qualities that every evaluation draws warm-start data from
+SHOWN = ("dual", "none")  # guides that render_rollouts shows side by side
+TRUE_TASK = "true_task"  # the representation without an encoder
+CONTRASTING = ("corro", "focal")  # representations that are trained to tell tasks apart
 
 Name = Callable[[str, str], str]
 
 
 def inconsistencies(params: Params, protocol: bool = True) -> Iterator[str]:
-    """Yield one sentence, which names the keys, for each thing that makes no sense, family by family.
+    """Yield one sentence, which names the keys, for each combination that is inconsistent, family by family.
 
     Args:
         params: the parameters.
-        protocol: whether evaluation is that of the preset. A trial of ``metadiffuser tune`` has one guide, none of its
-            rollouts is shown, and its unseen tasks are held-out ones, whose number is not in the parameters.
+        protocol: whether to check the evaluation as well. A trial of ``metadiffuser tune`` has one guide and no videos,
+            and its unseen tasks are held-out training tasks, whose number is not in the parameters.
     """
     for family in params.families:
         name = partial(_name, params, family)
         yield from _repetitions(params, family, name)
-        yield from _contrasted(params, family, name)
+        yield from _tasks(params, family, name)
         yield from _behaviour(params, family, name)
         yield from _qualities(params, family, name)
         yield from _planner(params, family, name)
         if protocol:
             yield from _protocol(params, family, name)
-    if params.representations[0] == SHOWN_TASK:
+    if params.representations[0] == TRUE_TASK:
         yield (
-            f"representations: '{SHOWN_TASK}' is first, but baselines take the first one's encoder, and this has none; "
-            "put another first"
+            f"representations: '{TRUE_TASK}' is first, but baselines use the encoder of the first, and this one has "
+            "none; put another first"
         )
 
 
 def _name(params: Params, family: str, section: str, key: str) -> str:
     """Return the dotted name of ``key``, below ``overrides`` if the family's value comes from there."""
-    override: Any = params.overrides[family]
-    for part in section.split("."):
-        override = override[part]
-    return f"overrides.{family}.{section}.{key}" if key in override else f"{section}.{key}"
+    return f"overrides.{family}.{section}.{key}" if key in params.override(section, family) else f"{section}.{key}"
 
 
 def _repeated(values: Sequence[Hashable]) -> bool:
@@ -68,13 +64,21 @@ def _repetitions(params: Params, family: str, name: Name) -> Iterator[str]:
         yield f"{name('evaluation', 'samplers')}: {samplers} names something twice; remove the repetition"
 
 
-def _contrasted(params: Params, family: str, name: Name) -> Iterator[str]:
+def _tasks(params: Params, family: str, name: Name) -> Iterator[str]:
     tasks = params.section("tasks", family)
     if tasks.imported is not None:
-        return  # how many tasks there are is up to the data, and checked with them
-    contrasting = sorted(CONTRASTING & {*params.representations, *params.baselines})
-    if contrasting and tasks.train < 2:
-        yield f"{name('tasks', 'train')} is {tasks.train}, but {contrasting[0]} tells tasks apart and needs two or more"
+        return  # the imported data decide how many tasks there are, and 'import' checks them
+    if tasks.train < 2:
+        for representation in CONTRASTING:
+            if representation in params.representations:
+                yield (
+                    f"{name('tasks', 'train')} is {tasks.train}, but the representation {representation} tells tasks "
+                    "apart and needs two or more"
+                )
+    for method in params.baselines:
+        least = params.baseline[method].least_tasks
+        if tasks.train < least:
+            yield f"{name('tasks', 'train')} is {tasks.train}, but {method} needs {least} or more"
 
 
 def _behaviour(params: Params, family: str, name: Name) -> Iterator[str]:
@@ -91,7 +95,7 @@ def _behaviour(params: Params, family: str, name: Name) -> Iterator[str]:
     if behaviour.warmup_steps >= behaviour.steps:
         yield (
             f"{name('behaviour', 'warmup_steps')} is {behaviour.warmup_steps}, but {name('behaviour', 'steps')} is "
-            f"{behaviour.steps}; expected less, as warm-up has no updates"
+            f"{behaviour.steps}; expected less, as there are no updates in warm-up"
         )
 
 
@@ -138,5 +142,5 @@ def _protocol(params: Params, family: str, name: Name) -> Iterator[str]:
     if guides[0] != SHOWN[0] or SHOWN[1] not in guides:
         yield (
             f"{name('evaluation', 'guides')} is {guides}; expected '{SHOWN[0]}' first and '{SHOWN[1]}' among them, "
-            "which render_rollouts shows"
+            "the two that render_rollouts shows"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import yaml
 from pydantic import ValidationError
 
 from metadiffuser.config.consistency import inconsistencies
-from metadiffuser.config.schema import Params, sentence
+from metadiffuser.config.inheritance import KEY as EXTENDS
+from metadiffuser.config.inheritance import extended, resolved
+from metadiffuser.config.params import Params, sentence
 from metadiffuser.errors import InputError, shortened
 
 PARAMS = Path("params.yaml")
-LARGEST = 1 << 16  # characters, ten times a preset's: YAML takes its time to read
+IN_FORCE = "run from the project's root, or 'metadiffuser use quick'"
+LARGEST = 1 << 16  # characters, several times params.yaml's: YAML is slow to read
 
-# Words that are not strings. YAML 1.1, which PyYAML speaks, also knows 'yes', 017 (octal) and 1:30 (sixty and 30), and
-# takes 1e-3 for a string; DVC speaks YAML 1.2. What the two would read as different values stays a string here, and is
-# refused where a number or a truth value is expected.
+# Words that are not strings. YAML 1.1, which PyYAML implements, also has 'yes', 017 (octal), 1:30 (in base sixty), and
+# reads 1e-3 as a string; DVC follows YAML 1.2. What the two would read as different values stays a string here, and is
+# refused where a number or a boolean is expected.
 _WORDS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -32,7 +36,7 @@ _WORDS = {
 }
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML's safe subset, read as DVC reads it, without aliases; repeated keys are refused."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -43,12 +47,12 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-_Loader.yaml_implicit_resolvers = {}
+Loader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _WORDS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
         line = key.start_mark.line + 1
@@ -61,14 +65,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def _tree(text: str, source: str) -> object:
     if len(text) > LARGEST:
-        raise InputError(f"{source}: longer than {LARGEST} characters; expected parameters as in presets/")
+        raise InputError(f"{source}: longer than {LARGEST} characters; 'metadiffuser use' writes a shorter one")
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a stricter mapping
+        return yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader with a stricter mapping
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -91,37 +95,92 @@ def read_text(path: Path, remedy: str) -> str:
 
 
 def parse(text: str, source: str = "params.yaml") -> Params:
-    """Check the text of a parameter file. Raises ``InputError`` with one sentence."""
+    """Check the text of a whole parameter file. Raises ``InputError`` with one sentence."""
     return check(_tree(text, source), source)
 
 
 def check(tree: object, source: str = "params.yaml") -> Params:
-    """Check what a parameter file holds. Raises ``InputError`` with one sentence."""
+    """Check what a whole parameter file holds: no key may be missing, but for overrides.
+
+    Raises:
+        InputError: a mistake, in one sentence that names the key.
+    """
+    params = _validated(tree, source)
+    if isinstance(tree, dict):
+        for key in _missing(params.model_dump(exclude={"overrides"}), tree):
+            raise InputError(f"{source}: key '{key}' is missing; 'metadiffuser use {source}' adds it with its default")
+    return _consistent(params, source)
+
+
+def complete(tree: object, source: str) -> Params:
+    """Check what a parameter file holds, with defaults for the keys that it leaves out.
+
+    Raises:
+        InputError: a mistake, in one sentence that names the key.
+    """
+    return _consistent(_validated(tree, source), source)
+
+
+def _validated(tree: object, source: str) -> Params:
     if not isinstance(tree, dict):
         raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
     try:
-        params = Params.model_validate(tree)
+        return Params.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"{source}: {sentence(error, '', Params)}") from None
+
+
+def _consistent(params: Params, source: str) -> Params:
     for inconsistency in inconsistencies(params):
         raise InputError(f"{source}: {inconsistency}")
     return params
 
 
+def _missing(full: Mapping[str, Any], tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the dotted keys of ``full`` that ``tree`` does not have."""
+    for name, value in full.items():
+        if name not in tree:
+            yield f"{above}{name}"
+        elif isinstance(value, dict):
+            yield from _missing(value, tree[name], f"{above}{name}.")
+
+
 def load(path: Path | str = PARAMS) -> Params:
-    """Read and check a parameter file. Raises ``InputError`` with one sentence."""
+    """Read and check a parameter file: ``params.yaml``, which is whole, or a preset, which says what differs.
+
+    Raises:
+        InputError: a mistake, in one sentence that names file and key.
+    """
     path = Path(path)
-    return parse(read_text(path, "run from the project's root, or 'metadiffuser use quick'"), str(path))
+    if path.name == PARAMS.name:  # DVC reads it as it is
+        tree = read_tree(path, IN_FORCE)
+        if EXTENDS in tree:
+            raise InputError(f"{path}: '{EXTENDS}' is for presets; 'metadiffuser use {path}' writes the file whole")
+        return check(tree, str(path))
+    return load_partial(path)
 
 
-def read_tree(path: Path) -> dict[str, Any]:
-    """Read another YAML file, as strictly: a mapping without repeated keys. Raises ``InputError``."""
-    tree = _tree(read_text(path, "run from the project's root, or name another file"), str(path))
+def load_partial(path: Path) -> Params:
+    """Read and check a parameter file that says what differs from defaults, or from the preset that it extends.
+
+    Raises:
+        InputError: a mistake, in one sentence that names file and key.
+    """
+    trees: dict[Path, dict[str, Any]] = {}
+
+    def read(each: Path) -> dict[str, Any]:
+        if each not in trees:
+            trees[each] = read_tree(each, f"'git checkout -- {each}' restores a committed one")
+        return trees[each]
+
+    for each in reversed(extended(path, read)):  # a mistake in one of these is its own
+        complete(resolved(each, read), str(each))
+    return complete(resolved(path, read), str(path))
+
+
+def read_tree(path: Path, remedy: str = "run from the project's root, or name another file") -> dict[str, Any]:
+    """Read a YAML file strictly: a mapping without repeated keys or aliases. Raises ``InputError``."""
+    tree = _tree(read_text(path, remedy), str(path))
     if not isinstance(tree, dict):
-        raise InputError(f"{path}: expected a mapping, got {type(tree).__name__}")
+        raise InputError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
     return tree
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of the parameter file."""
-    return Params.model_json_schema()

@@ -12,8 +12,8 @@ from torch.nn import functional
 from metadiffuser.data.episodes import row_sizes
 from metadiffuser.data.normaliser import Normaliser
 
-FEATURES = 16  # F, regressors of the least-squares problem
-TARGETS = 8  # what is regressed on them
+FEATURES = 16  # F, regressors of the least-squares problem, unless asked for otherwise
+TARGETS = 8  # what is regressed on them, likewise
 SMALLEST_RIDGE = 1e-3  # keeps the regression solvable in single precision
 
 
@@ -43,15 +43,26 @@ class ContextEncoder(nn.Module):
         action_size: A.
         outputs: numbers given for a context: Z, or 2Z for a mean and a log-variance.
         width: features of a transition.
+        regressors: F.
+        targets: numbers that are regressed on them.
     """
 
-    def __init__(self, observation_size: int, action_size: int, outputs: int, width: int):
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        outputs: int,
+        width: int,
+        regressors: int = FEATURES,
+        targets: int = TARGETS,
+    ):
         super().__init__()
         self.sizes = row_sizes(observation_size, action_size)
+        self.regression = [regressors, targets]
         self.embed = mlp([sum(self.sizes), 2 * width, width])
-        self.regress = nn.Linear(width, FEATURES + TARGETS)
+        self.regress = nn.Linear(width, regressors + targets)
         self.log_ridge = nn.Parameter(torch.tensor(-2.0))
-        self.head = mlp([FEATURES * TARGETS, 2 * width, outputs])
+        self.head = mlp([regressors * targets, 2 * width, outputs])
 
     def features(self, contexts: Tensor, normaliser: Normaliser) -> Tensor:
         """Normalise transitions (..., 2S + A + 1); s' becomes the change of state, where dynamics show."""
@@ -64,10 +75,24 @@ class ContextEncoder(nn.Module):
 
         A row without any transition gets the z of an empty set, which is the same for all.
         """
-        tokens = functional.silu(self.embed(self.features(contexts, normaliser)))
-        features, targets = self.regress(tokens).split([FEATURES, TARGETS], dim=-1)
+        features, targets = self._regression(contexts, mask, normaliser).split(self.regression, dim=-1)
         weights = mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
         weighted = (features * weights[..., None]).transpose(1, 2)
-        ridge = (SMALLEST_RIDGE + self.log_ridge.exp()) * torch.eye(FEATURES, device=contexts.device)
+        ridge = (SMALLEST_RIDGE + self.log_ridge.exp()) * torch.eye(self.regression[0], device=contexts.device)
         coefficients = torch.linalg.solve(weighted @ features + ridge, weighted @ targets)
         return self.head(coefficients.flatten(1))
+
+    def _regression(self, contexts: Tensor, mask: Tensor, normaliser: Normaliser) -> Tensor:
+        """Return regressors and targets of every transition (B, K, F + targets); zeros, and no work, for masked ones.
+
+        Contexts in training hold half of K transitions on average, so that whole episodes cost what half of them would.
+        """
+
+        def of(transitions: Tensor) -> Tensor:
+            values: Tensor = self.regress(functional.silu(self.embed(self.features(transitions, normaliser))))
+            return values
+
+        if bool(mask.all()):
+            return of(contexts)
+        shown = of(contexts[mask])
+        return shown.new_zeros(*mask.shape, shown.shape[-1]).index_put((mask,), shown)

@@ -1,4 +1,4 @@
-"""The generalised reward and dynamics models R_psi(s, a, z) and P_omega(s, a, z) (method section 2.1)."""
+"""The models of all tasks: R_psi(s, a, z) and P_omega(s, a, z) (method section 2.1), and V(s, z) beyond the horizon."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ class DynamicsModel(nn.Module):
     def forward(self, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
         """Return the predicted change of state in normalised units (..., S)."""
         return self.network(torch.cat([states, actions, latents], dim=-1))
+
+
+class ValueModel(nn.Module):
+    """V: normalised state (..., S), z (..., Z) -> discounted return to go (...), in the unit it is trained in."""
+
+    def __init__(self, observation_size: int, latent_size: int, hidden: Sequence[int]):
+        super().__init__()
+        self.network = mlp([observation_size + latent_size, *hidden, 1])
+
+    def forward(self, states: Tensor, latents: Tensor) -> Tensor:
+        """Return the predicted return to go, of zero mean and unit deviation over the data (...)."""
+        return self.network(torch.cat([states, latents], dim=-1))[..., 0]

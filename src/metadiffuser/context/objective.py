@@ -1,5 +1,7 @@
 """What a plan is worth to the generalised models: predicted return, less inconsistency (method section 3).
 
+To the return, the value of the state that the plan ends in may be added (ours; off by default).
+
 All in normalised units, so that one scale serves all families. A plan is (states, actions).
 """
 
@@ -23,10 +25,26 @@ def inconsistency(model: ContextModel, states: Tensor, actions: Tensor, latents:
     return (states[:, 1:] - expected).square().sum(dim=(1, 2))
 
 
+def value_beyond(model: ContextModel, states: Tensor, latents: Tensor) -> Tensor:
+    """Return V(s_{H-1}, z) (B,), in normalised rewards, of states (B, H, S) and latents (B, Z).
+
+    The last state that a plan holds stands for the one after it, so its own reward counts in the plan's return too.
+    """
+    return model.predict_values(states[:, -1], latents)
+
+
 def objective(
-    model: ContextModel, plan: Tensor, latents: Tensor, return_scale: Tensor, dynamics_scale: Tensor
+    model: ContextModel,
+    plan: Tensor,
+    latents: Tensor,
+    return_scale: Tensor,
+    dynamics_scale: Tensor,
+    *,
+    value_scale: float = 0.0,
 ) -> Tensor:
-    """Return alpha * return - alpha * lambda * inconsistency (B,): what the guide climbs and candidates are ranked by.
+    """Return what the guide climbs and candidates are ranked by (B,).
+
+    This is alpha * (return + value_scale * V(s_{H-1}, z)) - alpha * lambda * inconsistency.
 
     Args:
         model: reward and dynamics models.
@@ -34,7 +52,10 @@ def objective(
         latents: z (B, Z).
         return_scale: alpha (B,); zero leaves the return out.
         dynamics_scale: alpha * lambda (B,); zero leaves the consistency out.
+        value_scale: weight of the value beyond the horizon; zero leaves it out, and V is not computed.
     """
     states, actions = plan.split([model.observation_size, model.action_size], dim=-1)
-    gained = return_scale * predicted_return(model, states, actions, latents)
-    return gained - dynamics_scale * inconsistency(model, states, actions, latents)
+    gained = predicted_return(model, states, actions, latents)
+    if value_scale:
+        gained = gained + value_scale * value_beyond(model, states, latents)
+    return return_scale * gained - dynamics_scale * inconsistency(model, states, actions, latents)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metadiffuser.artifacts import read_tensors, write_tensors
+from metadiffuser.artifacts import load_module, write_tensors
 from metadiffuser.config.schema import Context, Representation
 from metadiffuser.context.encoder import ContextEncoder
-from metadiffuser.context.models import DynamicsModel, RewardModel
+from metadiffuser.context.models import DynamicsModel, RewardModel, ValueModel
 from metadiffuser.data.episodes import row_sizes
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.errors import InputError
@@ -21,7 +21,7 @@ SMALLEST_DEVIATION = 1e-4  # an entry of z that never differs stays where it is
 
 
 class ContextModel(nn.Module):
-    """A representation of tasks, R_psi and P_omega with the normaliser they share (method section 2.1).
+    """A representation of tasks, R_psi, P_omega and V with the normaliser they share (method section 2.1).
 
     The representation is E_phi for ``generalised``, ``focal`` and ``corro``, which differ in how it is trained; for
     ``true_task`` there is no encoder, and z is the task's parameters (table 3).
@@ -43,6 +43,8 @@ class ContextModel(nn.Module):
 
     latent_mean: Tensor
     latent_std: Tensor
+    value_mean: Tensor
+    value_std: Tensor
 
     def __init__(
         self,
@@ -69,10 +71,14 @@ class ContextModel(nn.Module):
                 )
         else:
             outputs = 2 * config.latent_size if self.variational else config.latent_size
-            self.encoder = ContextEncoder(observation_size, action_size, outputs, config.encoder_width)
+            regression = (config.regressors, config.regression_targets)
+            self.encoder = ContextEncoder(observation_size, action_size, outputs, config.encoder_width, *regression)
         sizes = (observation_size, action_size, self.latent_size, config.hidden)
         self.reward_model = RewardModel(*sizes)
         self.dynamics_model = DynamicsModel(*sizes)
+        self.value_model = ValueModel(observation_size, self.latent_size, config.hidden)
+        self.register_buffer("value_mean", torch.zeros(()))
+        self.register_buffer("value_std", torch.ones(()))
         self.register_buffer("latent_mean", torch.zeros(self.latent_size))
         self.register_buffer("latent_std", torch.ones(self.latent_size))
 
@@ -112,11 +118,16 @@ class ContextModel(nn.Module):
         self.latent_mean.copy_(raw.mean(0))
         self.latent_std.copy_(raw.std(0, correction=0).clamp_min(SMALLEST_DEVIATION))
 
+    def set_value_scale(self, returns: Tensor) -> None:
+        """From now on V's network predicts returns to go in units of these (...): of their mean and deviation."""
+        self.value_mean.copy_(returns.double().mean())
+        self.value_std.copy_(returns.double().std(correction=0).clamp_min(SMALLEST_DEVIATION))
+
     def standardise(self, latents: Tensor) -> None:
         """``set_scale`` by latents (B, Z) that ``encode`` gave, without a change to what the models predict."""
         old_mean, old_std = self.latent_mean.clone(), self.latent_std.clone()
         self.set_scale(latents * old_std + old_mean)
-        for model in (self.reward_model, self.dynamics_model):
+        for model in (self.reward_model, self.dynamics_model, self.value_model):
             _absorb(model.network[0], self.latent_size, self.latent_mean, self.latent_std, old_mean, old_std)
 
     def predict_rewards(self, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
@@ -134,6 +145,11 @@ class ContextModel(nn.Module):
         change = self.normaliser.raw_delta(self.predict_changes(states, actions, latents))
         return states + change / self.normaliser.state_std
 
+    def predict_values(self, states: Tensor, latents: Tensor) -> Tensor:
+        """V: discounted returns to go (...), in normalised rewards, of normalised states (..., S) and z (..., Z)."""
+        values: Tensor = self.value_model(self.normaliser.local(states), latents) * self.value_std + self.value_mean
+        return values
+
     def save(self, path: Path, header: dict[str, Any]) -> None:
         """Write weights, normaliser and configuration as one safetensors file."""
         own = {
@@ -148,17 +164,13 @@ class ContextModel(nn.Module):
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> tuple[ContextModel, dict[str, Any]]:
         """Read what ``save`` wrote. Raises ``InputError`` if the file is missing, damaged or something else."""
-        tensors, header = read_tensors(path, device)
-        try:
-            config = Context.model_validate(header["context"])
+
+        def build(header: dict[str, Any]) -> ContextModel:
             sizes = (header["observation_size"], header["action_size"])
-            represented = (header["representation"], header["parameter_size"])
-            model = cls(*sizes, config, (), *represented).to(device)
-            model.load_state_dict(tensors)
-        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: not a context checkpoint ({reason}); run train_context again") from None
-        return model.eval().requires_grad_(False), header
+            config = Context.model_validate(header["context"])
+            return cls(*sizes, config, (), header["representation"], header["parameter_size"])
+
+        return load_module(path, device, build, "context", "train_context")
 
 
 def _absorb(layer: nn.Module, size: int, mean: Tensor, std: Tensor, old_mean: Tensor, old_std: Tensor) -> None:

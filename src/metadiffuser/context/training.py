@@ -11,10 +11,11 @@ from torch.nn import functional
 from metadiffuser.checkpointing import TrainingState
 from metadiffuser.context.pretraining import Record, train_encoder
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.context.value import ReturnsToGo, value_loss
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
-from metadiffuser.training import fit
+from metadiffuser.training import Losses, fit
 
-HELD_OUT = 0.1  # share of each task's episodes kept for the validation loss
+LATENTS = 256  # contexts encoded per training task, from which the z of a training sample is drawn
 STANDARDISING_CONTEXTS = 64  # contexts per training task that set the scale of z
 VALIDATION_CONTEXTS = 8  # contexts per task and target batch when errors are measured
 
@@ -22,30 +23,43 @@ VALIDATION_CONTEXTS = 8  # contexts per task and target batch when errors are me
 def prediction_losses(model: ContextModel, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the reward and dynamics losses of targets (B, M, 2S + A + 1) given z (B, Z).
 
-    Both are mean squared errors in normalised units; their gradient flows into z.
+    Both are means of ``config.loss`` in normalised units; their gradient flows into z.
+    """
+    rewards, changes, reward, change = predictions(model, latents, targets)
+    if model.config.loss == "squared":
+        return functional.mse_loss(rewards, reward), functional.mse_loss(changes, change)
+    delta = model.config.huber_delta
+    return huber(rewards, reward, delta), huber(changes, change, delta)
+
+
+def huber(predicted: Tensor, wanted: Tensor, delta: float) -> Tensor:
+    """Return the mean of an error's square, which from ``delta`` on goes on as its tangent: 2 delta |e| - delta^2.
+
+    Errors at contacts are tens of times those elsewhere. Squared, they decide what is learned, although no z tells
+    when a foot will touch the ground; the tangent gives every large error the same pull.
+    """
+    return 2 * functional.huber_loss(predicted, wanted, delta=delta)
+
+
+def predictions(model: ContextModel, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return rewards (B, M) and changes of state (B, M, S) that are predicted, then those that were, normalised.
+
+    Args:
+        model: whose predictions they are.
+        latents: z (B, Z).
+        targets: transitions (B, M, 2S + A + 1).
     """
     latents = latents[:, None].expand(-1, targets.shape[1], -1)
     state, action, reward, successor = targets.split(model.sizes, dim=-1)
     state_, reward_ = model.normaliser.state(state), model.normaliser.reward(reward[..., 0])
     change = model.normaliser.delta(successor - state)
-    reward_loss = functional.mse_loss(model.predict_rewards(state_, action, latents), reward_)
-    dynamics_loss = functional.mse_loss(model.predict_changes(state_, action, latents), change)
-    return reward_loss, dynamics_loss
+    given = (state_, action, latents)
+    return model.predict_rewards(*given), model.predict_changes(*given), reward_, change
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Return KL(N(mean, exp(log_variance)) || N(0, 1)), the mean over all entries (B, Z)."""
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).mean()
-
-
-@torch.no_grad()
-def prediction_errors(model: ContextModel, data: TaskData, generator: torch.Generator) -> tuple[float, float]:
-    """Return root mean squared errors of rewards and of changes of state over all tasks, in normalised units."""
-    tasks = torch.arange(data.rewards.shape[0]).repeat(VALIDATION_CONTEXTS)
-    latents = encode_some(model, data, tasks, generator)
-    targets = draw_transitions(data, tasks, model.config.target_batch, generator)
-    reward, dynamics = prediction_losses(model, latents, targets)
-    return float(reward.sqrt()), float(dynamics.sqrt())
 
 
 def encode_some(
@@ -64,6 +78,16 @@ def encode_tasks(
     """Return latents (N, count, Z) of ``count`` contexts drawn from each task's episodes."""
     tasks = torch.arange(data.rewards.shape[0]).repeat_interleave(count)
     return encode_some(model, data, tasks, generator, full).view(-1, count, model.latent_size)
+
+
+def task_latents(model: ContextModel, data: TaskData, generator: torch.Generator) -> Tensor:
+    """Return z (N, M, Z) of M contexts of each task, of any length, that training samples are conditioned on."""
+    return encode_tasks(model, data, LATENTS, generator, full=False)
+
+
+def draw_latents(latents: Tensor, tasks: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one of the M latents (N, M, Z) of each row's task; tasks (B,) -> (B, Z)."""
+    return latents[tasks, torch.randint(latents.shape[1], tasks.shape, generator=generator)]
 
 
 def train_context(model: ContextModel, data: TaskData, generator: torch.Generator, checkpoint: Path) -> list[Record]:
@@ -86,7 +110,7 @@ def train_context(model: ContextModel, data: TaskData, generator: torch.Generato
         InputError: ``focal`` or ``corro``, and less than two tasks to tell apart.
     """
     model.normaliser.fit(data.observations, data.rewards)
-    training, held_out = data.split_episodes(HELD_OUT)
+    training, held_out = data.split_episodes()
     first: list[Record] = []
     if model.representation == "true_task":
         model.set_scale(data.parameters)
@@ -102,8 +126,13 @@ def train_context(model: ContextModel, data: TaskData, generator: torch.Generato
 def _train_models(
     model: ContextModel, training: TaskData, held_out: TaskData, generator: torch.Generator, checkpoint: Path
 ) -> list[Record]:
-    """Train the reward and dynamics models, and the encoder with them unless it is frozen."""
+    """Train the reward, dynamics and value models, and the encoder with them unless it is frozen.
+
+    V is trained beside the others, on z as it is; its loss reaches no weights but its own.
+    """
     config = model.config
+    returns = ReturnsToGo.of(model, training)
+    model.set_value_scale(returns.returns)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     tasks_count = training.rewards.shape[0]
@@ -112,7 +141,7 @@ def _train_models(
     contexts_, mask_ = draw_contexts(held_out, checked, length, generator, True, config.window)
     targets_ = draw_transitions(held_out, checked, config.target_batch, generator)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         tasks = torch.randint(tasks_count, (config.task_batch,), generator=generator)
         contexts, mask = draw_contexts(training, tasks, length, generator, window=config.window)
         targets = draw_transitions(training, tasks, config.target_batch, generator)
@@ -125,13 +154,10 @@ def _train_models(
             latents = model.encode(contexts, mask, training.parameters[tasks])
         noise = config.latent_noise * torch.randn(latents.shape, generator=generator)
         reward, dynamics = prediction_losses(model, latents + noise, targets)
+        value = value_loss(model, latents, *returns.draw(tasks, config.target_batch, generator))
         loss = reward + dynamics + config.kl_weight * penalty
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        losses = {"loss": loss, "reward_loss": reward, "dynamics_loss": dynamics}
-        losses |= {"divergence": penalty} if model.variational else {}
-        return {name: value.detach() for name, value in losses.items()}
+        losses = {"loss": loss, "reward_loss": reward, "dynamics_loss": dynamics, "value_loss": value}
+        return loss + value, losses | ({"divergence": penalty} if model.variational else {})
 
     def validate() -> float:
         latents = model.encode(contexts_, mask_, held_out.parameters[checked])
@@ -139,4 +165,4 @@ def _train_models(
         return float(reward + dynamics)
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    return fit("train_context", config.steps, update, validate, optimiser, state, checkpoint)
+    return fit("train_context", config.steps, draw_losses, validate, optimiser, state, checkpoint)

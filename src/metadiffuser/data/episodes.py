@@ -20,7 +20,7 @@ class Episodes:
         observations: (E, T + 1, S).
         actions: (E, T, A), in [-1, 1].
         rewards: (E, T).
-        parameters: what distinguishes the task (F,), as ``Task.vector``; empty where nobody asks.
+        parameters: what distinguishes the task (F,), as ``Task.vector``; empty where it is not needed.
     """
 
     observations: Floats

@@ -12,6 +12,8 @@ from metadiffuser.config.schema import Window
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.errors import InputError
 
+HELD_OUT = 0.1  # share of each task's episodes kept for the validation loss
+
 
 @dataclass(frozen=True)
 class TaskData:
@@ -55,7 +57,7 @@ class TaskData:
             torch.stack([torch.from_numpy(several[0].parameters) for several in parts]),
         )
 
-    def split_episodes(self, share: float) -> tuple[TaskData, TaskData]:
+    def split_episodes(self, share: float = HELD_OUT) -> tuple[TaskData, TaskData]:
         """Hold out every n-th episode, about ``share`` of them and at least one; one episode is in both parts."""
         episodes = self.rewards.shape[1]
         held = torch.zeros(episodes, dtype=torch.bool)

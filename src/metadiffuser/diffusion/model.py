@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from metadiffuser.artifacts import read_tensors, write_tensors
+from metadiffuser.artifacts import load_module, write_tensors
 from metadiffuser.config.schema import Diffusion
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.windows import TaskData
-from metadiffuser.diffusion.schedule import ReverseStep, signal_rates
+from metadiffuser.diffusion.schedule import ReverseStep, cosine_alphas_cumprod
 from metadiffuser.diffusion.unet import TemporalUNet
-from metadiffuser.errors import InputError
 
 
 class DiffusionModel(nn.Module):
@@ -28,7 +27,7 @@ class DiffusionModel(nn.Module):
         config: sizes and what the network predicts.
     """
 
-    rates: Tensor
+    alphas_cumprod: Tensor
     low: Tensor
     high: Tensor
 
@@ -39,7 +38,7 @@ class DiffusionModel(nn.Module):
         self.normaliser = Normaliser(observation_size)
         size = observation_size + action_size
         self.network = TemporalUNet(size, latent_size, config.width, config.multipliers, config.denoising_steps)
-        self.register_buffer("rates", signal_rates(config.denoising_steps).float())
+        self.register_buffer("alphas_cumprod", cosine_alphas_cumprod(config.denoising_steps).float())
         self.register_buffer("low", -torch.ones(size))
         self.register_buffer("high", torch.ones(size))
 
@@ -72,8 +71,8 @@ class DiffusionModel(nn.Module):
 
     def add_noise(self, clean: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """q(x_k | x_0): segments (B, H, S + A) noised to steps k (B,), with the first state left clean."""
-        rate = self.rates[steps][:, None, None]
-        noisy = rate.sqrt() * clean + (1 - rate).sqrt() * noise
+        alpha = self.alphas_cumprod[steps][:, None, None]
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         noisy[:, 0, : self.observation_size] = clean[:, 0, : self.observation_size]
         return noisy
 
@@ -91,13 +90,10 @@ class DiffusionModel(nn.Module):
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
         """Read what ``save`` wrote. Raises ``InputError`` if the file is missing, damaged or something else."""
-        tensors, header = read_tensors(path, device)
-        try:
+
+        def build(header: dict[str, Any]) -> DiffusionModel:
             observation_size, action_size, latent_size = header["sizes"]
             config = Diffusion.model_validate(header["diffusion"])
-            model = cls(observation_size, action_size, latent_size, config).to(device)
-            model.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: not a diffusion checkpoint ({reason}); run train_diffusion again") from None
-        return model.eval().requires_grad_(False), header
+            return cls(observation_size, action_size, latent_size, config)
+
+        return load_module(path, device, build, "diffusion", "train_diffusion")

@@ -1,7 +1,7 @@
 """The noise schedule and its reverse steps, as tables computed once.
 
 Every sampler is one affine step: ``x_{k-1} = clean_weight * x0 + noisy_weight * x_k``, plus a share of the step
-before's x0 (DPM-Solver++ alone), the guide and the noise. That is what makes them cheap and easy to compare.
+before's x0 (DPM-Solver++ only), the guide and the noise. That is what makes them cheap and easy to compare.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COSINE_OFFSET = 0.008  # keeps the first step's noise from vanishing (Nichol and
 MAX_BETA = 0.999
 
 
-def signal_rates(steps: int) -> Tensor:
+def cosine_alphas_cumprod(steps: int) -> Tensor:
     """Return alpha-bar (T + 1,) of the cosine schedule, from 1 (clean) at index 0 to almost 0 at T."""
     time = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     level = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * torch.pi / 2).square()
@@ -29,7 +29,7 @@ class ReverseStep:
     """One step of the reverse process.
 
     Attributes:
-        step: k, the denoising step the network is told.
+        step: k, the denoising step that the network is conditioned on.
         clean_weight: factor of the predicted x0.
         earlier_weight: factor of the x0 that the step before predicted; 0 for one-step samplers.
         noisy_weight: factor of x_k.
@@ -49,7 +49,7 @@ class ReverseStep:
     noise: float
 
 
-def reverse_steps(steps: int, sampler: str, sampling_steps: int, skipped: int = 0) -> list[ReverseStep]:
+def reverse_steps(steps: int, sampler: str, sampling_steps: int) -> list[ReverseStep]:
     """Return the reverse process from k = T downwards, over an even choice of ``sampling_steps`` of T.
 
     ``ddpm`` is the ancestral sampler of Ho et al. (2020) on the chosen steps, ``ddim`` the deterministic
@@ -60,34 +60,33 @@ def reverse_steps(steps: int, sampler: str, sampling_steps: int, skipped: int = 
         steps: T of the forward process.
         sampler: one of the above.
         sampling_steps: how many of T are taken; at most T.
-        skipped: how many of those to leave out at the start, for a process that begins at a partly clean x_k.
     """
-    rates = signal_rates(steps)
+    alphas_cumprod = cosine_alphas_cumprod(steps)
     chosen = torch.linspace(0, steps, min(sampling_steps, steps) + 1).round().long()
-    kept = rates[chosen[: len(chosen) - skipped]].tolist()
+    alpha_bars = alphas_cumprod[chosen].tolist()
     table = []
-    for index in range(len(kept) - 1, 0, -1):
-        rate, before = kept[index], kept[index - 1]
-        ratio = rate / before  # product of the alphas between the two steps
-        variance = (1 - before) / (1 - rate) * (1 - ratio)
+    for index in range(len(alpha_bars) - 1, 0, -1):
+        alpha_bar, before = alpha_bars[index], alpha_bars[index - 1]
+        ratio = alpha_bar / before  # product of the alphas between the two steps
+        variance = (1 - before) / (1 - alpha_bar) * (1 - ratio)
         earlier, scale = 0.0, 0.0
         if sampler == "ddpm":
-            clean = before**0.5 * (1 - ratio) / (1 - rate)
-            noisy = ratio**0.5 * (1 - before) / (1 - rate)
+            clean = before**0.5 * (1 - ratio) / (1 - alpha_bar)
+            noisy = ratio**0.5 * (1 - before) / (1 - alpha_bar)
             scale = variance**0.5
         else:
-            noisy = ((1 - before) / (1 - rate)) ** 0.5
-            clean = before**0.5 - rate**0.5 * noisy
-        if sampler == "dpm_solver" and 1 < index < len(kept) - 1:
+            noisy = ((1 - before) / (1 - alpha_bar)) ** 0.5
+            clean = before**0.5 - alpha_bar**0.5 * noisy
+        if sampler == "dpm_solver" and 1 < index < len(alpha_bars) - 1:
             # D = (1 + 1 / 2r) x0 - 1 / 2r x0(step before), with r = h(step before) / h in log-signal-to-noise.
-            earlier = -clean * (_log_ratio(before) - _log_ratio(rate))
-            earlier /= 2 * (_log_ratio(rate) - _log_ratio(kept[index + 1]))
+            earlier = -clean * (_log_ratio(before) - _log_ratio(alpha_bar))
+            earlier /= 2 * (_log_ratio(alpha_bar) - _log_ratio(alpha_bars[index + 1]))
             clean -= earlier
-        told = int(chosen[index])
-        table.append(ReverseStep(told, clean, earlier, noisy, variance, scale, rate**0.5, (1 - rate) ** 0.5))
+        weights = clean, earlier, noisy, variance, scale
+        table.append(ReverseStep(int(chosen[index]), *weights, alpha_bar**0.5, (1 - alpha_bar) ** 0.5))
     return table
 
 
-def _log_ratio(rate: float) -> float:
+def _log_ratio(alpha_bar: float) -> float:
     """Return lambda = log(sqrt(alpha-bar) / sqrt(1 - alpha-bar)), half the log of the signal-to-noise ratio."""
-    return 0.5 * math.log(rate / (1 - rate))
+    return 0.5 * math.log(alpha_bar / (1 - alpha_bar))

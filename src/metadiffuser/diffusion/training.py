@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from metadiffuser.checkpointing import TrainingState
+from metadiffuser.context.training import draw_latents
 from metadiffuser.data.windows import TaskData, draw_segments
 from metadiffuser.diffusion.model import DiffusionModel
-from metadiffuser.training import MovingAverage, fit
+from metadiffuser.training import Losses, MovingAverage, fit
 
-HELD_OUT = 0.1  # share of each task's episodes kept for the validation loss
 VALIDATION_SEGMENTS = 256
 
 
@@ -21,7 +21,7 @@ def diffusion_loss(
     clean: Tensor,
     mask: Tensor,
     latents: Tensor,
-    known: Tensor,
+    has_context: Tensor,
     steps: Tensor,
     noise: Tensor,
 ) -> Tensor:
@@ -34,13 +34,13 @@ def diffusion_loss(
         clean: segments (B, H, S + A).
         mask: places inside the episode (B, H).
         latents: z (B, Z).
-        known: False (B,) where the null condition takes the place of z.
+        has_context: False (B,) where the null condition takes the place of z.
         steps: denoising steps k (B,), in 1..T.
         noise: standard normal (B, H, S + A).
     """
     network, size = model.network, model.observation_size
     noisy = model.add_noise(clean, steps, noise)
-    condition = network.task_condition(latents, known) + network.step_condition(steps)
+    condition = network.task_condition(latents, has_context) + network.step_condition(steps)
     target = clean if model.config.prediction_type == "x0" else noise
     weights = torch.ones_like(clean[0])
     weights[0, :size] = 0.0
@@ -70,7 +70,7 @@ def train_diffusion(
     """
     config = model.config
     model.set_range(data.observations)
-    training, held_out = (model.rows(part) for part in data.split_episodes(HELD_OUT))
+    training, held_out = (model.rows(part) for part in data.split_episodes())
     model.to(device)
     optimiser = torch.optim.Adam(model.network.parameters(), lr=config.learning_rate, fused=True)
     average = MovingAverage(model, config.ema_decay)
@@ -78,28 +78,33 @@ def train_diffusion(
     def draw(rows: Tensor, count: int) -> tuple[Tensor, ...]:
         tasks, clean, mask = draw_segments(rows, config.horizon, count, generator)
         clean = model.relative(clean.to(device))
-        chosen = latents[tasks, torch.randint(latents.shape[1], (count,), generator=generator)]
+        chosen = draw_latents(latents, tasks, generator)
         if config.latent_noise:
             chosen = chosen + config.latent_noise * torch.randn(chosen.shape, generator=generator)
-        known = torch.rand(count, generator=generator) >= config.condition_dropout
+        has_context = torch.rand(count, generator=generator) >= config.condition_dropout
         steps = torch.randint(1, config.denoising_steps + 1, (count,), generator=generator)
-        drawn = clean, mask, chosen, known, steps, torch.randn(clean.shape, generator=generator)
+        drawn = clean, mask, chosen, has_context, steps, torch.randn(clean.shape, generator=generator)
         return tuple(part.to(device) for part in drawn)
 
     validation = draw(held_out, VALIDATION_SEGMENTS)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         loss = diffusion_loss(model, *draw(training, config.batch_size))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        average.update()
-        return {"loss": loss.detach()}
+        return loss, {"loss": loss}
 
     def validate() -> float:
         return float(diffusion_loss(average.module, *validation))
 
     modules = {"model": model, "average": average.module}
     state = TrainingState(modules, {"adam": optimiser}, {"data": generator})
-    records = fit("train_diffusion", config.steps, update, validate, optimiser, state, checkpoint)
+    records = fit(
+        "train_diffusion",
+        config.steps,
+        draw_losses,
+        validate,
+        optimiser,
+        state,
+        checkpoint,
+        after_step=average.update,
+    )
     return average.module, records

@@ -62,9 +62,9 @@ class TemporalUNet(nn.Module):
         self.leave = Convolution(channels[0], transition_size)
         self.offset = nn.Parameter(torch.zeros(transition_size))
 
-    def task_condition(self, latents: Tensor, known: Tensor) -> Tensor:
-        """Return the task's part of the condition (B, EMBEDDING): the learned null where ``known`` (B,) is False."""
-        return torch.where(known[:, None], self.embed_task(latents), self.null)
+    def task_condition(self, latents: Tensor, has_context: Tensor) -> Tensor:
+        """Return the condition (B, EMBEDDING) of z (B, Z) where ``has_context`` (B,), the learned null elsewhere."""
+        return torch.where(has_context[:, None], self.embed_task(latents), self.null)
 
     def step_condition(self, steps: Tensor) -> Tensor:
         """Return the step's part of the condition (B, EMBEDDING) of k (B,)."""

@@ -48,14 +48,14 @@ def robot() -> mujoco.MjModel:
 def contact_sensors() -> mujoco.MjModel:
     """Return the ant with sensors: its centre of mass (3), then for each body net contact force, torque and point.
 
-    Its integrator is the cheapest, since only the beginning of a physics step is looked at.
+    Its integrator is the fastest one, since only the beginning of a physics step is used.
     """
     spec = mujoco.MjSpec.from_file(asset("ant.xml"))
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
     kind, fields = mujoco.mjtSensor, mujoco.mjtConDataField
     wanted = sum(1 << int(field) for field in (fields.mjCONDATA_FORCE, fields.mjCONDATA_TORQUE, fields.mjCONDATA_POS))
-    net_force, slots = 3, 1  # the reduction that adds up all contacts of a body, and how many results it has
-    bodies = spec.bodies[1:]  # without the world, to which cfrc_ext assigns nothing
+    net_force, slots = 3, 1  # the reduction that sums all contacts of a body, and its number of results
+    bodies = spec.bodies[1:]  # without the world, for which cfrc_ext is zero
     for index, body in enumerate(bodies):
         body.name = body.name or f"body{index}"
     common = {"objtype": mujoco.mjtObj.mjOBJ_BODY}
@@ -69,8 +69,8 @@ def contact_sensors() -> mujoco.MjModel:
 def contact_forces(readings: Array) -> Array:
     """Return MuJoCo's cfrc_ext without the world's row (B, 13, 6), torques first, of ``contact_sensors``' readings.
 
-    The sensors give what the body exerts, with the torque about a point of contact; cfrc_ext is what the body feels,
-    with the torque about the centre of mass.
+    The sensors give the force that the body exerts, with the torque about a point of contact; cfrc_ext is the force on
+    the body, with the torque about the centre of mass.
     """
     centre, bodies = readings[:, None, :3], readings[:, 3:].reshape(len(readings), -1, 9)
     force, torque, arm = bodies[..., :3], bodies[..., 3:6], bodies[..., 6:] - centre
@@ -137,10 +137,10 @@ class AntDirSimulator(RobotSimulator):
         }
 
 
-ANT_DIR = Family(
+FAMILY = Family(
     name="ant_dir",
     title="Ant-Dir",
-    gym_id="metadiffuser/AntDir-v0",
+    colour="#805AD5",
     observation_size=27,
     action_size=8,
     episode_length=EPISODE_LENGTH,

@@ -50,10 +50,10 @@ class HopperParamSimulator(ParamSimulator):
     robot = staticmethod(robot)
 
 
-HOPPER_PARAM = Family(
+FAMILY = Family(
     name="hopper_param",
     title="Hopper-Param",
-    gym_id="metadiffuser/HopperParam-v0",
+    colour="#B7791F",
     observation_size=11,
     action_size=3,
     episode_length=EPISODE_LENGTH,

@@ -1,4 +1,4 @@
-"""Point-Robot: a point that moves in the plane towards a goal it is not told.
+"""Point-Robot: a point that moves in the plane towards a goal that its observation does not show.
 
 | observation | meaning | unit |
 |---|---|---|
@@ -102,17 +102,17 @@ class PointRobotSimulator:
 def optimal_return(goal: Array) -> float:
     """Return the best possible return of an episode for a ``goal`` (2,).
 
-    Each axis moves on its own, so closing both gaps at full speed is optimal at every step at once.
+    The axes move independently, so moving along both at full speed is optimal at every step.
     """
     steps = np.arange(1, EPISODE_LENGTH + 1)
     gaps = np.maximum(np.abs(np.asarray(goal, float)) - STEP * steps[:, None], 0.0)
     return float(-np.linalg.norm(gaps, axis=1).sum())
 
 
-POINT_ROBOT = Family(
+FAMILY = Family(
     name="point_robot",
     title="Point-Robot",
-    gym_id="metadiffuser/PointRobot-v0",
+    colour="#E8743B",
     observation_size=2,
     action_size=2,
     episode_length=EPISODE_LENGTH,

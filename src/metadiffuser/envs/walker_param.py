@@ -56,10 +56,10 @@ class WalkerParamSimulator(ParamSimulator):
     robot = staticmethod(robot)
 
 
-WALKER_PARAM = Family(
+FAMILY = Family(
     name="walker_param",
     title="Walker-Param",
-    gym_id="metadiffuser/WalkerParam-v0",
+    colour="#C53078",
     observation_size=17,
     action_size=6,
     episode_length=EPISODE_LENGTH,

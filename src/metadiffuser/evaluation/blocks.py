@@ -1,85 +1,32 @@
-"""Cells are played in blocks, each one batch; a finished block is load_or_play, so that a killed job goes on after it.
+"""Cells are played in blocks, each one batch; a finished block is kept, so that a killed job goes on after it.
 
 Every cell plays the same episodes: the same tasks, initial states and sampling noise, whatever block it is in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metadiffuser.artifacts import read_tensors, write_tensors
-from metadiffuser.data.windows import TaskData
-from metadiffuser.envs import Family, Task
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats
 from metadiffuser.errors import InputError
-from metadiffuser.evaluation.cells import Cell, inform, instruct, uniform_actions
+from metadiffuser.evaluation.cells import Cell, agent_inputs
 from metadiffuser.evaluation.observers import Film, PlanErrors, PredictedReturns, steps_ahead
-from metadiffuser.evaluation.rollout import Agent, BatchedEnvs, Floats, Observer, Recording, play
-from metadiffuser.planning.agent import Instructions, PlanningAgent
+from metadiffuser.evaluation.rollout import Observer, Recording, play
+from metadiffuser.evaluation.setup import EpisodeSetup
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
-from metadiffuser.seeding import numpy_generator, torch_generator
+from metadiffuser.seeding import numpy_generator
 
 ROWS = 200  # episodes of one batch: more of them cost memory and, after a kill, time, and are hardly faster each
-ORACLE_CONTEXTS = 64  # contexts whose mean z is the oracle's
-
-
-@dataclass(frozen=True)
-class EpisodeSetup:
-    """The episodes that every cell plays.
-
-    Attributes:
-        family: environment family.
-        tasks: N tasks.
-        episodes: of each task.
-        warm_start: {quality: episodes of the N tasks} that contexts are drawn from; ``expert`` is among them.
-        threads: CPU threads of the physics.
-        root_seed: of every random number.
-        stream: name of the streams of contexts and noise.
-        start: name of the stream of initial states.
-    """
-
-    family: Family
-    tasks: Sequence[Task]
-    episodes: int
-    warm_start: Mapping[str, TaskData]
-    threads: int
-    root_seed: int
-    stream: tuple[str, ...]
-    start: tuple[str, ...]
-
-    @property
-    def positions(self) -> list[int]:
-        """Position of each episode's task among the tasks (R,): all episodes of a task in a row."""
-        return [position for position in range(len(self.tasks)) for _ in range(self.episodes)]
-
-    @property
-    def played(self) -> list[Task]:
-        """Task of each episode (R,)."""
-        return [self.tasks[position] for position in self.positions]
-
-    @property
-    def size(self) -> int:
-        """R, the episodes of one cell."""
-        return len(self.tasks) * self.episodes
-
-    def generator(self, *names: str) -> torch.Generator:
-        """Return the generator of the stream ``names`` below the setup's own."""
-        return torch_generator(self.root_seed, *self.stream, *names)
-
-    def envs(self, cells: int) -> BatchedEnvs:
-        """Return the environments of ``cells`` cells."""
-
-        def start() -> np.random.Generator:
-            return numpy_generator(self.root_seed, *self.start)
-
-        return BatchedEnvs(self.family, self.played, cells, start, self.threads)
 
 
 @dataclass(frozen=True)
@@ -156,34 +103,6 @@ def blocks(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return [list(cells[first:last]) for first, last in pairwise(edges)]
 
 
-def brief(planner: Planner, cell: Cell, setup: EpisodeSetup) -> tuple[Instructions, Tensor | None]:
-    """Return the instructions of a cell, and z (R, Z) of its episodes where the agent is not to make it itself.
-
-    Cells that share a context draw the same warm-start transitions. The oracle's z is the mean over many contexts,
-    drawn from all expert episodes of the task: as well as a context can tell it.
-    """
-    model = planner.context
-
-    def told(source: Cell, positions: Sequence[int], *stream: str) -> Instructions:
-        length, window, draws = model.config.context_length, model.config.window, setup.generator(*stream)
-        instructions = instruct(source, setup.warm_start, positions, planner.config, length, draws, window)
-        parts: list[Tensor] = [getattr(instructions, name) for name in Instructions.__dataclass_fields__]
-        return Instructions(*(part.to(model.latent_mean.device) for part in parts))
-
-    @torch.inference_mode()
-    def encoded(instructions: Instructions) -> Tensor:
-        return model.encode(instructions.contexts, instructions.mask, instructions.parameters)
-
-    own = told(cell, setup.positions, "context", cell.context)
-    if cell.context == "oracle":
-        many = [position for position in range(len(setup.tasks)) for _ in range(ORACLE_CONTEXTS)]
-        latents = encoded(told(replace(cell, context="expert"), many, "oracle"))
-        return own, latents.unflatten(0, (-1, ORACLE_CONTEXTS)).mean(dim=1)[setup.positions]
-    if cell.method == "unconditional" and cell.context != "none":
-        return replace(own, mask=torch.zeros_like(own.mask)), encoded(own)
-    return own, None
-
-
 def play_cells(
     planner: Planner, cells: Sequence[Cell], setup: EpisodeSetup, label: str, shown: Sequence[int] = ()
 ) -> Outcome:
@@ -197,11 +116,8 @@ def play_cells(
         shown: rows of the block that are filmed.
     """
     model = planner.context
-    briefs = [brief(planner, cell, setup) for cell in cells]
-    told = Instructions.join([instructions for instructions, _ in briefs])
-    agent = PlanningAgent(planner, told, setup.generator("noise"), blocks=len(cells))
-    inform(agent, cells, [latents for _, latents in briefs])
-
+    inputs = AgentInputs.join([agent_inputs(planner, cell, setup) for cell in cells])
+    agent = PlanningAgent(planner, inputs, setup.generator("noise"), blocks=len(cells))
     envs, steps, horizon = setup.envs(len(cells)), setup.family.episode_length, planner.diffusion.config.horizon
     errors = PlanErrors(agent, steps_ahead(horizon), model.normaliser.state_std.cpu().numpy())
     promises = PredictedReturns(agent, model, horizon, steps)
@@ -219,22 +135,29 @@ def play_cells(
 
 
 @dataclass
-class _Uniform(Agent):
-    """The random planner: uniform actions."""
+class UniformAgent(Agent):
+    """The random planner: uniform actions in [-1, 1].
+
+    Attributes:
+        generator: draws the actions.
+        action_size: A.
+    """
 
     generator: np.random.Generator
     action_size: int
 
     def act(self, observations: Floats) -> Floats:
-        return uniform_actions(self.generator, len(observations), self.action_size)
+        """Return actions (B, A) for observations (B, S)."""
+        return self.generator.uniform(-1.0, 1.0, (len(observations), self.action_size)).astype(np.float32)
 
     def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
-        pass
+        """Ignore the transitions."""
 
 
 def play_random(setup: EpisodeSetup, label: str) -> Outcome:
     """Play the episodes of ``setup`` with uniform actions."""
-    uniform = _Uniform(numpy_generator(setup.root_seed, *setup.stream, "uniform"), setup.family.action_size)
+    generator = numpy_generator(setup.root_seed, *setup.stream, "uniform")
+    uniform = UniformAgent(generator, setup.family.action_size)
     return _outcome(play(uniform, setup.envs(1), setup.family.episode_length, label))
 
 

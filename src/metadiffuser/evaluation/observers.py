@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.evaluation.rollout import BatchedEnvs, Floats
+from metadiffuser.data.episodes import Floats
+from metadiffuser.evaluation.rollout import BatchedEnvs
 from metadiffuser.planning.agent import PlanningAgent
 from metadiffuser.planning.planner import Plan
 
@@ -138,7 +139,7 @@ class Film:
     """
 
     def __init__(self, agent: PlanningAgent, envs: BatchedEnvs, rows: Sequence[int]):
-        self._agent, self._group, self._rows = agent, envs, list(rows)
+        self._agent, self._envs, self._rows = agent, envs, list(rows)
         self._fresh, self._made = NewPlanDetector(agent), 0
         self.positions: list[Floats] = []
         self.plans: list[Floats] = []
@@ -149,13 +150,13 @@ class Film:
         if self._fresh.plan() is not None:
             self._made = step
         assert self._agent.plan is not None
-        self.positions.append(self._group.positions[self._rows])
+        self.positions.append(self._envs.positions[self._rows])
         self.plans.append(self._agent.plan.states[self._rows].cpu().numpy())
         self.made.append(self._made)
 
     def stepped(self, step: int, observations: Floats, rewards: Floats) -> None:
         """Keep where the episodes are in the end; ``decided`` keeps the steps before."""
-        self._last = self._group.positions[self._rows]
+        self._last = self._envs.positions[self._rows]
 
     def arrays(self) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """Return positions (R, T + 1, Q), plans in force (R, T, H, S), and when each was made (T,)."""

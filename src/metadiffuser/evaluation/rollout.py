@@ -8,28 +8,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats
 from metadiffuser.envs import Family, Simulator, Task, total_reward
 from metadiffuser.progress import Progress
 
-Floats = NDArray[np.float32]
-
-
-class Agent(Protocol):
-    """An agent for B parallel episodes; every method and baseline is one."""
-
-    def act(self, observations: Floats) -> Floats:
-        """Return actions (B, A) for observations (B, S)."""
-        ...
-
-    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
-        """Take note of one transition of each episode."""
-        ...
-
 
 class Observer(Protocol):
-    """Measures something while episodes are played, so that nobody has to keep all that happened."""
+    """Measures something while episodes are played, so that not every step has to be kept."""
 
     def decided(self, step: int) -> None:
         """The agent has chosen its actions of ``step``."""
@@ -49,7 +36,7 @@ class BatchedEnvs:
         family: the environment family.
         tasks: the task of each episode of a block.
         blocks: number of blocks.
-        generators: makes the generator of initial states, anew for each block.
+        generators: makes a new generator of initial states for each block.
         threads: CPU threads of the physics.
     """
 
@@ -107,7 +94,7 @@ def play(agent: Agent, envs: BatchedEnvs, steps: int, label: str, observers: Seq
         envs: the environments.
         steps: T.
         label: shown with the progress.
-        observers: told of every decision and of every step.
+        observers: called at every decision and at every step.
     """
     observations = envs.reset()
     paid = []

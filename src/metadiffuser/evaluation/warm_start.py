@@ -1,4 +1,4 @@
-"""What an evaluation's episodes are told of their task: the same warm-start data for every method."""
+"""The one draw of warm-start data: the planner and every baseline are given what this returns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from metadiffuser.config.schema import Context
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
 
+QUALITIES = ("expert", "medium", "random")  # of the episodes that warm-start data are drawn from
+WITHOUT_CONTEXT = ("none", "zero_shot", "oracle")  # evaluation contexts that start without transitions
+
 
 def warm_start_source(context: str, position: int, count: int) -> tuple[str, int]:
     """Return (quality, position of the task) that a context's transitions come from.
 
-    ``wrong_task`` takes expert data of the next unseen task.
+    ``wrong_task`` takes expert data of the next of the ``count`` tasks.
     """
     if context == "wrong_task":
         return "expert", (position + 1) % count
@@ -28,31 +31,32 @@ def draw_warm_start(
     drawn_as: Context,
     generator: torch.Generator,
 ) -> WarmStart:
-    """Return what the episodes of one cell are told: one whole episode of the context's quality a row.
+    """Return the warm-start data of one cell: one whole episode of the context's quality a row.
 
-    Its first K steps in ``order`` are what ``draw_contexts`` draws with an equal generator, so that every method,
-    the planner included, is told the same.
+    Its first K steps in ``order`` are what ``draw_contexts`` draws with an equal generator: contexts are drawn at test
+    time as in training.
 
     Args:
-        context: where the warm-start data comes from.
-        episodes: episodes of the unseen tasks by quality.
-        positions: position of each row's task (B,) among the unseen tasks.
+        context: evaluation context, which says where the data come from.
+        episodes: {quality: episodes of the tasks}.
+        positions: position of each row's task (B,) among the tasks.
         drawn_as: how contexts are drawn, and their K.
         generator: draws the warm-start episode and the order of its transitions.
     """
     size = len(positions)
     some = next(iter(episodes.values()))
     count, _, steps, width = some.transitions.shape
-    if context == "zero_shot":
-        order = torch.arange(steps).repeat(size, 1)
-        return WarmStart(torch.zeros(size, steps, width), order, torch.zeros(size, dtype=torch.bool))
+    if context in WITHOUT_CONTEXT:
+        nothing = torch.zeros(size, steps, width), torch.arange(steps).repeat(size, 1)
+        return WarmStart(*nothing, torch.zeros(size, dtype=torch.bool), some.parameters[torch.tensor(positions)])
     sources = [warm_start_source(context, position, count) for position in positions]
     data = episodes[sources[0][0]]
     tasks = torch.tensor([task for _, task in sources])
     episode = torch.randint(data.rewards.shape[1], (size, 1), generator=generator)
-    if drawn_as.window == "consecutive":  # a stretch from anywhere, and round the episode's end the rest
+    if drawn_as.window == "consecutive":  # a stretch from anywhere; the other steps follow it, round the episode's end
         starts = steps - min(drawn_as.context_length, steps) + 1
         order = (torch.randint(starts, (size, 1), generator=generator) + torch.arange(steps)) % steps
     else:
         order = torch.rand(size, steps, generator=generator).argsort(dim=1)
-    return WarmStart(data.transitions[tasks, episode[:, 0]], order, torch.ones(size, dtype=torch.bool))
+    transitions = data.transitions[tasks, episode[:, 0]]
+    return WarmStart(transitions, order, torch.ones(size, dtype=torch.bool), data.parameters[tasks])

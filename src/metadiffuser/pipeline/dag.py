@@ -1,8 +1,8 @@
-"""The DAG as data: what each stage reads, writes, runs and is told.
+"""The DAG: what each stage reads and writes, its parameters and the code that it runs.
 
-``Snakefile`` and ``dvc.yaml`` state the same DAG explicitly in the language of their engine; a test holds
-the three equal, job by job. The command line cuts a stage's parameters and checks its inputs with this
-table, so that a stage cannot read what it does not declare.
+This is the only statement of parameters and code. ``metadiffuser dvc`` writes ``dvc.yaml`` from it, and the rules of
+Snakemake look both up by the stage's name; their literal paths are held equal to those here by a test. A stage that
+reads what it does not declare here fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metadiffuser import paths
-from metadiffuser.config.schema import OVERRIDABLE, Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 
 PACKAGE = "src/metadiffuser"
@@ -29,14 +29,14 @@ class Stage:
     Attributes:
         name: CLI verb, Snakemake rule and DVC stage.
         wildcards: what one job is for; ``preset`` is implied.
-        params: keys of params.yaml that the stage is given.
+        params: keys of params.yaml that the stage depends on.
         inputs: path templates; a field that is not a wildcard of the stage stands for all of its values.
         outputs: path templates; the timing record is implied unless ``timed`` is false.
         code: files and folders below the package that the stage runs.
         timed: whether the job writes a timing record.
-        first: wildcards of which the inputs have the first value in params.yaml, and not all.
+        first: wildcards whose inputs use only the first configured value.
 
-    Parameters and code may hold wildcards, too: a job of one baseline is told and runs that baseline's alone.
+    Parameters and code may hold wildcards, too: a job of one baseline depends on that baseline's alone.
     """
 
     name: str
@@ -55,16 +55,15 @@ def _sections(*names: str) -> tuple[str, ...]:
 
 _MODEL = ("family", "representation", "seed")
 _BASELINE = ("family", "method", "seed")
-_BASELINE_CODE = (  # a method's file holds its training and its acting
-    "baselines/__init__.py",
-    "baselines/shared",
-    "baselines/{method}.py",
-    "behaviour/networks.py",
-    "context",
-    "data",
-    "envs",
-    "checkpointing.py",
-    "training.py",
+_LISTS = ("families", "representations", "baselines", "seeds", "report")  # what tables and figures depend on
+
+_ENVS = ("envs/__init__.py", "envs/shared", "envs/{family}.py")  # a family's file holds its tasks and its simulator
+_TRAINING = ("checkpointing.py", "tracking.py", "training.py")
+_CARD = ("reporting/card.py", "reporting/labels.py", "reporting/scores.py", "reporting/style.py")
+_SAC = ("adam", "networks", "policies", "replay", "sac", "training")
+_METHOD = (  # a method's file holds its training and its acting
+    *("baselines/__init__.py", "baselines/shared", "baselines/{method}.py", "behaviour/networks.py"),
+    *("context", "data", *_ENVS, "checkpointing.py", "training.py"),
 )
 
 STAGES: dict[str, Stage] = {
@@ -76,7 +75,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("tasks")),
             inputs=(),
             outputs=(paths.TASKS,),
-            code=("stages/define_tasks.py", "importing/store.py", "data/episodes.py", "envs"),
+            code=("stages/define_tasks.py", "importing/store.py", "data/episodes.py", *_ENVS),
         ),
         Stage(
             name="train_behaviour",
@@ -85,18 +84,8 @@ STAGES: dict[str, Stage] = {
             inputs=(paths.TASKS,),
             outputs=(paths.BEHAVIOUR, paths.BEHAVIOUR_CURVE),
             code=(
-                "stages/train_behaviour.py",
-                "behaviour/adam.py",
-                "behaviour/networks.py",
-                "behaviour/policies.py",
-                "behaviour/replay.py",
-                "behaviour/sac.py",
-                "behaviour/training.py",
-                "importing/store.py",
-                "data/episodes.py",
-                "envs",
-                "checkpointing.py",
-                "tracking.py",
+                *("stages/train_behaviour.py", *(f"behaviour/{name}.py" for name in _SAC)),
+                *("importing/store.py", "data/episodes.py", *_ENVS, "checkpointing.py", "tracking.py"),
             ),
         ),
         Stage(
@@ -106,12 +95,8 @@ STAGES: dict[str, Stage] = {
             inputs=(paths.TASKS, paths.BEHAVIOUR),
             outputs=(paths.DATASET, paths.DATASET_METRICS),
             code=(
-                "stages/collect_dataset.py",
-                "behaviour",
-                "importing/store.py",
-                "data",
-                "envs",
-                "checkpointing.py",
+                *("stages/collect_dataset.py", "behaviour", "importing/dataset.py", "importing/store.py", "data"),
+                *(*_ENVS, "checkpointing.py"),
             ),
         ),
         Stage(
@@ -120,7 +105,7 @@ STAGES: dict[str, Stage] = {
             params=(),
             inputs=(paths.DATASET_METRICS,),
             outputs=(paths.DATASET_CARD,),
-            code=("stages/describe_dataset.py", "reporting/card.py", "reporting/style.py", "envs"),
+            code=("stages/describe_dataset.py", *_CARD, "evaluation/statistics.py"),
         ),
         Stage(
             name="train_context",
@@ -128,15 +113,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("context")),
             inputs=(paths.TASKS, paths.DATASET),
             outputs=(paths.CONTEXT, paths.CONTEXT_CURVE, paths.CONTEXT_METRICS),
-            code=(
-                "stages/train_context.py",
-                "context",
-                "data",
-                "envs",
-                "checkpointing.py",
-                "tracking.py",
-                "training.py",
-            ),
+            code=("stages/train_context.py", "context", "data", *_ENVS, *_TRAINING),
         ),
         Stage(
             name="train_diffusion",
@@ -144,16 +121,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", *_sections("diffusion")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT),
             outputs=(paths.DIFFUSION, paths.DIFFUSION_CURVE),
-            code=(
-                "stages/train_diffusion.py",
-                "diffusion",
-                "context",
-                "data",
-                "envs",
-                "checkpointing.py",
-                "tracking.py",
-                "training.py",
-            ),
+            code=("stages/train_diffusion.py", "diffusion", "context", "data", *_ENVS, *_TRAINING),
         ),
         Stage(
             name="evaluate",
@@ -161,7 +129,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", *_sections("planning", "evaluation")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION),
             outputs=(paths.PLANNER_METRICS, paths.ROLLOUTS),
-            code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", "envs"),
+            code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", *_ENVS),
         ),
         Stage(
             name="train_baseline",
@@ -169,7 +137,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("baseline.{method}")),
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT),
             outputs=(paths.BASELINE, paths.BASELINE_CURVE),
-            code=("stages/train_baseline.py", *_BASELINE_CODE, "tracking.py"),
+            code=("stages/train_baseline.py", *_METHOD, "tracking.py"),
             first=("representation",),
         ),
         Stage(
@@ -179,10 +147,8 @@ STAGES: dict[str, Stage] = {
             inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
             outputs=(paths.BASELINE_METRICS,),
             code=(
-                "stages/evaluate_baseline.py",
-                *_BASELINE_CODE,
-                "evaluation/rollout.py",
-                "evaluation/warm_start.py",
+                *("stages/evaluate_baseline.py", *_METHOD, "evaluation/baseline.py", "evaluation/rollout.py"),
+                *("evaluation/setup.py", "evaluation/warm_start.py"),
             ),
             first=("representation",),
         ),
@@ -192,13 +158,13 @@ STAGES: dict[str, Stage] = {
             params=("representations", "seeds", *_sections("rendering")),
             inputs=(paths.TASKS, paths.ROLLOUTS),
             outputs=(paths.VIDEOS,),
-            code=("stages/render_rollouts.py", "viewing", "envs"),
+            code=("stages/render_rollouts.py", "viewing", *_ENVS),
             first=("representation", "seed"),
         ),
         Stage(
             name="make_tables",
             wildcards=(),
-            params=("families", "representations", "baselines", "seeds", "report"),
+            params=_LISTS,
             inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
             outputs=(paths.TABLES,),
             code=("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
@@ -206,16 +172,10 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="make_figures",
             wildcards=(),
-            params=("families", "representations", "baselines", "seeds", "report"),
+            params=_LISTS,
             inputs=(
-                paths.DATASET_METRICS,
-                paths.CONTEXT_METRICS,
-                paths.PLANNER_METRICS,
-                paths.BASELINE_METRICS,
-                paths.BEHAVIOUR_CURVE,
-                paths.CONTEXT_CURVE,
-                paths.DIFFUSION_CURVE,
-                paths.BASELINE_CURVE,
+                *(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
+                *(paths.BEHAVIOUR_CURVE, paths.CONTEXT_CURVE, paths.DIFFUSION_CURVE, paths.BASELINE_CURVE),
             ),
             outputs=(paths.FIGURES,),
             code=("stages/make_figures.py", "reporting", "evaluation/statistics.py", "tracking.py"),
@@ -242,10 +202,10 @@ class Job:
         stage: the stage's record.
         wildcards: values of ``preset`` and of the stage's wildcards, as text.
         command: the shell command.
-        params: {dotted key: value} of what the job is told.
+        params: {dotted key: value} of the parameters that the job depends on.
         inputs: paths of other jobs' outputs.
         outputs: paths that the job writes.
-        reads: ``wildcards`` and what the stage's inputs have of those that it leaves to the first value.
+        reads: ``wildcards``, and the first configured value of those that its inputs use only the first of.
         code: files and folders below the package that the job runs, the common ones included.
     """
 
@@ -287,10 +247,29 @@ def source_files(entries: Iterable[str], package: Path = Path(PACKAGE)) -> list[
     return files
 
 
+def code_of(stage: str, wildcards: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the code entries of a stage for some wildcards, the common ones first."""
+    fields = dict(wildcards)
+    return (*COMMON_CODE, *(entry.format(**fields) for entry in STAGES[stage].code))
+
+
+def params_of(stage: str, wildcards: Mapping[str, str], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {dotted key: value} of the parameters that a stage depends on for some wildcards.
+
+    Args:
+        stage: name of the stage.
+        wildcards: values of its wildcards.
+        tree: the whole of params.yaml.
+    """
+    fields = dict(wildcards)
+    keys = [key.format(**fields) for key in STAGES[stage].params]
+    return {key: lookup(tree, key) for key in keys}
+
+
 def threads(job: Job, params: Params) -> int:
     """Return the CPU threads that ``job`` is given: its section's, the last declared if there are several."""
     family = job.wildcards.get("family")
-    sections = [params.section(key, family) for key in job.params if family and key in OVERRIDABLE]
+    sections = [params.section(key, family) for key in job.params if family and key in params.overridable()]
     return next((int(section.threads) for section in reversed(sections) if hasattr(section, "threads")), 1)
 
 
@@ -320,8 +299,6 @@ def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
     """Return the job of ``stage`` for ``wildcards`` (without ``preset``)."""
     bound = {"preset": params.preset, **wildcards}
     name = job_name(stage.name, bound)
-    tree = params.model_dump()
-    keys = [key.format(**bound) for key in stage.params]
     options = "".join(f" --{key} {value}" for key, value in wildcards.items())
     known = wildcard_values(params)
     reads = bound | {name: known[name][0] for name in stage.first}
@@ -331,11 +308,11 @@ def make_job(stage: Stage, wildcards: Mapping[str, str], params: Params) -> Job:
         stage=stage,
         wildcards=bound,
         command=f"metadiffuser {stage.name}{options}",
-        params={key: lookup(tree, key) for key in keys},
+        params=params_of(stage.name, bound, params.model_dump()),
         inputs=tuple(path for template in stage.inputs for path in expand(template, reads, params)),
         outputs=(*outputs, *([timing_path(name, params.preset)] if stage.timed else [])),
         reads=reads,
-        code=(*COMMON_CODE, *(entry.format(**bound) for entry in stage.code)),
+        code=code_of(stage.name, bound),
     )
 
 

@@ -1,6 +1,6 @@
-"""DVC's record of what was made, read without DVC: ``dvc.lock``, and hashes as DVC takes them.
+"""Reading DVC's record ``dvc.lock`` without DVC, and hashing files as DVC does.
 
-Reading it takes no repository and no second of imports, and works on a clone whose cache is still empty.
+This needs no DVC repository and saves a second of imports, and it works in a clone with an empty cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parse(record: str | bytes, place: str = str(LOCK)) -> dict[str, Locked]:
 
     Args:
         record: the contents.
-        place: where they stand: the path, or git's name of a committed one (``refs/tags/v1:dvc.lock``).
+        place: where they come from: the path, or git's name of a committed one (``refs/tags/v1:dvc.lock``).
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -42,18 +42,18 @@ def parse(record: str | bytes, place: str = str(LOCK)) -> dict[str, Locked]:
         return {name: _entry(entry) for name, entry in tree.get("stages", {}).items()}
     except (yaml.YAMLError, AttributeError, TypeError, ValueError):
         reference, _, _ = place.rpartition(":")
-        remedy = f"commit a sound one there, or delete {reference}" if reference else _RESTORE
+        remedy = f"commit a valid one there, or delete {reference}" if reference else _RESTORE
         raise InputError(f"{place}: damaged or in the middle of a merge; {remedy}") from None
 
 
 def _entry(entry: Any) -> Locked:
-    """Return a job's entry. Raises ``TypeError`` if it has not the shape that is relied on."""
-    told = entry.get("params", {}).values()
+    """Return a job's entry. Raises ``TypeError`` if its structure is not the expected one."""
+    params = entry.get("params", {}).values()
     entries = [one for kind in ("deps", "outs") for one in entry.get(kind, [])]
     words = [record.get(name, "") for record in entries for name in ("path", "md5")]
     sizes = [record.get("size", 0) for record in entries]
     if not (
-        all(isinstance(values, dict | None) for values in told)
+        all(isinstance(values, dict | None) for values in params)
         and all("path" in record for record in entries)
         and all(isinstance(word, str) for word in words)
         and all(isinstance(size, int) for size in sizes)
@@ -63,7 +63,7 @@ def _entry(entry: Any) -> Locked:
 
 
 def parameters(entry: Locked) -> dict[str, Any]:
-    """Return {dotted key: value} that a job was told."""
+    """Return the parameters that a job ran with, {dotted key: value}."""
     return entry.get("params", {}).get("params.yaml") or {}
 
 
@@ -88,7 +88,7 @@ def _file_hash(path: Path) -> str:
 
 
 def cached(recorded: str, cache: Path = CACHE) -> Path:
-    """Return where DVC's cache keeps what has this hash."""
+    """Return the path in DVC's cache of the object with this hash."""
     return cache / recorded[:2] / recorded[2:]
 
 

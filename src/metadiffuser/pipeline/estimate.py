@@ -1,177 +1,227 @@
-"""``metadiffuser plan``: the job graph of a preset with its hours, memory and disk, before anything is run."""
+"""``metadiffuser estimate``: the jobs of a preset with their hours, memory and disk, before anything is run.
+
+The time of a job is that of a recorded job, scaled by the ratio of their work (``metadiffuser.pipeline.work``). Records
+are ``results/*/timings/*.json``, and the parameters that a recorded job ran with are those of its entry in dvc.lock.
+"""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Mapping, Sequence
+from collections import ChainMap, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite, log
+from pathlib import Path
+from typing import Any
 
-from metadiffuser.config.schema import Params
-from metadiffuser.pipeline import dag, presets
-from metadiffuser.pipeline.costs import COSTS, Costs, Estimate, family_shapes, find, measure
+from metadiffuser import paths
+from metadiffuser.artifacts import read_json
+from metadiffuser.config.params import Params
+from metadiffuser.errors import InputError
+from metadiffuser.pipeline import dag, dvc_lock, work
+from metadiffuser.pipeline.schedule import critical_path, graph, makespan
 
-COLUMNS = ("stage", "jobs", "CPU hours", "on a GPU", "longest job", "peak memory", "disk")
+COLUMNS = ("stage", "jobs", "CPU hours", "longest job", "peak memory", "disk")
+# Of the growth of a dataset on disk, so much is held in memory by a job that reads it; by the records of two presets.
+COPIES = 4
+# {most ratio of work to the record's: what to expect}; by scaling the records of one preset to another's.
+TRUST = ((2, "expect an error of up to a factor of two"), (20, "expect an error of up to a factor of three"))
 
 
 @dataclass(frozen=True)
-class Node:
-    """A job in time.
+class Record:
+    """A job that was run on a CPU.
 
     Attributes:
-        name: of the job.
-        seconds: that it takes.
-        threads: cores that it occupies.
-        after: names of the jobs whose outputs it reads.
+        stage, preset, family, kind: of the job; ``kind`` is its method or representation, "" if it has neither.
+        work: its declared work.
+        cpu_seconds: over all of its threads.
+        memory_mb: MiB at its peak.
+        disk: bytes of its outputs.
+        machine: what it ran on.
     """
 
-    name: str
-    seconds: float
-    threads: int
-    after: tuple[str, ...]
+    stage: str
+    preset: str
+    family: str
+    kind: str
+    work: float
+    cpu_seconds: float
+    memory_mb: float
+    disk: float
+    machine: str
 
 
-def graph(jobs: Sequence[dag.Job], params: Params, estimates: Mapping[str, Estimate]) -> list[Node]:
-    """Return the jobs with what they wait for, producers before consumers; threads share a job's time."""
-    writer = {path: job.name for job in jobs for path in job.outputs}
-    nodes = []
-    for job in jobs:
-        threads = dag.threads(job, params)
-        after = tuple(dict.fromkeys(writer[path] for path in job.inputs))
-        nodes.append(Node(job.name, estimates[job.name].cpu_seconds / threads, threads, after))
-    return nodes
+@dataclass(frozen=True)
+class Estimate:
+    """What one job takes.
+
+    Attributes:
+        cpu_seconds: over all of its threads.
+        memory_mb: MiB at its peak.
+        disk: bytes of its outputs.
+        record: that this is scaled from.
+        ratio: of the job's work to the record's.
+    """
+
+    cpu_seconds: float
+    memory_mb: float
+    disk: float
+    record: Record
+    ratio: float
 
 
-def tails(nodes: Sequence[Node]) -> dict[str, float]:
-    """Return the seconds from the start of each job to the end of the longest chain that begins with it."""
-    ahead = {node.name: 0.0 for node in nodes}
-    for node in reversed(nodes):
-        ahead[node.name] += node.seconds
-        for name in node.after:
-            ahead[name] = max(ahead[name], ahead[node.name])
-    return ahead
+def _kind(wildcards: Mapping[str, str]) -> str:
+    return wildcards.get("method", wildcards.get("representation", ""))
 
 
-def _followers(nodes: Sequence[Node]) -> dict[str, list[Node]]:
-    """Return the jobs that wait for each job."""
-    found: dict[str, list[Node]] = {node.name: [] for node in nodes}
-    for node in nodes:
-        for name in node.after:
-            found[name].append(node)
+def read_records() -> list[Record]:
+    """Return the recorded jobs of all presets whose parameters are known.
+
+    Raises:
+        InputError: a timing record or dvc.lock is damaged.
+    """
+    lock = dvc_lock.read()
+    everything: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, entry in lock.items():
+        everything[_preset(name)] |= dvc_lock.parameters(entry)
+    found = []
+    for name, entry in lock.items():
+        preset, (stage, _, values) = _preset(name), name.partition("@")
+        path = Path(dag.timing_path(name, preset))
+        names = ("preset", *dag.STAGES[stage].wildcards) if stage in dag.STAGES else ()
+        if not path.exists() or len(names) != len(values.split("-")):
+            continue
+        timing, wildcards = _read_timing(path), dict(zip(names, values.split("-"), strict=True))
+        with suppress(KeyError, AttributeError, TypeError, InputError):  # of another version, or a method that is gone
+            amount = work.of(stage, wildcards, ChainMap(dvc_lock.parameters(entry), everything[preset]))
+            if timing["device"] == "cpu" and amount > 0:
+                disk = sum(out.get("size", 0) for out in entry.get("outs", []))
+                machine = f"{timing['machine']}, {timing['cores']} cores"
+                spent = (timing["cpu_seconds"], timing["peak_memory_mb"], disk, machine)
+                found.append(Record(stage, preset, wildcards.get("family", ""), _kind(wildcards), amount, *spent))
     return found
 
 
-def critical_path(nodes: Sequence[Node]) -> list[Node]:
-    """Return the longest chain of jobs that wait for each other: no number of cores beats it."""
-    ahead, followers = tails(nodes), _followers(nodes)
-    starts = [node for node in nodes if not node.after]
-    chain: list[Node] = []
-    while starts:
-        chain.append(max(starts, key=lambda node: ahead[node.name]))
-        starts = followers[chain[-1].name]
-    return chain
+def _preset(name: str) -> str:
+    return name.partition("@")[2].partition("-")[0]
 
 
-def schedule(nodes: Sequence[Node], cores: int) -> float:
-    """Return the seconds that the jobs take on some cores, if of those that can start the longest chain does first.
+def _read_timing(path: Path) -> Mapping[str, Any]:
+    """Read a job's timing record. Raises ``InputError`` if it is not one."""
+    timing = read_json(path)
+    try:
+        numbers = [timing[name] for name in ("cpu_seconds", "peak_memory_mb", "cores")]
+        words = [timing[name] for name in ("device", "machine")]
+        sound = all(isinstance(word, str) for word in words) and all(isfinite(number) for number in numbers)
+    except (KeyError, TypeError, OverflowError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path}: not as a job writes it; 'git checkout -- {path}' or delete it, then run this again")
+    return dict(timing)
 
-    A job with more threads than there are cores has all of them, and takes longer in proportion.
+
+def estimate_jobs(jobs: Sequence[dag.Job], records: Sequence[Record]) -> dict[str, Estimate]:
+    """Return {job name: what the job takes}; jobs that keep no time are taken to need nothing.
+
+    Raises:
+        InputError: a stage has no record at all.
     """
-    ahead, followers = tails(nodes), _followers(nodes)
-    waits = {node.name: len(node.after) for node in nodes}
-    ready = [(-ahead[node.name], index) for index, node in enumerate(nodes) if not node.after]
-    place = {node.name: index for index, node in enumerate(nodes)}
-    heapq.heapify(ready)
-    running: list[tuple[float, int]] = []
-    free, now = cores, 0.0
-    while ready or running:
-        while ready and min(nodes[ready[0][1]].threads, cores) <= free:
-            index = heapq.heappop(ready)[1]
-            node = nodes[index]
-            used = min(node.threads, cores)
-            free -= used
-            heapq.heappush(running, (now + node.seconds * node.threads / used, index))
-        now, index = heapq.heappop(running)
-        free += min(nodes[index].threads, cores)
-        for follower in followers[nodes[index].name]:
-            waits[follower.name] -= 1
-            if not waits[follower.name]:
-                heapq.heappush(ready, (-ahead[follower.name], place[follower.name]))
-    return now
+    everything: dict[str, Any] = {}
+    for job in jobs:
+        everything |= job.params
+    stages = defaultdict(list)
+    for record in records:
+        stages[record.stage].append(record)
+    datasets = {(record.preset, record.family): record.disk for record in stages["collect_dataset"]}
+    found: dict[str, Estimate] = {}
+    grown: dict[str, float] = {}  # {family: bytes of its dataset to come}
+    for job in (job for job in jobs if job.stage.timed):
+        amount = work.of(job.stage.name, job.wildcards, ChainMap(dict(job.params), everything))
+        record = _closest(job, amount, stages[job.stage.name])
+        ratio, family = amount / record.work, job.wildcards.get("family", "")
+        memory, disk = record.memory_mb, record.disk
+        if job.stage.name == "collect_dataset":
+            disk *= ratio
+            grown[family] = disk
+        if paths.DATASET in job.stage.inputs:
+            more = grown[family] - datasets.get((record.preset, record.family), grown[family])
+            memory += COPIES * max(more, 0.0) / 2**20
+        found[job.name] = Estimate(record.cpu_seconds * ratio, memory, disk, record, ratio)
+    return found
 
 
-def plan(params: Params, cores: int) -> None:
+def _closest(job: dag.Job, amount: float, records: Sequence[Record]) -> Record:
+    """Return the record of the job's family, and method or representation, whose work is closest to ``amount``.
+
+    Without one, that of the slowest recorded family; without one of the kind, that of the slowest kind.
+    """
+    if not records:
+        raise InputError(
+            f"results/*/timings: no record of {job.stage.name} whose parameters dvc.lock has; run one first"
+        )
+    kind, family = _kind(job.wildcards), job.wildcards.get("family", "")
+    alike = [record for record in records if record.kind == kind] or records
+    own = [record for record in alike if (record.family, record.kind) == (family, kind)]
+    if own:
+        preset, least = job.wildcards["preset"], 1e-9  # of a job with nothing to do, which has no logarithm
+        return min(own, key=lambda record: (abs(log(max(amount, least) / record.work)), record.preset != preset))
+    return max(alike, key=lambda record: record.cpu_seconds / record.work)
+
+
+def estimate(params: Params, cores: int) -> None:
     """Print what a preset takes, stage by stage and in all.
 
     Raises:
-        InputError: the measured rates are missing or damaged.
+        InputError: a record is damaged, or a stage has none.
     """
-    costs = Costs.read()
     jobs = dag.jobs(params)
-    estimates = {job.name: costs.estimate(job, params) for job in jobs}
-    nodes = graph(jobs, params, estimates)
-    rows = [_row(stage, [job for job in jobs if job.stage.name == stage], params, estimates) for stage in dag.STAGES]
-    _print_table([COLUMNS, *rows, _row("in all", jobs, params, estimates)])
+    estimates = estimate_jobs(jobs, read_records())
+    rows = [_row(stage, [job.name for job in jobs if job.stage.name == stage], estimates) for stage in dag.STAGES]
+    _print_table([COLUMNS, *rows, _row("in all", [job.name for job in jobs], estimates)])
+    seconds = {job.name: estimates[job.name].cpu_seconds if job.name in estimates else 0.0 for job in jobs}
+    nodes = graph(jobs, params, seconds)
     path = critical_path(nodes)
     length = sum(node.seconds for node in path)
     print(f"\nAt least {duration(length)} on any number of cores: {' -> '.join(node.name for node in path)}")
-    print(f"With --cores {cores}: about {duration(schedule(nodes, cores))}")
-    print("\nThis is an estimate.", _basis(costs))
-    for line in _reservations(jobs, params, estimates):
-        print(f"- {line}")
+    print(f"With --cores {cores}: about {duration(makespan(nodes, cores))}")
+    for line in _reservations(params, jobs, estimates):
+        print(line)
 
 
-def measure_costs() -> None:
-    """Take the rates anew from the timing records in results/, and write them."""
-    shapes = family_shapes()
-    costs = measure(find([presets.read(name)[1] for name in presets.names()], shapes), shapes)
-    costs.write()
-    print(f"{COSTS}: {_basis(costs)}")
-
-
-def _basis(costs: Costs) -> str:
-    records = " and ".join(f"{count} jobs of the preset {preset}" for preset, count in costs.records.items())
-    return f"Its rates are those of {records}, on {' and '.join(costs.machines)}, run up to {costs.latest}."
-
-
-def _on_gpu(job: dag.Job, params: Params) -> bool:
-    # The report is told every parameter, and prints the device; it is the one job that keeps no time.
-    return params.device != "cpu" and "device" in job.stage.params and job.stage.timed
-
-
-def _row(
-    label: str, jobs: Sequence[dag.Job], params: Params, estimates: Mapping[str, Estimate]
-) -> tuple[str, str, str, str, str, str, str]:
-    own = [estimates[job.name] for job in jobs]
-    gpu = sum(estimates[job.name].cpu_seconds for job in jobs if _on_gpu(job, params))
+def _row(label: str, names: Sequence[str], estimates: Mapping[str, Estimate]) -> tuple[str, str, str, str, str, str]:
+    own = [estimates[name] for name in names if name in estimates]
     return (
         label,
-        str(len(jobs)),
-        _hours(sum(estimate.cpu_seconds for estimate in own)),
-        _hours(gpu) if any(_on_gpu(job, params) for job in jobs) else "-",
-        duration(max((estimate.cpu_seconds for estimate in own), default=0.0)),
-        size(max((estimate.memory_mb for estimate in own), default=0.0) * 2**20),
-        size(sum(estimate.disk for estimate in own)),
+        str(len(names)),
+        _hours(sum(one.cpu_seconds for one in own)),
+        duration(max((one.cpu_seconds for one in own), default=0.0)),
+        size(max((one.memory_mb for one in own), default=0.0) * 2**20),
+        size(sum(one.disk for one in own)),
     )
 
 
-def _reservations(jobs: Sequence[dag.Job], params: Params, estimates: Mapping[str, Estimate]) -> list[str]:
-    """Return what the reader has to know of how the numbers came about."""
-    lines = ["A rate of a small run is taken to hold for a large one; large networks and batches tend to be faster."]
-    guessed: dict[str, set[str]] = {}
-    for estimate in estimates.values():
-        for kind, taken in estimate.guessed.items():
-            guessed.setdefault(taken, set()).add(kind.partition("/")[2])
-    for taken, others in sorted(guessed.items()):
-        what, _, measured = taken.partition("/")
-        lines.append(
-            f"{what.replace('_', ' ')}: never measured for {', '.join(sorted(others))}; "
-            f"the highest rate that was, that of {measured}, is taken instead."
-        )
-    if any(_on_gpu(job, params) for job in jobs):
-        where = "would run on CUDA" if params.device == "cuda" else "would run on CUDA where there is one"
-        lines.append(f"'on a GPU' are those of the CPU hours that {where}, at the CPU's speed: no GPU was measured.")
-    lines.append("make_report keeps no timing record and counts as nothing; checkpoints in .work/ are not in 'disk'.")
-    return lines
+def _reservations(params: Params, jobs: Sequence[dag.Job], estimates: Mapping[str, Estimate]) -> Iterator[str]:
+    """Yield what the numbers come from and how far they can be trusted."""
+    used = [one.record for one in estimates.values()]
+    presets = " and ".join(sorted({f"the preset {record.preset}" for record in used}))
+    machines = " and ".join(sorted({record.machine for record in used}))
+    yield f"\nRecorded times of {presets} ({machines}), scaled in proportion to the work of each job."
+    least = sum(one.cpu_seconds for one in estimates.values()) / 100  # shorter jobs do not matter
+    ratios = [one.ratio for one in estimates.values() if one.ratio > 0 and one.cpu_seconds >= least]
+    spread = max((max(ratio, 1 / ratio) for ratio in ratios), default=1.0)
+    trust = next((words for most, words in TRUST if spread <= most), "only the order of magnitude is to be trusted")
+    yield f"- The work of the longer jobs differs from the records' by up to {spread:,.1f} times: {trust}."
+    guessed = {
+        (job.stage.name, job.wildcards["family"], estimates[job.name].record.family)
+        for job in jobs
+        if job.name in estimates and job.wildcards.get("family", "") != estimates[job.name].record.family
+    }
+    for stage, family, taken in sorted(guessed):
+        yield f"- {stage}: {family} has no record; that of {taken}, the slowest recorded family, is taken instead."
+    if params.device != "cpu":
+        yield "- 'device' is not cpu, but all hours are a CPU's: no GPU was measured."
+    yield "- make_report keeps no timing record and counts as nothing; checkpoints in .work/ are not in 'disk'."
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

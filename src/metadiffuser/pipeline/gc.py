@@ -1,10 +1,10 @@
-"""Dropping from DVC's cache, and from a remote, what no record names.
+"""``metadiffuser gc``: removing objects that no record refers to from DVC's cache, and from a remote.
 
-``dvc gc`` keeps what the stages of dvc.yaml have out, and those are the stages of the one preset that is in force:
-on its own it would drop the artifacts of all the others, although dvc.lock records them and their results are
-shown. So it is told of every record here: the dvc.lock of the working tree and those at the tips of all branches,
-tags and experiments. Each is handed to it as a small project, in which the record's outputs are stages of their own.
-The projects share the cache, because what a folder holds stands there, in an object of its own.
+``dvc gc`` keeps the outputs of the stages in dvc.yaml, which are those of the one preset in params.yaml. Alone it would
+remove the artifacts of all other presets, although dvc.lock records them and their results are in the repository.
+So it is given every record: the dvc.lock of the working tree and those at the tips of all branches, tags and
+experiments. Each is presented as a small DVC project in which every output of the record is a stage of its own. The
+projects share the cache, because the list of files of a folder is an object in the cache.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ import yaml
 from metadiffuser.errors import InputError, nearest
 from metadiffuser.pipeline import dvc_lock
 from metadiffuser.pipeline.dvc_lock import LOCK
+from metadiffuser.pipeline.sync import name_user
 
 REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
 DVC = (sys.executable, "-m", "dvc")
 CACHE = "cache"  # in the folder of the projects, a link to the cache
+OWNERSHIP = "dubious ownership"  # what git says of a checkout of another user
 NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
 
 
 def collect_garbage(dry: bool, remote: str | None) -> None:
-    """Drop every object that no record names from the cache, and from ``remote`` if one is named.
+    """Remove every object that no record refers to from the cache, and from ``remote`` if one is named.
 
     Raises:
-        InputError: there is no record here, git or dvc does not know this place, dvc refuses, or files in a remote
-            cannot be told from garbage because the cache does not know of which files a folder consists.
+        InputError: there is no record, git or dvc fails here, or files in a remote cannot be told from garbage
+            because the cache lacks the list of files of a folder.
     """
     found = records()
     if not found:
-        raise InputError(f"{LOCK}: no record of any outputs here; run in a clone of the project in which a job has run")
+        raise InputError(f"{LOCK}: no recorded outputs here; run this in a clone of the project in which a job has run")
     cache = Path(_output("dvc", *DVC, "cache", "dir").strip()).resolve()
     if remote:
         _check_remote(remote)
@@ -50,12 +52,19 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
         ]
         options = [*(["--dry"] if dry else []), *(["--cloud", "--remote", remote] if remote else [])]
         command = (*DVC, "gc", "--workspace", "--force", *options, "--projects")
-        print(_output("dvc gc", *command, *map(str, projects)), end="")
+        said = _output("dvc gc", *command, *map(str, projects))
+    print(summary(said, dry))
+
+
+def summary(said: str, dry: bool) -> str:
+    """Return the totals out of what ``dvc gc`` prints, which is also one line per object."""
+    lines = [line for line in said.splitlines() if not line.startswith(("Removing ", "No unused 'legacy'"))]
+    return "\n".join(lines).replace("Removed ", "Would remove ") if dry else "\n".join(lines)
 
 
 def records() -> dict[str, str]:
-    """Return {text: where it stands} of dvc.lock here, and at the tip of every branch, tag and experiment."""
-    # Bytes that are no text are left to the parser, which says what is wrong with the file.
+    """Return {text: where it is} of dvc.lock here, and at the tip of every branch, tag and experiment."""
+    # Bytes that are not UTF-8 are left to the parser, which reports what is wrong with the file.
     found = {LOCK.read_text(encoding="utf-8", errors="surrogateescape"): str(LOCK)} if LOCK.is_file() else {}
     for line in _git("for-each-ref", "--format=%(objectname) %(refname)", *REFERENCES).splitlines():
         tip, reference = line.split(" ", 1)
@@ -84,13 +93,13 @@ def _check_folders(found: Mapping[str, str], cache: Path, remote: str) -> None:
         digest = out.get("md5", "")
         if digest.endswith(dvc_lock.FOLDER) and not dvc_lock.cached(digest, cache / "files" / "md5").is_file():
             raise InputError(
-                f"{out['path']}: a version of it is recorded and not in the cache, so its files in '{remote}' cannot "
-                f"be told from garbage; put its preset and commit in force, and run 'dvc fetch --remote {remote}' first"
+                f"{out['path']}: a recorded version of it is not in the cache, so its files in '{remote}' cannot be "
+                f"told from garbage; check out its commit and preset, and run 'dvc fetch --remote {remote}' first"
             )
 
 
 def _project(folder: Path, text: str, place: str) -> Path:
-    """Make a project in ``folder`` that has the outputs of a record, one a stage; return ``folder``."""
+    """Make a project in ``folder`` with one stage per output of a record; return ``folder``."""
     kept = outputs(text, place)
     (folder / ".dvc").mkdir(parents=True)
     settings = f"[core]\n    no_scm = true\n    analytics = false\n[cache]\n    dir = ../../{CACHE}\n"
@@ -107,10 +116,18 @@ def _git(*arguments: str) -> str:
 
 
 def _output(name: str, *command: str) -> str:
-    """Return what a program prints. Raises ``InputError`` with its last error, else its last words, if it fails."""
-    ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+    """Return what a program prints. Raises ``InputError`` with its error, else its last words, if it fails."""
+    name_user()
+    try:
+        ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+    except FileNotFoundError:
+        raise InputError(f"{name}: not found; install it, then run this again") from None
     if ended.returncode:
-        said = ended.stderr.strip().splitlines() or ["failed without a word"]
-        error = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
-        raise InputError(f"{name}: {(error or said)[-1]}")
+        said = ended.stderr.strip().splitlines() or ["failed without a message"]
+        errors = [line.removeprefix("ERROR: ") for line in said if line.startswith(("ERROR", "fatal:", "error:"))]
+        cause = errors[0] if name == "git" and errors else (errors or said)[-1]
+        remedy = (
+            f"; trust it with 'git config --global --add safe.directory {Path.cwd()}'" if OWNERSHIP in cause else ""
+        )
+        raise InputError(f"{name}: {cause}{remedy}")
     return ended.stdout

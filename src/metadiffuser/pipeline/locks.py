@@ -1,8 +1,8 @@
-"""Who is at work in this checkout: one engine at a time, one copy of a job, and no job whose engine has died.
+"""Locks of this checkout: one engine at a time, one copy of a job, and no job whose engine has ended.
 
-Snakemake locks its folder and DVC its paths, but neither knows of the other, and killing an engine leaves its jobs
-running. So there are locks of our own, each a ``flock`` on a file: the kernel drops it with the process that holds
-it, however that ends, and none has ever to be deleted by hand.
+Snakemake locks its folder and DVC its paths, but neither respects the locks of the other, and the jobs of an engine
+that is killed go on running. So this package has its own locks, each a ``flock`` on a file: the kernel releases it
+when the process that holds it ends in any way, and none ever has to be deleted by hand.
 
 | lock | held by | for |
 |---|---|---|
@@ -10,9 +10,9 @@ it, however that ends, and none has ever to be deleted by hand.
 | ``run.lock``, shared | a job that DVC or a person started | the job |
 | ``<job>.lock`` | the job | the job |
 
-A job knows the engine that started it, and stops by itself when that has died. Until it has, nothing new is started:
-Snakemake and the jobs of DVC wait for it. The programs write into the files who they are; that is for messages only,
-except where it tells that an engine is no longer there.
+A job knows the engine that started it, and stops when that engine has ended. Snakemake and the jobs of DVC wait for
+such jobs to stop before they start anything new. Each process writes a description of itself into its lock's file, for
+messages and for detecting that an engine has ended.
 """
 
 from __future__ import annotations
@@ -21,136 +21,40 @@ import fcntl
 import json
 import os
 import platform
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
+from metadiffuser.errors import InputError, say
+from metadiffuser.pipeline.engine import (
+    LOCKS,
+    RUN,
+    Engine,
+    current_engine,
+    open_lock,
+    read_holder,
+    take,
+    write_holder,
+)
 
-from metadiffuser.errors import InputError
-from metadiffuser.pipeline.records import WORK
-
-LOCKS = WORK / "locks"
-RUN = LOCKS / "run.lock"
-VARIABLE = "METADIFFUSER_ENGINE"  # by which Snakemake tells its jobs who started them
-RWLOCK = Path(".dvc/tmp/rwlock")  # in which DVC writes who runs what
-DVC_LOCK = Path(".dvc/tmp/lock")  # which DVC holds unless a job of its runs
+VARIABLE = "METADIFFUSER_ENGINE"  # in the environment of Snakemake's jobs: the engine that started them
+RWLOCK = Path(".dvc/tmp/rwlock")  # where DVC records which process uses which path
+DVC_LOCK = Path(".dvc/tmp/lock")  # DVC holds it except while one of its jobs runs
 
 POLL = 0.5  # seconds between two looks at the engine
-MOMENT = 1.0  # seconds after which a lock that is held is not merely being looked at
-CLOCK_STEP = 60.0  # seconds by which times of creation may differ that were read at different times
-PATIENCE = 60.0  # seconds that a new run waits for the jobs of an engine that has died
+MOMENT = 1.0  # seconds after which a lock that is taken is not merely being tested
+PATIENCE = 60.0  # seconds that a new run waits for the jobs of an engine that has ended
 
-_kept: list[IO[str]] = []  # the lock of a whole run: open until the process ends
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A program that starts jobs.
-
-    Attributes:
-        name: as people know it.
-        pid: its process.
-        host: the machine that it runs on.
-        since: when the process was created, in seconds since the epoch; tells it from a later one of the same number.
-    """
-
-    name: str
-    pid: int
-    host: str
-    since: float
-
-    @classmethod
-    def of(cls, name: str, pid: int) -> Engine | None:
-        """Return the engine that is process ``pid`` of this machine, None if there is no such process."""
-        try:
-            return cls(name, pid, platform.node(), psutil.Process(pid).create_time())
-        except psutil.NoSuchProcess:
-            return None
-
-    @classmethod
-    def read(cls, text: str) -> Engine | None:
-        """Return the engine that ``text`` tells, None if it tells none."""
-        try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
-            return None
-
-    def __str__(self) -> str:
-        where = "" if self.host == platform.node() else f" on {self.host}"
-        return f"{self.name} (process {self.pid}{where})"
-
-    def text(self) -> str:
-        """Return what ``read`` reads."""
-        return json.dumps(asdict(self))
-
-    def died(self) -> bool:
-        """Tell whether the engine is gone. On another machine than this one, only its lock tells."""
-        if self.host != platform.node():
-            return _holder() != self
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.since) > CLOCK_STEP or _ended(process)
-        except psutil.NoSuchProcess:
-            return True
-
-    def watch(self) -> Callable[[], bool]:
-        """Return a function that tells whether the engine has died since; steps of the clock do not mislead it."""
-        if self.host != platform.node():
-            return self.died
-        return partial(_ended, psutil.Process(self.pid))
-
-
-def _ended(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _take(stream: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(stream, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _open(path: Path) -> IO[str]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a+", encoding="utf-8")
-
-
-def _tell(stream: IO[str], text: str) -> None:
-    """Write into a lock's file who holds it."""
-    stream.seek(0)
-    stream.truncate()
-    stream.write(text)
-    stream.flush()
-
-
-def _told(stream: IO[str]) -> str:
-    stream.seek(0)
-    return stream.read()
-
-
-def _holder() -> Engine | None:
-    """Return the engine that holds this checkout for its run."""
-    if not RUN.exists():
-        return None
-    with RUN.open(encoding="utf-8") as stream:
-        return None if _take(stream, fcntl.LOCK_SH) else Engine.read(_told(stream))
+_kept: list[IO[str]] = []  # the lock of a whole run, open until the process ends
 
 
 def engine_at_work() -> bool:
-    """Tell whether another process holds this checkout for a run of Snakemake."""
-    holder = _holder()
+    """Return whether another process holds this checkout for a run of Snakemake."""
+    holder = current_engine()
     return holder is not None and holder.pid != os.getpid()
 
 
@@ -172,8 +76,8 @@ class _Running:
 
 def _read_running(path: Path, stream: IO[str]) -> _Running:
     try:
-        told = json.loads(_told(stream))
-        return _Running(path.stem, told["pid"], Engine(**told["engine"]) if told["engine"] else None)
+        held = json.loads(read_holder(stream))
+        return _Running(path.stem, held["pid"], Engine(**held["engine"]) if held["engine"] else None)
     except (ValueError, TypeError, KeyError):
         return _Running(path.stem, None, None)
 
@@ -183,22 +87,22 @@ def _running() -> list[_Running]:
     found = []
     for path in sorted(LOCKS.glob("*@*.lock")):
         with path.open(encoding="utf-8") as stream:
-            if not _take(stream, fcntl.LOCK_SH):
+            if not take(stream, fcntl.LOCK_SH):
                 found.append(_read_running(path, stream))
     return found
 
 
 def check_idle() -> None:
-    """Check that nothing is at work in this checkout. Raises ``InputError`` if an engine or a job is."""
-    if found := _holder() or next(iter(_running()), None) or _dvc_at_work():
+    """Check that nothing runs in this checkout. Raises ``InputError`` if an engine or a job does."""
+    if found := current_engine() or next(iter(_running()), None) or _dvc_at_work():
         raise _refusal(found)
 
 
 def _dvc_at_work() -> Engine | str | None:
-    """Return a dvc that is at work here: it writes down whose outputs it makes, and holds its lock between jobs."""
+    """Return a dvc that runs in this checkout: it lists the paths that it writes, and holds its lock between jobs."""
     try:
-        told = json.loads(RWLOCK.read_text(encoding="utf-8"))
-        listed = [*told["write"].values(), *(one for readers in told["read"].values() for one in readers)]
+        used = json.loads(RWLOCK.read_text(encoding="utf-8"))
+        listed = [*used["write"].values(), *(one for readers in used["read"].values() for one in readers)]
         engines = [Engine.of("dvc", int(one["pid"])) for one in listed]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         engines = []
@@ -208,7 +112,7 @@ def _dvc_at_work() -> Engine | str | None:
         return None
     with DVC_LOCK.open(encoding="utf-8") as stream:
         deadline = time.monotonic() + MOMENT
-        while not _take(stream, fcntl.LOCK_SH):
+        while not take(stream, fcntl.LOCK_SH):
             if time.monotonic() > deadline:
                 return "dvc"
             time.sleep(POLL / 10)
@@ -220,7 +124,7 @@ def _refusal(what: object) -> InputError:
 
 
 def _wait_for_orphans(own: Engine | None) -> None:
-    """Wait until no job of an engine that has died is left. Raises ``InputError`` if one stays, or others run."""
+    """Wait until the jobs of ended engines have stopped. Raises ``InputError`` if one stays, or others run."""
     deadline = time.monotonic() + PATIENCE
     while others := [job for job in _running() if job.engine != own and job.pid != os.getpid()]:
         strangers = [job for job in others if not job.orphaned()]
@@ -230,14 +134,14 @@ def _wait_for_orphans(own: Engine | None) -> None:
 
 
 def hold_checkout(name: str) -> None:
-    """Hold this checkout for a run of engine ``name``, this process, until the process ends; tell its jobs.
+    """Hold this checkout for a run of engine ``name``, this process, until the process ends; pass that on to its jobs.
 
     Raises:
-        InputError: another engine is at work here, or a job that it, DVC or a person started.
+        InputError: another engine runs in this checkout, or a job that it, DVC or a person started.
     """
     engine = Engine.of(name, os.getpid())
     assert engine is not None
-    stream = _open(RUN)
+    stream = open_lock(RUN)
     try:
         _take_run(stream, engine)
         _wait_for_orphans(engine)
@@ -250,8 +154,8 @@ def hold_checkout(name: str) -> None:
 
 def _take_run(stream: IO[str], engine: Engine) -> None:
     deadline = time.monotonic() + MOMENT
-    while not _take(stream, fcntl.LOCK_EX):
-        holder = _holder()
+    while not take(stream, fcntl.LOCK_EX):
+        holder = current_engine()
         if holder is not None and not holder.died():
             raise _refusal(holder)
         if _running():
@@ -259,17 +163,17 @@ def _take_run(stream: IO[str], engine: Engine) -> None:
         elif time.monotonic() > deadline:
             raise _refusal("another run")
         time.sleep(POLL / 10)
-    _tell(stream, engine.text())
+    write_holder(stream, engine.text())
 
 
 def pass_on() -> None:
-    """Tell the jobs of a process that an engine has started on another machine who that engine is."""
-    if VARIABLE not in os.environ and (engine := _holder()):
+    """Pass on the engine to the jobs of this process, which that engine has started on another machine."""
+    if VARIABLE not in os.environ and (engine := current_engine()):
         os.environ[VARIABLE] = engine.text()
 
 
 def _starter(outputs: tuple[str, ...]) -> Engine | None:
-    """Return the engine that has started this job, None if a person has."""
+    """Return the engine that started this job, None if a person did."""
     if VARIABLE in os.environ:
         return Engine.read(os.environ[VARIABLE])
     if "DVC_STAGE" not in os.environ:
@@ -288,17 +192,17 @@ def job_at_work(name: str, outputs: tuple[str, ...] = ()) -> Iterator[None]:
 
     Args:
         name: of the job.
-        outputs: its paths, by which DVC tells who runs it.
+        outputs: its paths, by which DVC lists the processes that run jobs.
 
     Raises:
-        InputError: the job runs already, its engine has died, or another engine is at work in this checkout.
+        InputError: the job is running already, its engine has ended, or another engine runs in this checkout.
     """
     engine = _starter(outputs)
     with ExitStack() as stack:
         if engine is None or engine.name == "dvc":
             stack.enter_context(_shared())
             _wait_for_orphans(engine)
-        elif engine.host == platform.node() and _holder() != engine:
+        elif engine.host == platform.node() and current_engine() != engine:
             raise InputError(f"{engine}, which started this job, has ended; run the pipeline again")
         stack.enter_context(exclusive(name, engine))
         if engine and not engine.died():
@@ -308,11 +212,11 @@ def job_at_work(name: str, outputs: tuple[str, ...] = ()) -> Iterator[None]:
 
 @contextmanager
 def _shared() -> Iterator[None]:
-    with _open(RUN) as stream:
+    with open_lock(RUN) as stream:
         deadline = time.monotonic() + MOMENT
-        while not _take(stream, fcntl.LOCK_SH):
+        while not take(stream, fcntl.LOCK_SH):
             if time.monotonic() > deadline:
-                raise _refusal(Engine.read(_told(stream)) or "another run")
+                raise _refusal(Engine.read(read_holder(stream)) or "another run")
             time.sleep(POLL / 10)
         yield
 
@@ -321,34 +225,29 @@ def _shared() -> Iterator[None]:
 def exclusive(name: str, engine: Engine | None = None) -> Iterator[None]:
     """Hold the lock of job ``name``. Raises ``InputError`` if another process does."""
     path = LOCKS / f"{name}.lock"
-    with _open(path) as stream:
+    with open_lock(path) as stream:
         start = time.monotonic()
-        while not _take(stream, fcntl.LOCK_EX):
+        while not take(stream, fcntl.LOCK_EX):
             other = _read_running(path, stream)
             if time.monotonic() > start + (PATIENCE if other.orphaned() else MOMENT):
                 raise InputError(
                     f"{name} is already running in this checkout (process {other.pid}); "
-                    "wait for it or stop it, then go on"
+                    "wait for it to end or stop it, then run this again"
                 )
             time.sleep(POLL / 10)
-        _tell(stream, json.dumps({"pid": os.getpid(), "engine": asdict(engine) if engine else None}))
+        write_holder(stream, json.dumps({"pid": os.getpid(), "engine": asdict(engine) if engine else None}))
         yield
 
 
 @contextmanager
 def _stop_with(engine: Engine) -> Iterator[None]:
-    """End this process when ``engine`` dies: at once, as by a kill, which outputs and checkpoints survive whole."""
+    """End this process at once when ``engine`` ends; outputs and checkpoints stay whole, as after a kill."""
     over, died = threading.Event(), engine.watch()
 
     def look() -> None:
         while not over.wait(POLL):
             if died():
-                with suppress(OSError):
-                    print(
-                        f"metadiffuser: {engine}, which started this job, has died; stopping",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                say(f"metadiffuser: {engine}, which started this job, has ended; stopping")
                 os._exit(130)
 
     watcher = threading.Thread(target=look, name="engine", daemon=True)

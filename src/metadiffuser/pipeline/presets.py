@@ -1,17 +1,18 @@
-"""``metadiffuser use PRESET``: put a preset in force and say which jobs it leaves to be run."""
+"""``metadiffuser use``: write the whole params.yaml of a preset or of a file, and say which jobs are to be run."""
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from metadiffuser.artifacts import write_text
-from metadiffuser.config.loading import PARAMS, parse, read_text
-from metadiffuser.config.schema import Params
-from metadiffuser.errors import InputError
+from metadiffuser.config.inheritance import PRESETS
+from metadiffuser.config.loading import PARAMS, load_partial
+from metadiffuser.config.params import Params
+from metadiffuser.config.writing import to_yaml
+from metadiffuser.errors import InputError, shortened
 from metadiffuser.pipeline import dag, dvc_lock, locks, sync
-
-PRESETS = Path("presets")
 
 
 def names() -> list[str]:
@@ -36,8 +37,8 @@ def stale(params: Params) -> list[str]:
     return found
 
 
-def read(preset: str) -> tuple[str, Params]:
-    """Return the text of ``presets/PRESET.yaml`` and what it says.
+def read(preset: str) -> Params:
+    """Return what ``presets/PRESET.yaml`` says, with all that it extends and the defaults.
 
     Raises:
         InputError: there is no such preset, or it is not a valid parameter file.
@@ -46,44 +47,67 @@ def read(preset: str) -> tuple[str, Params]:
     if not choices:
         raise InputError(f"{PRESETS}/: no presets here; run from the project's root")
     if preset not in choices:
-        raise InputError(f"preset '{preset}' is unknown; expected one of {', '.join(choices)}")
+        remedy = f"expected one of {', '.join(choices)}, or the path of a YAML file"
+        raise InputError(f"preset '{shortened(preset)}' is unknown; {remedy}")
     source = PRESETS / f"{preset}.yaml"
-    text = read_text(source, f"'git checkout -- {source}' restores a committed one")
-    params = parse(text, str(source))
+    params = load_partial(source)
     if params.preset != preset:
         raise InputError(f"{source}: 'preset' is {params.preset}; it must be the file's name, {preset}")
-    return text, params
+    return params
 
 
-def use(preset: str) -> None:
-    """Write ``presets/PRESET.yaml`` to params.yaml, whole or not at all, and print what is to be run.
+def use(name: str) -> None:
+    """Write the whole params.yaml of a preset or of another file, or nothing, and print what is to be run.
+
+    Args:
+        name: a preset, or the path of a YAML file that says what differs from the defaults or from the preset that it
+            extends; ``params.yaml`` itself gets the keys that it lacks.
 
     Raises:
-        InputError: there is no such preset, it is not a valid parameter file, or an engine or a job is at work.
+        InputError: there is no such preset or file, it is not a valid parameter file, or an engine or a job is at work.
     """
-    text, params = read(preset)
-    locks.check_idle()  # later jobs of a run would be of another preset than its first ones
-    _keep_edits()
+    path = Path(name)
+    is_file = path.suffix in (".yaml", ".yml")
+    params = load_partial(path) if is_file else read(name)
+    locks.check_idle()  # the jobs of one run would be of two presets
+    text = to_yaml(params)
+    _keep_edits(text)
     sync.keep_outputs()
     write_text(PARAMS, text)
     waiting = stale(params)
-    stages = Counter(name.split("@")[0] for name in waiting)
-    print(f"{PARAMS} is now the preset {preset}: {len(waiting)} of {len(dag.jobs(params))} jobs are to be run.")
+    stages = Counter(job.split("@")[0] for job in waiting)
+    what = f"what {path} says" if is_file and path != PARAMS else f"the preset {params.preset}"
+    state = "is whole" if path == PARAMS else f"is now {what}"
+    print(f"{PARAMS} {state}: {len(waiting)} of {len(dag.jobs(params))} jobs are to be run.")
     for stage, count in stages.items():
         print(f"  {stage}: {count}")
 
 
-def _keep_edits() -> None:
-    """Keep a params.yaml that somebody has edited, so that no edit is lost."""
+def _keep_edits(text: str) -> None:
+    """Keep a params.yaml that somebody has edited, so that no edit is lost.
+
+    Args:
+        text: what takes its place.
+    """
     if not PARAMS.exists():
         return
     if not PARAMS.is_file():
         raise InputError(f"{PARAMS}: not a file; move it away, then run this again")
     former = PARAMS.read_bytes()
-    if former not in [path.read_bytes() for path in PRESETS.glob("*.yaml") if path.is_file()]:
-        kept, number = Path(f"{PARAMS}.old"), 0
-        while kept.exists():  # of an earlier edit
-            number += 1
-            kept = Path(f"{PARAMS}.old.{number}")
-        kept.write_bytes(former)
-        print(f"The former {PARAMS} was not a preset; it is kept as {kept}.")
+    if former == text.encode() or former in _written():
+        return
+    kept, number = Path(f"{PARAMS}.old"), 0
+    while kept.exists():  # of an earlier edit
+        number += 1
+        kept = Path(f"{PARAMS}.old.{number}")
+    kept.write_bytes(former)
+    print(f"The former {PARAMS} was edited; it is kept as {kept}.")
+
+
+def _written() -> list[bytes]:
+    """Return the params.yaml of every preset."""
+    written = []
+    for name in names():
+        with suppress(InputError):  # a preset with a mistake was never written
+            written.append(to_yaml(read(name)).encode())
+    return written

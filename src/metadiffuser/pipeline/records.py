@@ -1,8 +1,8 @@
-"""A job's receipt: what decided its outputs and what they are, as hashes of contents.
+"""A job's record: hashes of what its outputs were made from, and of the outputs themselves.
 
-The verb writes it when the job has ended well, whichever engine started it. ``metadiffuser.pipeline.sync``
-records a job for DVC only on a receipt that still holds: same parameters, code and inputs as now, and
-the outputs untouched since.
+The verb writes it when the job has ended successfully, whichever engine started it. ``metadiffuser.pipeline.sync``
+enters a job into dvc.lock only if its record is current: parameters, code and inputs are the same as now, and the
+outputs have not changed since.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def check_source() -> None:
 
 
 def files(path: Path) -> Iterator[Path]:
-    """Yield a file itself, or the files below a folder in a fixed order, without the marks that engines leave."""
+    """Yield a file itself, or the files below a folder in a fixed order, without files of the engines."""
     if path.is_file():
         yield path
     else:
@@ -72,27 +72,28 @@ def fingerprint(job: dag.Job) -> str:
     package = Path(__file__).parents[1]
     code = digest(*(package / name for name in job.code))
     inputs = digest(*(Path(path) for path in job.inputs))
-    told = json.dumps(job.params, sort_keys=True)
-    return hashlib.blake2b(f"{told}\n{code}\n{inputs}".encode(), digest_size=16).hexdigest()
+    params = json.dumps(job.params, sort_keys=True)
+    return hashlib.blake2b(f"{params}\n{code}\n{inputs}".encode(), digest_size=16).hexdigest()
 
 
 def check_unchanged(job: dag.Job, made_from: str, source: Path | None) -> None:
-    """Check, when a job ends, that what decides its outputs is still what it was when the job began.
+    """Check, when a job ends, that its parameters, code and inputs are still those that it started with.
 
-    Otherwise the engines, which look at the files of today, would record the edit for what was made before it.
+    Otherwise the engines, which look at the files as they are now, would record outputs of the old version as outputs
+    of the edited one.
 
     Args:
-        job: that has come to its end.
+        job: the job that has ended.
         made_from: its fingerprint when it started.
-        source: the parameter file that it was told from, None if it was told by other means.
+        source: the file that its parameters were read from, None if they did not come from a file.
 
     Raises:
-        InputError: parameters, source or inputs were changed; the job has no receipt then, and is to be run again.
+        InputError: parameters, source or inputs were changed; the job gets no record, and has to run again.
     """
-    told = {one.name: one.params for one in dag.jobs(load(source))}.get(job.name) if source else job.params
-    if told == job.params and fingerprint(job) == made_from:
+    now = {one.name: one.params for one in dag.jobs(load(source))}.get(job.name) if source else job.params
+    if now == job.params and fingerprint(job) == made_from:
         return
-    changed = "its source or an input" if told == job.params else source
+    changed = "its source or an input" if now == job.params else source
     raise InputError(
         f"{job.name}: {changed} was changed while the job ran, so its outputs are not recorded; run it again"
     )
@@ -103,27 +104,26 @@ def _path(job: dag.Job) -> Path:
 
 
 def write(job: dag.Job, made_from: str) -> None:
-    """Write the receipt of a job that has just ended; ``made_from`` is its fingerprint when it started."""
+    """Write the record of a job that has just ended; ``made_from`` is its fingerprint when it started."""
     outputs, single = digests(*map(Path, job.outputs))
     write_json(_path(job), {"made_from": made_from, "outputs": outputs, "files": single})
 
 
 def read(job: dag.Job) -> dict[str, Any] | None:
-    """Return a job's receipt, None if there is none that can be read.
+    """Return a job's record, None if there is none or it is damaged.
 
-    ``made_from`` and ``outputs`` are one hash each; ``files`` is {path: hash}, which receipts of before
-    ``metadiffuser verify`` do not have.
+    ``made_from`` and ``outputs`` are one hash each; ``files`` is {path: hash}.
     """
     try:
-        receipt = read_json(_path(job))
+        record = read_json(_path(job))
     except InputError:
         return None
-    return receipt if isinstance(receipt, dict) and {"made_from", "outputs"} <= receipt.keys() else None
+    return record if isinstance(record, dict) and {"made_from", "outputs", "files"} <= record.keys() else None
 
 
 def is_current(job: dag.Job) -> bool:
-    """Tell whether the outputs on disk are those that the job would make now, by its receipt."""
-    receipt = read(job)
-    if receipt is None or not all(Path(path).exists() for path in job.outputs):
+    """Return whether the outputs on disk are those that the job would make now, according to its record."""
+    record = read(job)
+    if record is None or not all(Path(path).exists() for path in job.outputs):
         return False
-    return bool(receipt["made_from"] == fingerprint(job) and receipt["outputs"] == digest(*map(Path, job.outputs)))
+    return bool(record["made_from"] == fingerprint(job) and record["outputs"] == digest(*map(Path, job.outputs)))

@@ -1,4 +1,4 @@
-"""``metadiffuser verify --rerun``: make a job's outputs once more, elsewhere, and compare them byte by byte."""
+"""``metadiffuser verify --rerun``: run jobs again in a scratch folder and compare their outputs byte by byte."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from metadiffuser import paths
 from metadiffuser.config.loading import PARAMS
-from metadiffuser.config.schema import Params
-from metadiffuser.errors import InputError
+from metadiffuser.config.params import Params
+from metadiffuser.errors import InputError, say
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.verify import check, deterministic_outputs, outdated, select
 
@@ -22,30 +22,30 @@ CHUNK = 1 << 20
 
 
 def rerun(params: Params, stage: str, wildcards: Mapping[str, str]) -> int:
-    """Run the selected jobs again in a scratch folder each and compare with what lies here.
+    """Run each selected job again in a scratch folder and compare its outputs with those in the checkout.
 
     Returns:
-        0 if all outputs are the same byte by byte (those that hold times excepted), 1 otherwise.
+        0 if all outputs are identical byte by byte (except those that contain times), 1 otherwise.
 
     Raises:
-        InputError: an input is missing, or the stage writes nothing but times.
+        InputError: an input is missing, or all outputs of the stage contain times.
     """
     records.check_source()
     jobs = select(params, stage, wildcards)
     if not deterministic_outputs(jobs[0]):
-        raise InputError(f"{stage}: all that it writes holds times, so there is nothing to compare")
+        raise InputError(f"{stage}: all of its outputs contain times, so there is nothing to compare")
     differing = 0
     for number, job in enumerate(jobs, 1):
-        print(f"{job.name}: job {number} of {len(jobs)}", file=sys.stderr, flush=True)
+        say(f"{job.name}: job {number} of {len(jobs)}")
         problem = _obstacle(job, params) or _compare_anew(job, params)
         differing += problem is not None
-        print(f"{job.name}: {problem or 'the same bytes again'}", flush=True)
-    print(f"{stage}: {len(jobs) - differing} of {len(jobs)} jobs gave the same bytes again")
+        print(f"{job.name}: {problem or 'identical outputs'}", flush=True)
+    print(f"{stage}: {len(jobs) - differing} of {len(jobs)} jobs gave identical outputs")
     return 1 if differing else 0
 
 
 def _obstacle(job: dag.Job, params: Params) -> str | None:
-    """Return what makes a comparison meaningless, before hours are spent on it."""
+    """Return why a comparison would be meaningless, None if it is not."""
     for path in job.inputs:
         if not Path(path).exists():
             raise InputError(f"{path}: missing; run 'snakemake --cores all all', or 'dvc pull', then go on")
@@ -58,10 +58,10 @@ def _obstacle(job: dag.Job, params: Params) -> str | None:
             continue
         for fault in check(producer, lock.get(producer.name)).faults:
             if fault.path in job.inputs:
-                return f"not run, for its input is not as recorded: {fault}"
+                return f"not run, because an input differs from its record: {fault}"
     if outdated(job, lock.get(job.name)):
-        note = "its parameters, code or inputs are not those that its outputs were made from; they may well differ"
-        print(f"{job.name}: {note}", file=sys.stderr, flush=True)
+        note = "parameters, code or inputs have changed since the outputs were made, so the outputs may differ"
+        say(f"{job.name}: {note}")
     return None
 
 
@@ -70,7 +70,7 @@ def _compare_anew(job: dag.Job, params: Params) -> str | None:
     with tempfile.TemporaryDirectory(prefix="metadiffuser-rerun-") as name:
         scratch = Path(name)
         _copy_inputs(scratch, job, params)
-        # Its standard output is the progress' neighbour, not part of the verdict.
+        # Its standard output goes to standard error, beside the progress: only verdicts go to standard output.
         ended = subprocess.run(
             (sys.executable, "-m", "metadiffuser.cli", *job.command.split()[1:]),
             cwd=scratch,
@@ -84,7 +84,7 @@ def _compare_anew(job: dag.Job, params: Params) -> str | None:
 
 
 def _import_path() -> list[str]:
-    """Return where the scratch run finds the very package that runs now."""
+    """Return the import path with which the scratch run uses the same package as this process."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return [str(Path(__file__).resolve().parents[2]), *(str(Path(path).resolve()) for path in given if path)]
 
@@ -106,7 +106,7 @@ def _copy_inputs(scratch: Path, job: dag.Job, params: Params) -> None:
 
 
 def first_difference(outputs: Sequence[Path], scratch: Path) -> str | None:
-    """Return which file of ``outputs`` differs first from its namesake below ``scratch``, and where; None if none."""
+    """Return the first file of ``outputs`` that differs from its copy below ``scratch``, and where; None if none."""
     for output in outputs:
         here = set(records.files(output))
         there = {path.relative_to(scratch) for path in records.files(scratch / output)}

@@ -1,7 +1,7 @@
-"""One job at work: what it was told, where it reads and writes, and how it goes on after a kill.
+"""Running one job: its parameters, its paths, and how it resumes after it was stopped.
 
-Stages are handed a ``Run`` and nothing else; it refuses sections that the stage does not declare in
-``metadiffuser.pipeline.dag``, so the DAG's dependencies are the true ones.
+A stage gets a ``Run`` and nothing else. The ``Run`` refuses parameters and paths that the stage does not declare in
+``metadiffuser.pipeline.dag``, so that the declared dependencies are complete.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 
 from metadiffuser import checkpointing
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, integrity, records
 from metadiffuser.pipeline.locks import job_at_work
@@ -43,7 +43,7 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 @dataclass(frozen=True)
 class Run:
-    """A job's view of the project.
+    """What a stage gets: its job's parameters, paths, device and work folder.
 
     Attributes:
         job: the node of the DAG.
@@ -65,35 +65,38 @@ class Run:
 
     def value(self, key: str) -> Any:
         """Return a parameter that the stage declares, by its dotted key."""
-        if key not in self.job.params:
-            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
+        self._declared_key(key)
         return attrgetter(key)(self._params)
 
     def section(self, name: str) -> Any:
         """Return a section that the stage declares, with the family's overrides merged in."""
-        self.value(name)
+        self._declared_key(name)
         return self._params.section(name, self.job.wildcards.get("family"))
 
     def whole(self) -> Params:
         """Return all parameters, for a stage that declares them all."""
         for key in Params.model_fields:
-            self.value(key)
+            self._declared_key(key)
         return self._params
 
     def wildcard(self, name: str) -> str:
-        """Return the value of one of the job's wildcards, or of one that its inputs have the first value of."""
+        """Return the value of a wildcard of the job, or of one whose first value its inputs use."""
         return self.job.reads[name]
 
     def path(self, template: str, **choice: str) -> Path:
-        """Return the one path of ``template`` for this job; ``choice`` fills what the job leaves open."""
+        """Return the one path of ``template`` for this job; ``choice`` sets wildcards that the job does not have."""
         (path,) = dag.expand(template, {**self.job.reads, **choice}, self._params)
         self._declared(template)
         return Path(path)
 
     def all_paths(self, template: str) -> list[Path]:
-        """Return every path of a template that the job leaves open."""
+        """Return the paths of a template for all values of the wildcards that the job does not have."""
         self._declared(template)
         return [Path(path) for path in dag.expand(template, self.job.reads, self._params)]
+
+    def _declared_key(self, key: str) -> None:
+        if key not in self.job.params:
+            raise KeyError(f"stage {self.job.stage.name} does not declare parameter '{key}' in dag.py")
 
     def _declared(self, template: str) -> None:
         stage = self.job.stage
@@ -123,17 +126,18 @@ def _work_folder(job: dag.Job, current: str) -> Path:
 
 
 def execute(job: dag.Job, params: Params, source: Path | None = None) -> None:
-    """Run one job to its end: check inputs, run the stage, record its time.
+    """Run one job: check its inputs, run the stage, record its time and its outputs.
 
     Args:
-        job: to be run.
-        params: that it is told from.
-        source: the file that they were read from, if it was one; it must tell the job the same when the job ends.
+        job: the job to run.
+        params: all parameters.
+        source: the file that the parameters were read from, if any; the job's parameters in it must be the same when
+            the job ends.
 
     Raises:
-        InputError: a missing or damaged input, a second copy of the job, another engine at work, or an edit of what
-            the job is made from while it ran.
-        OSError: the file system is full or refuses; ``filename`` tells where.
+        InputError: a missing or damaged input, a second copy of the job, another engine running in this checkout, or
+            an edit of parameters, code or inputs while the job ran.
+        OSError: the file system is full or refuses; ``filename`` is the place.
     """
     records.check_source()
     with job_at_work(job.name, job.outputs):
@@ -143,7 +147,7 @@ def execute(job: dag.Job, params: Params, source: Path | None = None) -> None:
 
 
 def _sweep(job: dag.Job) -> None:
-    """Delete what copies of this job that were killed had begun to write beside its outputs."""
+    """Delete unfinished files that killed copies of this job left beside its outputs."""
     for output in map(Path, job.outputs):
         for pattern in (f".{output.name}.*.part", f".{output.name}.*.old"):
             for path in output.parent.glob(pattern):
@@ -168,15 +172,15 @@ def _run(job: dag.Job, params: Params, source: Path | None) -> None:
             write_json(Path(dag.timing_path(job.name, params.preset)), record)
         records.write(job, made_from)
     except (OSError, RuntimeError) as error:
-        told = _on_disk(error, job)
-        if told is error:
+        located = _on_disk(error, job)
+        if located is error:
             raise
-        raise told from error
+        raise located from error
     shutil.rmtree(work)
 
 
 def _go_on(run: Run) -> None:
-    """Run the stage from where a copy that was stopped had come to; from the start if what that left is damaged."""
+    """Run the stage from the checkpoints of a copy that was stopped; from the start if they are damaged."""
     stage = importlib.import_module(f"metadiffuser.stages.{run.job.stage.name}").run
     resumed = [path for path in sorted(run.work.rglob("*.safetensors")) if _readable(path)]
     try:
@@ -187,7 +191,7 @@ def _go_on(run: Run) -> None:
         if not resumed:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.warning("%s: cannot go on from %s (%s); it begins anew", run.job.name, resumed[0], reason)
+        log.warning("%s: cannot resume from %s (%s); it starts again", run.job.name, resumed[0], reason)
         for path in resumed:
             path.unlink(missing_ok=True)
         run.notes.clear()
@@ -195,12 +199,15 @@ def _go_on(run: Run) -> None:
 
 
 def _readable(path: Path) -> bool:
-    """Say that the job goes on from a file in its work folder; delete the file if it is damaged."""
+    """Return whether a checkpoint in the work folder can be read, and log that the job resumes from it.
+
+    A damaged one is deleted.
+    """
     try:
         with safe_open(str(path), framework="numpy") as stream:
             step = json.loads((stream.metadata() or {})["header"]).get("step")
     except (SafetensorError, OSError, KeyError, ValueError, AttributeError) as error:
-        log.warning("%s: damaged (%s); what it held is done again", path, str(error).splitlines()[0])
+        log.warning("%s: damaged (%s); this part of the job is done again", path, str(error).splitlines()[0])
         path.unlink()
         return False
     log.warning("goes on from %s%s", path, "" if step is None else f", step {step}")
@@ -208,9 +215,9 @@ def _readable(path: Path) -> bool:
 
 
 def _on_disk(error: OSError | RuntimeError, job: dag.Job) -> OSError | RuntimeError:
-    """Return an error of the file system that says where; any other error as it is.
+    """Return an error of the file system with its place as ``filename``; any other error as it is.
 
-    Not all libraries say it: h5py, for one, raises a RuntimeError without a number when a file cannot grow.
+    Not all libraries give the place: h5py raises a RuntimeError without an error number when a file cannot grow.
     """
     reason = next((code for code in REFUSALS if os.strerror(code) in str(error)), None)
     if not isinstance(error, OSError) and reason is None:
@@ -219,15 +226,15 @@ def _on_disk(error: OSError | RuntimeError, job: dag.Job) -> OSError | RuntimeEr
     written = [Path(path).parent for path in job.outputs] + [WORK]
     places = [next(place for place in (path, *path.parents) if place.is_dir()) for path in written]
     name = getattr(error, "filename", None) or min(places, key=lambda place: shutil.disk_usage(place).free)
-    final = re.sub(r"(^|/)\.([^/]+)\.[^/.]+\.(part|old)(?=/|$)", r"\1\2", str(name))  # the place it is written for
+    final = re.sub(r"(^|/)\.([^/]+)\.[^/.]+\.(part|old)(?=/|$)", r"\1\2", str(name))  # the name of the output
     text = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    if number == errno.EPIPE:  # a program that was to write has ended; it is not the reader of our standard output
+    if number == errno.EPIPE:  # an encoder process has ended; not the reader of our standard output
         number = errno.EIO
     return OSError(number, os.strerror(number) if number in REFUSALS else text, final)
 
 
 class _Clock:
-    """Wall and CPU seconds of a job, summed over the times it was resumed; a kill loses as much as of the training."""
+    """Wall and CPU seconds of a job, summed over resumptions; a kill loses the time since the last checkpoint."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -250,7 +257,7 @@ class _Clock:
         self.wall, self.cpu = self._spent()
 
     def _keep(self) -> None:
-        """Write the time spent as often as trainings write checkpoints, for a job that is killed cannot."""
+        """Write the time spent as often as checkpoints are written, since a killed job cannot."""
         while not self._ended.wait(checkpointing.INTERVAL):
             self._write()
 
@@ -261,7 +268,7 @@ class _Clock:
     def _write(self) -> None:
         wall, cpu = self._spent()
         if self._path.parent.exists():
-            with suppress(OSError):  # a disk that is full has been told of already
+            with suppress(OSError):  # a full disk is reported elsewhere
                 write_json(self._path, {"wall": wall, "cpu": cpu})
 
     def record(self, name: str, threads: int, device: str) -> dict[str, Any]:

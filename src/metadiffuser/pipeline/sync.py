@@ -1,19 +1,19 @@
-"""One record of what is up to date for two engines. DVC's hashes of contents are the arbiter.
+"""Keeping the records of Snakemake and DVC in agreement. DVC's hashes of contents decide what is up to date.
 
-The Snakefile calls ``reconcile`` before Snakemake decides what to run (dry runs too) and again when a run
-has ended, well or badly. A job may then be in one of three states, and each has one remedy:
+The Snakefile calls ``reconcile`` before Snakemake decides what to run (also in a dry run) and again when a run
+has ended, successfully or not. A job that the two see differently is in one of three states:
 
-1. DVC calls it stale, but its receipt holds (the verb ended well on today's parameters, code and inputs,
-   under Snakemake or in a killed engine): commit it to dvc.lock.
-2. DVC calls it clean, but Snakemake's record is not of these files (``dvc repro``, ``dvc pull``,
-   ``dvc checkout`` wrote them): ``snakemake --touch`` records them.
-3. DVC calls it stale and no receipt holds (outputs of other parameters, or damaged): Snakemake's record is
-   deleted and its outputs are dated back, so that it runs the job again.
+1. DVC calls it stale, but its record (``metadiffuser.pipeline.records``) is current, because it was run by Snakemake or
+   by an engine that was killed: it is committed to dvc.lock.
+2. DVC calls it up to date, but Snakemake's metadata are not of these files, because ``dvc repro``, ``dvc pull`` or
+   ``dvc checkout`` wrote them: ``snakemake --touch`` writes the metadata.
+3. DVC calls it stale, and its record is not current (outputs of other parameters, or damaged): Snakemake's metadata are
+   deleted and the outputs get an old time, so that Snakemake runs the job again.
 
-Nothing is deleted but records, so a dry run loses nothing. While another Snakemake works here nothing is touched;
+Only records are deleted, so a dry run loses nothing. While another Snakemake runs in this checkout nothing is changed;
 while another dvc does, the run is refused.
 
-A run of Snakemake first takes the checkout for itself (``take_checkout``): no other engine then starts a job.
+Before a run, Snakemake reserves the checkout (``take_checkout``), so that no other engine starts a job meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ import fcntl
 import json
 import logging
 import os
+import pwd
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
@@ -32,17 +35,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metadiffuser.config.schema import Params
-from metadiffuser.errors import InputError
+from metadiffuser.artifacts import whole_file
+from metadiffuser.config.params import Params
+from metadiffuser.errors import InputError, current_folder
 from metadiffuser.pipeline import dag, dvc_lock, locks, records
 
 if TYPE_CHECKING:
     from dvc.repo import Repo  # at run time in the functions that need it: a second of imports
 
 SNAKEMAKE = Path(".snakemake")
-OFF = "METADIFFUSER_BRIDGE_OFF"  # set for the Snakemake that the bridge itself starts
-WITHOUT = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l"}
-LOOKING = (  # options that leave everything as it is
+STAMP = ".snakemake_timestamp"  # in an output folder, the file whose time counts
+OFF = "METADIFFUSER_SYNC_OFF"  # set for the Snakemake that this module itself starts
+WITHOUT_SYNC = {"--lint", "--unlock", "--touch", "-t", "--cleanup-metadata", "--list-rules", "-l"}
+READ_ONLY = (  # options with which Snakemake changes nothing
     r"--(dry-?run|summary|detailed-summary|dag|rulegraph|filegraph|d3dag|report|archive|list-.*|containerize)(=.*)?"
     r"|-[A-Za-z]*n[A-Za-z]*|-[DS]"
 )
@@ -51,25 +56,27 @@ LONG_AGO = 86400  # seconds since the epoch: older than any source file
 
 
 def wanted(argv: Sequence[str]) -> bool:
-    """Tell whether this call of Snakemake builds on the records (and no other one is at work here)."""
-    return OFF not in os.environ and not WITHOUT & set(argv) and not locks.engine_at_work()
+    """Return whether this call of Snakemake uses the records, and no other Snakemake runs in this checkout."""
+    return OFF not in os.environ and not WITHOUT_SYNC & set(argv) and not locks.engine_at_work()
 
 
 def take_checkout(argv: Sequence[str]) -> None:
-    """Keep every other engine out of this checkout until this process ends, if this call of Snakemake may run jobs.
+    """Reserve this checkout until this process ends, if this call of Snakemake may run jobs.
 
-    Snakemake's own lock, which stays when Snakemake is killed, is removed where nobody can be holding it. DVC is
-    told in its own words: before each job it looks for processes that read what the job would write.
+    Snakemake's own lock, which remains when Snakemake is killed, is removed when no process can be holding it. DVC
+    learns of the reservation from its own lock file: before each job it looks for processes that read what the job
+    would write.
 
     Raises:
-        InputError: another engine or one of its jobs is at work here.
+        InputError: another engine, or one of its jobs, is running in this checkout.
     """
-    if OFF in os.environ or WITHOUT & set(argv) or any(re.fullmatch(LOOKING, word) for word in argv):
+    if OFF in os.environ or WITHOUT_SYNC & set(argv) or any(re.fullmatch(READ_ONLY, word) for word in argv):
         return
-    locks.hold_checkout("Snakemake")
-    for left in (SNAKEMAKE / "locks").glob("*.lock"):
-        left.unlink(missing_ok=True)
-    with _dvc() as repo:
+    with _refusals():
+        locks.hold_checkout("Snakemake")
+        for left in (SNAKEMAKE / "locks").glob("*.lock"):
+            left.unlink(missing_ok=True)
+    with _refusals(), _dvc() as repo:
         from dvc.repo import lock_repo
         from dvc.rwlock import rwlock
 
@@ -82,25 +89,46 @@ def take_checkout(argv: Sequence[str]) -> None:
 
 
 def find_programs() -> None:
-    """Let jobs find this environment's programs although it is not activated."""
+    """Let jobs find the programs of this environment even if it is not activated, and libraries the user's name."""
     os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
+    name_user()
+
+
+def name_user() -> None:
+    """Give a user without an entry in passwd, as in containers, a name and a home folder: libraries need both."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+            os.environ["LOGNAME"] = f"user{os.getuid()}"
+        if not os.environ.get("HOME"):
+            os.environ["HOME"] = str((records.WORK / "home").absolute())
 
 
 def reconcile(params: Params, commands: Mapping[str, str]) -> None:
-    """Make the records of both engines tell the same of every job.
+    """Bring the records of both engines into agreement about every job.
 
     Args:
         params: the parameters in force.
         commands: {rule: its shell command as the Snakefile has it}.
 
     Raises:
-        InputError: another dvc is at work in this checkout, or a record cannot be written.
+        InputError: another dvc is running in this checkout, or a record cannot be written.
     """
     records.check_source()
-    try:
+    # Snakemake's own logger, so that its console shows it: hashing what DVC has just written may take minutes.
+    logging.getLogger("snakemake.logging").info("Comparing the records of Snakemake and DVC with the files...")
+    with _refusals():
         _reconcile(dag.jobs(params), commands)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn errors of the file system into ``InputError``, which the Snakefile prints as one sentence."""
+    try:
+        yield
     except OSError as error:
-        name = error.filename or Path.cwd()
+        name = error.filename or current_folder()
         raise InputError(f"{name}: {error.strerror or error}; free space or rights there, then run again") from None
 
 
@@ -116,13 +144,13 @@ def _reconcile(jobs: Sequence[dag.Job], commands: Mapping[str, str]) -> None:
         if any(not _recorded(job, commands) for job in clean):
             _touch([path for job in clean for path in job.outputs])
         for job in jobs:
-            if job.name in stale and not _told_otherwise(job):
+            if job.name in stale and not _seen_by_snakemake(job):
                 _invalidate(job)
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    lock = records.WORK / "locks" / "bridge.lock"
+    lock = records.WORK / "locks" / "sync.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -132,7 +160,10 @@ def _alone() -> Iterator[None]:
 @contextmanager
 def _dvc() -> Iterator[Repo]:
     """Yield DVC's view of this checkout. Raises ``InputError`` where DVC or the file system refuses."""
+    name_user()
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    for name in ("dvc.progress", "dvc_data.callbacks"):  # its bars, which would mix with the console of a run
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
     from dvc.repo import Repo
@@ -145,14 +176,14 @@ def _dvc() -> Iterator[Repo]:
         raise InputError("dvc is at work in this checkout; wait for it to end, then run Snakemake again") from None
     except (NotDvcRepoError, SCMError) as error:
         raise InputError(f"no DVC record can be kept here ({error}); run in a git clone of the project") from None
-    except DvcException as error:
+    except (DvcException, sqlite3.Error) as error:  # its databases may be of another user, or damaged
         dvc_lock.read()  # names a half-written record, and the remedy
         reason = str(error).splitlines()[0]
         raise InputError(f"dvc cannot compare its record with the files: {reason}; see 'dvc status'") from None
 
 
 def _commit(jobs: Sequence[dag.Job]) -> set[str]:
-    """Record for DVC every job whose receipt holds; return the names of those that stay stale."""
+    """Commit to dvc.lock every job whose record is current; return the names of those that stay stale."""
     with _dvc() as repo:
         from dvc.repo import lock_repo
 
@@ -162,9 +193,9 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
         with lock_repo(repo):
             for stage in (stage for stage in repo.index.stages if stage.addressing in made):
                 stage.save(run_cache=False)
-                # What was saved are the parameters of this moment, and comparing outputs may have taken minutes.
-                told = {key: one.hash_info.value[key] for one in stage.params for key in one.params}
-                if told != made[stage.addressing]:
+                # DVC saves the parameters of this moment; they may have been edited while outputs were compared.
+                saved_params = {key: one.hash_info.value[key] for one in stage.params for key in one.params}
+                if saved_params != made[stage.addressing]:
                     continue
                 repo.stage_cache.save(stage)
                 # Without relinking, which would change the times that Snakemake goes by.
@@ -177,10 +208,10 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
 
 
 def keep_outputs() -> None:
-    """Have DVC leave every output on disk alone that is not of the DAG to come, such as another preset's.
+    """Keep DVC from deleting outputs that are not part of the new DAG, such as the results of another preset.
 
-    ``dvc checkout`` and ``dvc pull`` delete the files that DVC remembers having handled and that no stage has out any
-    more: the results of every preset that is not in force, which are in no cache. So it is made to forget them.
+    ``dvc checkout`` and ``dvc pull`` delete files that DVC has linked before and that no stage in dvc.yaml writes any
+    more. The results of the other presets are such files, and they are in no cache. So DVC's list of links is cleared.
 
     Raises:
         InputError: DVC refuses.
@@ -196,7 +227,7 @@ def _clear_dvc_links(repo: Repo) -> None:
 
 
 def _record(output: str) -> Path:
-    """Return the path of Snakemake's record of an output file."""
+    """Return the path of Snakemake's metadata of an output file."""
     name = urlsafe_b64encode(output.encode()).decode()
     longest = os.pathconf(".", "PC_NAME_MAX") - 1
     parts = [name[start : start + longest] for start in range(0, len(name), longest)]
@@ -211,17 +242,18 @@ def _read_record(output: str) -> dict[str, Any]:
 
 
 def _time_file(path: str) -> Path:
-    """Return the file whose time Snakemake takes for that of ``path``."""
-    stamp = Path(path) / ".snakemake_timestamp"
+    """Return the file whose modification time Snakemake uses for ``path``."""
+    stamp = Path(path) / STAMP
     return stamp if stamp.exists() else Path(path)
 
 
-def _told(job: dag.Job) -> list[str]:
+def _params(job: dag.Job) -> list[str]:
+    """Return the parameters of a job as Snakemake's metadata have them."""
     return [repr(json.dumps(job.params, sort_keys=True))]
 
 
 def _recorded(job: dag.Job, commands: Mapping[str, str]) -> bool:
-    """Tell whether Snakemake's record is of the files on disk, and of the job as it stands."""
+    """Return whether Snakemake's metadata are of the files on disk and of the job as it is now."""
     code = dag.source_files(job.code)
     inputs = sorted((*code, *job.inputs))
     made = max(_time_file(path).stat().st_mtime for path in inputs)
@@ -229,22 +261,35 @@ def _recorded(job: dag.Job, commands: Mapping[str, str]) -> bool:
         record, time = _read_record(output), _time_file(output).stat().st_mtime
         if record.get("endtime") != time or time < made:
             return False
-        if record["params"] != _told(job) or record["input"] != inputs or record["code"] != commands[job.stage.name]:
+        if record["params"] != _params(job) or record["input"] != inputs or record["code"] != commands[job.stage.name]:
             return False
     return True
 
 
-def _told_otherwise(job: dag.Job) -> bool:
-    """Tell whether Snakemake sees by itself that the job is stale: an output is gone, or its parameters differ."""
+def _seen_by_snakemake(job: dag.Job) -> bool:
+    """Return whether Snakemake itself finds the job stale, because an output is missing or its parameters differ."""
     if not all(Path(path).exists() for path in job.outputs):
         return True
-    return any(_read_record(path).get("params", _told(job)) != _told(job) for path in job.outputs)
+    return any(_read_record(path).get("params", _params(job)) != _params(job) for path in job.outputs)
 
 
 def _invalidate(job: dag.Job) -> None:
     for output in job.outputs:
         _record(output).unlink(missing_ok=True)
-        os.utime(_time_file(output), (LONG_AGO, LONG_AGO))
+        _date_back(_time_file(output))
+
+
+def _date_back(path: Path) -> None:
+    """Give a file or folder an old modification time; a file of another user is replaced by a copy first."""
+    try:
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        return
+    except PermissionError:
+        target = path / STAMP if path.is_dir() else path
+    with whole_file(target) as own:
+        if target.exists():
+            shutil.copyfile(target, own)
+    os.utime(target, (LONG_AGO, LONG_AGO))
 
 
 def _touch(outputs: Sequence[str]) -> None:
@@ -252,4 +297,4 @@ def _touch(outputs: Sequence[str]) -> None:
     command = (sys.executable, "-m", "snakemake", *options, "--", *outputs)
     ended = subprocess.run(command, env={**os.environ, OFF: "1"}, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise InputError(f"Snakemake cannot record what dvc has made: {ended.stderr.strip()[-1000:]}")
+        raise InputError(f"Snakemake cannot record the outputs of dvc: {ended.stderr.strip()[-1000:]}")

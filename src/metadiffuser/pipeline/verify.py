@@ -1,9 +1,9 @@
-"""``metadiffuser verify``: is what lies on disk what was recorded when it was made?
+"""``metadiffuser verify``: verifying outputs, by comparing the files on disk with the records of the jobs.
 
-A job has up to two records: its receipt, on the machine that ran it, and its entry in ``dvc.lock``, which a clone
-has, too. Outputs that agree with either are as recorded: after ``dvc checkout`` of an earlier state the receipt is of
-other files, after a run by hand dvc.lock is. Whether today's parameters and code would still make the same is
-another question, and ``dvc status`` answers it.
+A job has up to two records: its own (``metadiffuser.pipeline.records``), on the machine that ran it, and its entry in
+``dvc.lock``, which every clone has. Outputs that agree with either are as recorded: after ``dvc checkout`` of an
+earlier version the job's own record is of other files, and after a run by hand dvc.lock is. Whether today's parameters
+and code would make the same outputs is another question, which ``dvc status`` answers.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import json
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from metadiffuser import paths
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.dvc_lock import Locked
@@ -29,7 +29,7 @@ ROOTS = ("artifacts/{preset}", "results/{preset}")
 
 @dataclass(frozen=True)
 class Fault:
-    """An output that is not as recorded: its path, what is wrong with it, and the remedy."""
+    """An output that differs from its record: its path, what is wrong with it, and the remedy."""
 
     path: str
     what: str
@@ -41,12 +41,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a job's outputs.
+    """The state of a job's outputs.
 
     Attributes:
-        made: whether there is any trace of the job.
+        made: whether any output or record of the job exists.
         faults: what is wrong.
-        committed: outputs that are as git has them, while the record of the job that made them is not here.
+        committed: outputs that are the same as in git, and whose job has no record here.
     """
 
     made: bool
@@ -75,10 +75,10 @@ def select(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> l
 
 
 def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> int:
-    """Compare the outputs of the selected jobs with their records; print what is wrong and a summary.
+    """Compare the outputs of the selected jobs with their records; print every difference and a summary.
 
     Returns:
-        0 if everything that was made is as recorded, 1 otherwise.
+        0 if all existing outputs agree with their records, 1 otherwise.
     """
     jobs = select(params, stage, wildcards)
     lock = dvc_lock.read()
@@ -94,15 +94,13 @@ def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> i
             print(f"{name}: {fault}")
     for name, verdict in verdicts.items():
         for path in verdict.committed:
-            print(
-                f"{name}: {path}: from git, without the record of its job; 'git log -- {path}' tells who committed it"
-            )
+            print(f"{name}: {path}: from git, without a record of its job; 'git log -- {path}' shows who committed it")
     for name, verdict in verdicts.items():
         if not verdict.made:
             print(f"{name}: not made")
     if stage is None and not wildcards:
         for path in unowned_files(params, jobs):
-            print(f"{path}: no job of params.yaml writes it; delete it if it is not yours")
+            print(f"{path}: no job of params.yaml writes this file; delete it if you do not need it")
     faulty = sum(bool(verdict.faults) for verdict in verdicts.values())
     absent = sum(not verdict.made for verdict in verdicts.values())
     kinds = Counter(re.split("[ :;]", fault.what)[0] for verdict in verdicts.values() for fault in verdict.faults)
@@ -116,45 +114,42 @@ def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> i
 
 
 def check(job: dag.Job, locked: Locked | None) -> Verdict:
-    """Compare a job's outputs with its receipt and with its entry in dvc.lock; one fault an output at most."""
-    receipt = records.read(job)
+    """Compare a job's outputs with its record and with its entry in dvc.lock; at most one fault per output."""
+    record = records.read(job)
     present = [path for path in job.outputs if Path(path).exists()]
-    if receipt is None and locked is None:
+    if record is None and locked is None:
         committed = tuple(path for path in present if _as_committed(path))
         return Verdict(bool(present), tuple(_unrecorded(path) for path in present if path not in committed), committed)
     attempts: list[list[Fault]] = []
-    if receipt is not None:
+    if record is not None:
         whole, single = records.digests(*map(Path, present))
-        if len(present) == len(job.outputs) and whole == receipt["outputs"]:
+        if len(present) == len(job.outputs) and whole == record["outputs"]:
             return Verdict(True)
-        if "files" in receipt:
-            attempts.append(_by_receipt(job, receipt["files"], single, locked))
+        attempts.append(_by_record(job, record["files"], single, locked))
     if locked is not None:
         faults = _by_lock(job, locked)
         if not faults:
             return Verdict(True)
         attempts.append(faults)
-    if not attempts:
-        attempts.append(_by_total(job, present))
     fewest: list[Fault] = min(attempts, key=len)
     return Verdict(True, tuple(fewest))
 
 
 def _as_committed(output: str) -> bool:
-    """Tell whether git has an output just as it is here."""
+    """Return whether an output is tracked by git and unchanged."""
     here = {path.as_posix() for path in records.files(Path(output))}
     return bool(here) and here <= _tracked(output) and not _tracked(output, "--modified")
 
 
 def _unrecorded(output: str) -> Fault:
     if _tracked(output):
-        remedy = f"'git status {output}' tells what differs, 'git checkout -- {output}' restores it"
-        return Fault(output, "unrecorded: neither as git has it nor of a job that has ended", remedy)
+        remedy = f"'git status {output}' shows what differs, 'git checkout -- {output}' restores it"
+        return Fault(output, "unrecorded: it differs from git, and no job that has ended wrote it", remedy)
     return Fault(output, "unrecorded: its job did not end", f"delete it and {RUN}")
 
 
 def _tracked(output: str, *options: str) -> set[str]:
-    """Return the files of an output that git tracks, with ``--modified`` those that it has otherwise."""
+    """Return the files of an output that git tracks, with ``--modified`` only those that differ from the index."""
     command = ("git", "ls-files", "-z", *options, "--", output)
     try:
         listed = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
@@ -163,10 +158,10 @@ def _tracked(output: str, *options: str) -> set[str]:
     return set(filter(None, listed.stdout.split("\0")))
 
 
-def _by_receipt(
+def _by_record(
     job: dag.Job, recorded: Mapping[str, str], found: Mapping[str, str], locked: Locked | None
 ) -> list[Fault]:
-    """Compare {path: hash} of all files of a job."""
+    """Compare the recorded {path: hash} of all files of a job with the present one."""
     faults = []
     for output in job.outputs:
         before, now = records.below(output, recorded), records.below(output, found)
@@ -183,7 +178,7 @@ def _by_lock(job: dag.Job, locked: Locked) -> list[Fault]:
         if not path.exists():
             what: str | None = "missing"
         elif output not in recorded:
-            what = "unrecorded: the record of its job is of another version"
+            what = "unrecorded: the record of its job does not list it"
         else:
             now, listing = dvc_lock.path_hash(path)
             what = None if now == recorded[output] else _changed_since_lock(path, recorded[output], listing)
@@ -193,7 +188,7 @@ def _by_lock(job: dag.Job, locked: Locked) -> list[Fault]:
 
 
 def _changed_since_lock(path: Path, recorded: str, listing: Mapping[str, str]) -> str:
-    """Say what differs, by file if the cache still has the folder's listing."""
+    """Describe the difference, by file if the cache still has the folder's listing."""
     before = dvc_lock.cached_listing(recorded) if recorded.endswith(dvc_lock.FOLDER) else None
     if before is None or path.is_file():
         return _difference(path, {}, {}) if path.is_file() else _unlisted(path)
@@ -202,50 +197,36 @@ def _changed_since_lock(path: Path, recorded: str, listing: Mapping[str, str]) -
 
 
 def _unlisted(folder: Path) -> str:
-    """Say that a folder has changed of which no listing was kept; name what is unreadable in it, if anything is."""
+    """Describe the change of a folder whose listing is not in the cache; name its first unreadable file, if any."""
     for file in records.files(folder):
         reason = _unreadable(file)
         if reason:
             return f"damaged: {file} {reason}"
-    return "changed: its files are not those recorded"
-
-
-def _by_total(job: dag.Job, present: Sequence[str]) -> list[Fault]:
-    """Say what can be said by a receipt that has one hash for all outputs."""
-    missing = [Fault(path, "missing", _remedy(path, None)) for path in job.outputs if path not in present]
-    if missing:
-        return missing
-    for path in present:
-        for file in records.files(Path(path)):
-            reason = _unreadable(file)
-            if reason:
-                return [Fault(path, f"damaged: {file} {reason}", _remedy(path, None))]
-    what = "suspect: the receipt has one hash for all outputs of the job, and it differs"
-    return [Fault(path, what, _remedy(path, None)) for path in present]
+    return "changed: its files differ from the recorded ones"
 
 
 def _difference(output: Path, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Say in which file an output differs from its record; {path: hash} are both empty for a file known to."""
+    """Describe how an output differs from its record; for a single file both {path: hash} may be empty."""
     if not output.exists():
         return "missing"
     if output.is_file():
         reason = _unreadable(output)
-        return f"damaged: it {reason}" if reason else "changed: its contents are not those recorded"
+        return f"damaged: it {reason}" if reason else "changed: its contents differ from the recorded ones"
     wrong = sorted(path for path in {**before, **now} if before.get(path) != now.get(path))
     first = wrong[0]
     if first not in now:
-        what, where = "missing", f"{first} is gone"
+        what, where = "missing", f"{first} does not exist"
     elif first not in before:
-        what, where = "changed", f"{first} was not there"
+        what, where = "changed", f"{first} is not in the record"
     else:
         reason = _unreadable(Path(first))
-        what, where = ("damaged", f"{first} {reason}") if reason else ("changed", f"{first} has other contents")
+        what, where = ("damaged", f"{first} {reason}") if reason else ("changed", f"the contents of {first} differ")
     more = f" (the first of {len(wrong)} files)" if len(wrong) > 1 else ""
     return f"{what}: {where}{more}"
 
 
 def _unreadable(path: Path) -> str | None:
-    """Tell why a file cannot be what it is called, None if it can."""
+    """Return why a file cannot be read in the format of its name, None if it can."""
     if path.stat().st_size == 0:
         return "is empty"
     try:
@@ -262,20 +243,20 @@ def _unreadable(path: Path) -> str | None:
 
                 with h5py.File(path, "r"):
                     pass
-    except Exception as error:  # each library has its own, and any of them says the same
+    except Exception as error:  # each library raises its own
         return f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     return None
 
 
 def _remedy(output: str, locked: Locked | None) -> str:
-    """Say how to get an output back as it was recorded: out of the cache, from the remote, out of git, or made anew."""
+    """Return how to restore an output: from the cache, from the remote, from git, or by a new run."""
     gone = f"delete it, then {RUN}" if Path(output).exists() else RUN
     if locked is None:
         return gone
     recorded = dvc_lock.hashes(locked, "outs").get(output)
     if recorded is None:
         return gone
-    # DVC goes by size and time before it looks at contents, so what is damaged has to be out of its way.
+    # DVC compares size and time before contents, so it may not replace a damaged file unless that is deleted.
     first = "delete it, then " if Path(output).exists() else ""
     if not output.startswith("artifacts/"):
         return f"{first}'git checkout -- {output}' if it is committed, or {RUN}"
@@ -284,7 +265,7 @@ def _remedy(output: str, locked: Locked | None) -> str:
 
 
 def _imports(params: Params) -> dict[str, Verdict]:
-    """Compare imported data with the hashes in params.yaml that name them."""
+    """Compare imported data with their hashes in params.yaml."""
     verdicts = {}
     for family in params.families:
         digest = params.section("tasks", family).imported
@@ -293,13 +274,15 @@ def _imports(params: Params) -> dict[str, Verdict]:
         path = paths.IMPORTED.format(family=family, digest=digest)
         found = records.digests(Path(path))[1].get(path)
         remedy = "run 'metadiffuser import' again on the same data"
-        what = None if found == digest else "missing" if found is None else "changed: its contents are not its name's"
+        what = (
+            None if found == digest else "missing" if found is None else "changed: its hash is not the one in its name"
+        )
         verdicts[f"import@{family}"] = Verdict(True, (Fault(path, what, remedy),) if what else ())
     return verdicts
 
 
 def unowned_files(params: Params, jobs: Iterable[dag.Job]) -> list[str]:
-    """Return the files below the preset's folders that no job of the DAG writes, and no other verb either."""
+    """Return the files in the preset's folders that neither a job of the DAG nor another verb writes."""
     owned = {path for job in jobs for path in job.outputs}
     owned |= {template.format(preset=params.preset) for template in (paths.TUNING, paths.TUNING_PAGE)}
     found = []
@@ -312,19 +295,19 @@ def unowned_files(params: Params, jobs: Iterable[dag.Job]) -> list[str]:
 
 
 def outdated(job: dag.Job, locked: Locked | None) -> bool:
-    """Tell whether a recorded job was made from other parameters, code or inputs than today's."""
-    receipt = records.read(job)
-    if receipt is not None and receipt["made_from"] == records.fingerprint(job):
+    """Return whether a recorded job ran with other parameters, code or inputs than the present ones."""
+    record = records.read(job)
+    if record is not None and record["made_from"] == records.fingerprint(job):
         return False
     if locked is None:
-        return receipt is not None
-    told = dvc_lock.parameters(locked) == dict(job.params)
+        return record is not None
+    same = dvc_lock.parameters(locked) == dict(job.params)
     read = dvc_lock.hashes(locked, "deps").items()
-    return not (told and all(Path(path).exists() and dvc_lock.path_hash(Path(path))[0] == was for path, was in read))
+    return not (same and all(Path(path).exists() and dvc_lock.path_hash(Path(path))[0] == was for path, was in read))
 
 
 def deterministic_outputs(job: dag.Job) -> list[str]:
-    """Return the outputs that are the same in every run: all but those that hold times."""
+    """Return the outputs that are the same in every run: all except those that contain times."""
     preset = job.wildcards["preset"]
     volatile = (dag.timing_path(job.name, preset), paths.REPORT.format(preset=preset))
     return [path for path in job.outputs if path not in volatile]

@@ -1,88 +1,91 @@
-"""The planner as an agent for B parallel episodes: contexts in, actions out."""
+"""The planner as an agent for B parallel episodes: warm-start data in, actions out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from metadiffuser.data.episodes import transition_rows
-from metadiffuser.data.warm_start import gathered_steps
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats, transition_rows
+from metadiffuser.data.warm_start import WarmStart, gathered_steps
 from metadiffuser.planning.planner import Plan, Planner, Request
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Instructions:
-    """What each of B episodes is to be played with.
+class AgentInputs:
+    """What the planner is given of each of B episodes.
 
     Attributes:
-        contexts: warm-start transitions (B, K, 2S + A + 1).
-        mask: which of them count (B, K).
-        online: whether z comes from the agent's own transitions so far (B,), as in zero-shot.
+        warm_start: the data that z was made of.
+        latents: z (B, Z) at the start, which the guide's models see; zero, the average training task, without data.
+        has_context: whether the denoiser is conditioned on z from the start (B,); otherwise on the null condition.
+        online: whether z comes from the episode's own transitions so far (B,), as in zero-shot.
         return_scale: alpha (B,).
         dynamics_scale: alpha * lambda (B,).
-        parameters: the task's parameters (B, F), which only the representation ``true_task`` is shown.
     """
 
-    contexts: Tensor
-    mask: Tensor
+    warm_start: WarmStart
+    latents: Tensor
+    has_context: Tensor
     online: Tensor
     return_scale: Tensor
     dynamics_scale: Tensor
-    parameters: Tensor
 
     @classmethod
-    def join(cls, parts: list[Instructions]) -> Instructions:
-        """Return the instructions of all ``parts`` as one batch."""
-        names = cls.__dataclass_fields__
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    def join(cls, parts: Sequence[AgentInputs]) -> AgentInputs:
+        """Return the inputs of all ``parts`` as one batch."""
+        names = [name for name in cls.__dataclass_fields__ if name != "warm_start"]
+        joined = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+        return cls(WarmStart.join([part.warm_start for part in parts]), *joined)
 
     def __len__(self) -> int:
         return len(self.online)
 
 
-class PlanningAgent:
+@torch.inference_mode()
+def encode_warm_start(model: ContextModel, warm_start: WarmStart) -> Tensor:
+    """Return z (B, Z) of warm-start data; zero, the average training task, in rows without a context."""
+    given = warm_start.to(model.latent_mean.device)
+    return model.encode(*given.contexts(model.config.context_length), given.parameters) * given.has_context[:, None]
+
+
+class PlanningAgent(Agent):
     """Plans, executes the first actions, plans again; every ``actions_per_plan`` steps (method section 3).
 
     Args:
         planner: makes the plans.
-        instructions: contexts and guide of each episode.
+        inputs: z, guide and warm-start data of each episode.
         generator: source of the sampling noise.
         blocks: equal blocks of episodes that are played with the same noise, so that they compare in pairs.
     """
 
-    def __init__(self, planner: Planner, instructions: Instructions, generator: torch.Generator, blocks: int = 1):
+    def __init__(self, planner: Planner, inputs: AgentInputs, generator: torch.Generator, blocks: int = 1):
         self.planner = planner
-        self.instructions = instructions
+        self.inputs = inputs
         self.blocks = blocks
         self.plan: Plan | None = None
+        self.latents = inputs.latents
+        self.has_context = inputs.has_context
         self._generator = generator
         self._gathered: list[Floats] = []
         self._executed = 0
-        told = instructions.mask.any(dim=1)
-        self.known = told & ~instructions.online
-        self._learning = instructions.online | (told & planner.config.online_context)
-        with torch.inference_mode():
-            encoded = planner.context.encode(instructions.contexts, instructions.mask, instructions.parameters)
-            self.latents = encoded * self.known[:, None]  # nothing known: the average training task
+        warm = inputs.has_context & inputs.warm_start.has_context
+        self._learning = inputs.online | (warm & planner.config.online_context)
 
     def act(self, observations: Floats) -> Floats:
         """Return actions (B, A) for observations (B, S)."""
         if self.plan is None or self._executed >= self.planner.config.actions_per_plan:
             self._update_latents()
             states = torch.from_numpy(np.asarray(observations, np.float32)).to(self.latents.device)
-            told = self.instructions
-            request = Request(states, self.latents, self.known, told.return_scale, told.dynamics_scale)
+            scales = self.inputs.return_scale, self.inputs.dynamics_scale
+            request = Request(states, self.latents, self.has_context, *scales)
             noise = self.planner.draw_noise(len(states) // self.blocks, self._generator)
-            previous = None
-            if self.plan is not None and self.planner.config.warm_start:
-                previous = self.planner.shift(self.plan, self._executed)
-            self.plan = self.planner.plan(request, noise.repeat(1, 1, self.blocks, 1, 1), previous)
+            self.plan = self.planner.plan(request, noise.repeat(1, 1, self.blocks, 1, 1))
             self._executed = 0
         action = self.plan.actions[:, self._executed].cpu().numpy()
         self._executed += 1
@@ -100,16 +103,16 @@ class PlanningAgent:
         """
         if not self._gathered:
             return
-        told, learning = self.instructions, self._learning
+        learning, warm_start = self._learning, self.inputs.warm_start
         config = self.planner.context.config
         chosen = gathered_steps(len(self._gathered), config.context_length, config.window)
         rows = np.stack([self._gathered[index] for index in chosen], axis=1)
         contexts = torch.from_numpy(rows).to(self.latents.device)[learning]
         mask = torch.ones(contexts.shape[:2], dtype=torch.bool, device=contexts.device)
         if self.planner.config.online_context:
-            warm = told.mask[learning] & ~told.online[learning, None]
-            contexts, mask = torch.cat([told.contexts[learning], contexts], 1), torch.cat([warm, mask], 1)
+            warm, warm_mask = (part[learning] for part in warm_start.contexts(config.context_length))
+            contexts, mask = torch.cat([warm, contexts], 1), torch.cat([warm_mask, mask], 1)
         with torch.inference_mode():
             self.latents = self.latents.clone()
-            self.latents[learning] = self.planner.context.encode(contexts, mask, told.parameters[learning])
-        self.known = self.known | learning
+            self.latents[learning] = self.planner.context.encode(contexts, mask, warm_start.parameters[learning])
+        self.has_context = self.has_context | learning

@@ -16,24 +16,23 @@ def mix(unconditional: Tensor, conditional: Tensor, weight: float) -> Tensor:
 
 
 def mixed_predictor(
-    network: TemporalUNet, latents: Tensor, known: Tensor, weight: float
+    network: TemporalUNet, latents: Tensor, has_context: Tensor, weight: float
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return (x (B, H, S + A), step's condition) -> mixed prediction (B, H, S + A), in one forward pass a call.
 
-    A second branch is made for those rows alone that need it: those that know their task, if omega is neither
-    0 nor 1.
+    Only rows that need a second branch get one: those with a context, if omega is neither 0 nor 1.
 
     Args:
         network: the denoiser.
         latents: z (B, Z).
-        known: whether z is to be used (B,).
+        has_context: whether z is to be used (B,).
         weight: omega.
     """
-    conditional = network.task_condition(latents, known if weight > 0 else torch.zeros_like(known))
-    if weight in (0.0, 1.0) or not bool(known.any()):
+    conditional = network.task_condition(latents, has_context if weight > 0 else torch.zeros_like(has_context))
+    if weight in (0.0, 1.0) or not bool(has_context.any()):
         return lambda x, step: network(x, conditional + step)
-    null = network.task_condition(latents, torch.zeros_like(known))
-    if bool(known.all()):
+    null = network.task_condition(latents, torch.zeros_like(has_context))
+    if bool(has_context.all()):
         both = torch.cat([null, conditional])
 
         def mixed_everywhere(x: Tensor, step: Tensor) -> Tensor:
@@ -41,11 +40,11 @@ def mixed_predictor(
             return mix(unconditional, with_task, weight)
 
         return mixed_everywhere
-    rows = known.nonzero()[:, 0]
+    rows = has_context.nonzero()[:, 0]
     some = torch.cat([null, conditional[rows]])
 
-    def mixed_where_known(x: Tensor, step: Tensor) -> Tensor:
+    def mixed_where_given(x: Tensor, step: Tensor) -> Tensor:
         unconditional, with_task = network(torch.cat([x, x[rows]]), some + step).split([len(x), len(rows)])
         return unconditional.index_copy(0, rows, mix(unconditional[rows], with_task, weight))
 
-    return mixed_where_known
+    return mixed_where_given

@@ -2,7 +2,8 @@
 
     g = grad_x [ alpha * sum_t R_psi(s_t, a_t, z) - alpha * lambda * sum_t || s_{t+1} - P_omega(s_t, a_t, z) ||^2 ]
 
-Both terms are in normalised units, so that one scale serves all families. A plan is (states, actions).
+Both terms are in normalised units, so that one scale serves all families. A plan is (states, actions). The value beyond
+the horizon, ``value_scale`` * V(s_{H-1}, z), is added to the return where it is asked for (ours).
 
 ``context.objective`` says what the guide climbs. ``DualGuide`` writes its gradient out by hand: sampling asks for it
 at every denoising step, z is the same at all of them, and the models are small enough that building a graph costs as
@@ -25,10 +26,11 @@ class DualGuide:
     """The gradient of ``objective`` with regard to the plan, without automatic differentiation.
 
     Args:
-        model: reward and dynamics models; their weights are read when the guide is made.
+        model: reward, dynamics and value models; their weights are read when the guide is made.
+        value_scale: weight of V beside the predicted return; zero leaves it out.
     """
 
-    def __init__(self, model: ContextModel):
+    def __init__(self, model: ContextModel, value_scale: float = 0.0):
         self._size = model.observation_size
         normaliser = model.normaliser
         seen = torch.cat([normaliser.local_mask, normaliser.local_mask.new_ones(model.action_size)])
@@ -36,6 +38,10 @@ class DualGuide:
         # The dynamics model's output in normalised states: what ``ContextModel.predict_states`` adds to s_t.
         scale, shift = normaliser.delta_std / normaliser.state_std, normaliser.delta_mean / normaliser.state_std
         self._dynamics = _Perceptron(model.dynamics_model.network, seen, scale, shift)
+        self._value: _Perceptron | None = None
+        if value_scale:
+            weight = value_scale * model.value_std.view(1)  # V's mean has no gradient
+            self._value = _Perceptron(model.value_model.network, normaliser.local_mask, weight, weight.new_zeros(1))
 
     def prepare(self, latents: Tensor, return_scale: Tensor, dynamics_scale: Tensor) -> Callable[[Tensor], Tensor]:
         """Return (plan (B, H, S + A)) -> gradient (B, H, S + A); what the plan has no part in is computed here, once.
@@ -62,14 +68,25 @@ class DualGuide:
         return gradient
 
     def _return_term(self, latents: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the gradient of alpha * sum_t R_psi(s_t, a_t, z)."""
+        """Return the gradient of alpha * [ sum_t R_psi(s_t, a_t, z) + value_scale * V(s_{H-1}, z) ]."""
         offset = self._reward.offset(latents)
 
         def term(plan: Tensor) -> Tensor:
             hidden = self._reward.hidden(plan, offset)
             return self._reward.backward(hidden, scale[:, None, None].expand(-1, plan.shape[1], 1))
 
-        return term
+        value = self._value
+        if value is None:
+            return term
+        beyond = value.offset(latents)
+
+        def term_with_value(plan: Tensor) -> Tensor:
+            gradient = term(plan)
+            hidden = value.hidden(plan[:, -1:, : self._size], beyond)
+            gradient[:, -1:, : self._size] += value.backward(hidden, scale[:, None, None])
+            return gradient
+
+        return term_with_value
 
     def _dynamics_term(self, latents: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the gradient of -alpha * lambda * sum_t || s_{t+1} - s_t - P_omega(s_t, a_t, z) ||^2."""

@@ -33,14 +33,14 @@ class Request:
     Attributes:
         states: observed states (B, S), in the environment's units.
         latents: z (B, Z).
-        known: whether z is to be used (B,); where False the null condition takes its place.
+        has_context: whether z is to be used (B,); where False the null condition takes its place.
         return_scale: alpha of each plan (B,).
         dynamics_scale: alpha * lambda of each plan (B,).
     """
 
     states: Tensor
     latents: Tensor
-    known: Tensor
+    has_context: Tensor
     return_scale: Tensor
     dynamics_scale: Tensor
 
@@ -66,7 +66,7 @@ class Plan:
 
 
 class Planner:
-    """Makes plans with a diffusion model, guided by a context model's reward and dynamics models.
+    """Makes plans with a diffusion model, guided by a context model's reward, dynamics and value models.
 
     Args:
         diffusion: the conditional diffusion model (its averaged weights).
@@ -88,12 +88,10 @@ class Planner:
         self.context = context
         self.config = config
         self.steps = reverse_steps(total, config.sampler, config.sampling_steps)
-        self._skipped = min(round(config.warm_start * len(self.steps)), len(self.steps) - 1)
-        self._resumed = reverse_steps(total, config.sampler, config.sampling_steps, self._skipped)
-        self._guide = DualGuide(context)
-        told = torch.tensor([step.step for step in self.steps], device=diffusion.rates.device)
+        self._guide = DualGuide(context, config.value_scale)
+        numbers = torch.tensor([step.step for step in self.steps], device=diffusion.alphas_cumprod.device)
         with torch.inference_mode():
-            self._step_conditions = diffusion.network.step_condition(told)
+            self._step_conditions = diffusion.network.step_condition(numbers)
 
     def draw_noise(self, size: int, generator: torch.Generator) -> Tensor:
         """Return the noise (steps + 1, candidates, B, H, S + A) of B plans: the start, then one for each step."""
@@ -101,49 +99,34 @@ class Planner:
         shape = (len(self.steps) + 1, self.config.candidates, size, *segment)
         return torch.randn(shape, generator=generator).to(self.diffusion.low.device)
 
-    def shift(self, plan: Plan, executed: int) -> Tensor:
-        """Return what is left of a plan after ``executed`` steps as segments (B, H, S + A), its last step repeated."""
-        normaliser, horizon = self.diffusion.normaliser, plan.segments.shape[1]
-        index = torch.arange(executed, executed + horizon, device=plan.segments.device).clamp_(max=horizon - 1)
-        segments = plan.segments[:, index]
-        states = segments[..., : self.diffusion.observation_size]
-        return torch.cat([states - normaliser.origin(states[:, :1]), segments[..., states.shape[-1] :]], dim=-1)
-
     @torch.inference_mode()
-    def plan(self, request: Request, noise: Tensor, previous: Tensor | None = None) -> Plan:
-        """Return plans for ``request``; each row depends on its own request, noise and previous plan alone.
+    def plan(self, request: Request, noise: Tensor) -> Plan:
+        """Return plans for ``request``; each row depends only on its own request and noise.
 
         Args:
             request: what the plans are for.
             noise: of ``draw_noise``.
-            previous: segments (B, H, S + A) of ``shift`` to start from, as far as ``config.warm_start`` says;
-                without them, plans start from noise.
         """
         count = noise.shape[1]
-        segments = self._denoise(request.repeat(count), noise.flatten(1, 2), previous)
+        segments = self._denoise(request.repeat(count), noise.flatten(1, 2))
         if count > 1:
             segments = self._best(segments, request.repeat(count), count)
         normaliser, size = self.diffusion.normaliser, self.diffusion.observation_size
         states = normaliser.denormalise_state(segments[..., :size]) + normaliser.origin(request.states)[:, None]
         return Plan(segments, states, segments[..., size:])
 
-    def _denoise(self, request: Request, noise: Tensor, previous: Tensor | None) -> Tensor:
+    def _denoise(self, request: Request, noise: Tensor) -> Tensor:
         """Return segments (B, H, S + A) for ``request`` from noise (steps + 1, B, H, S + A)."""
         diffusion, config = self.diffusion, self.config
         size = diffusion.observation_size
         first = diffusion.normaliser.state(request.states - diffusion.normaliser.origin(request.states))
-        predict = mixed_predictor(diffusion.network, request.latents, request.known, config.guidance_weight)
+        predict = mixed_predictor(diffusion.network, request.latents, request.has_context, config.guidance_weight)
         guided = bool(request.return_scale.any()) or bool(request.dynamics_scale.any())
         gradient = self._guide.prepare(request.latents, request.return_scale, request.dynamics_scale)
-        start = self._skipped if previous is not None else 0
-        steps = self._resumed if start else self.steps
         x = noise[0].clone()
-        if previous is not None and start:
-            repeated = previous.repeat(len(x) // len(previous), 1, 1)
-            x = steps[0].signal * repeated + steps[0].noise * noise[0]
         x[:, 0, :size] = first
         earlier = x
-        for index, step in enumerate(steps, start):
+        for index, step in enumerate(self.steps):
             clean = diffusion.clean(predict(x, self._step_conditions[index]), x, step)
             clean[:, 0, :size] = first
             x = step.clean_weight * clean + step.noisy_weight * x
@@ -162,8 +145,9 @@ class Planner:
     def _best(self, segments: Tensor, request: Request, count: int) -> Tensor:
         """Return of ``count`` candidates (count * B, H, S + A) the one (B, H, S + A) that the guide prefers.
 
-        Candidates that it does not tell apart (both scales zero) give the first.
+        Of equally good candidates (all of them, if both scales are zero) it is the first.
         """
-        scores = objective(self.context, segments, request.latents, request.return_scale, request.dynamics_scale)
+        scales = (request.return_scale, request.dynamics_scale)
+        scores = objective(self.context, segments, request.latents, *scales, value_scale=self.config.value_scale)
         chosen = scores.view(count, -1).argmax(dim=0)
         return segments.unflatten(0, (count, -1))[chosen, torch.arange(len(chosen), device=chosen.device)]

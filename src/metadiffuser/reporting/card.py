@@ -12,10 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from metadiffuser.artifacts import write_text
 from metadiffuser.reporting import style
+from metadiffuser.reporting.labels import family_words
 
-QUALITIES = ("expert", "medium", "random", "mixed")
 COLOURS = {"expert": "#2F855A", "medium": "#D69E2E", "random": "#8E9AAF", "mixed": "#4299C9"}
-SPLITS = {"train": "training", "test": "unseen"}
 MOST_PARAMETERS = 3  # more than these say nothing to a reader
 BINS = 40
 
@@ -34,21 +33,20 @@ _RANKED = {
 }
 
 
-def write_card(folder: Path, title: str, metrics: Mapping[str, Any]) -> None:
-    """Write ``README.md`` and ``returns.png`` into ``folder``; equal arguments give equal bytes.
+def write_card(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write ``README.md`` and ``returns.svg`` into ``folder``; equal metrics give equal bytes.
 
     Args:
         folder: an existing folder.
-        title: the family's name.
         metrics: DATASET_METRICS.
     """
+    title = metrics.get("family_title") or family_words(metrics["family"])
     write_text(folder / "README.md", card(title, metrics))
-    with style.styled():
-        histograms(title, metrics).savefig(folder / "returns.png", metadata={"Software": None})
+    (folder / "returns.svg").write_bytes(style.svg(histograms(title, metrics)))
 
 
 def _qualities(metrics: Mapping[str, Any]) -> list[str]:
-    return style.ordered(metrics["returns"], QUALITIES)
+    return style.ordered(metrics["returns"], style.QUALITIES)
 
 
 def card(title: str, metrics: Mapping[str, Any]) -> str:
@@ -66,7 +64,7 @@ def card(title: str, metrics: Mapping[str, Any]) -> str:
     ]
     lines = [f"# {title}: dataset card", "", "| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in facts)]
     lines += ["", "## How it was made", "", *_made(metrics, qualities)]
-    lines += ["", "## Returns", "", "![Histograms of episode returns by quality](returns.png)", ""]
+    lines += ["", "## Returns", "", "![Histograms of episode returns by quality](returns.svg)", ""]
     lines += ["Undiscounted episode return: mean, and in brackets the lowest and the highest episode.", ""]
     lines += _table(metrics, qualities)
     return "\n".join(lines) + "\n"
@@ -115,7 +113,8 @@ def _left_out(metrics: Mapping[str, Any]) -> list[str]:
     if not found:
         return [f"{rule} none."]
     rows = [
-        f"| {task['index']} | {SPLITS[task['split']]} | {task['random']:.1f} | {task['expert']:.1f} |" for task in found
+        f"| {task['index']} | {style.SPLITS[task['split']]} | {task['random']:.1f} | {task['expert']:.1f} |"
+        for task in found
     ]
     return [rule, "", "| task | split | random | expert |", "|---|---|---|---|", *rows]
 
@@ -146,7 +145,7 @@ def _table(metrics: Mapping[str, Any], qualities: Sequence[str]) -> list[str]:
     head = ["task", "split", *(["parameters"] if shown else []), *qualities]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for task in metrics["tasks"]:
-        cells = [str(task["index"]), SPLITS[task["split"]]]
+        cells = [str(task["index"]), style.SPLITS[task["split"]]]
         if shown:
             named = (f"{name} {', '.join(f'{v:.3g}' for v in values)}" for name, values in task["parameters"].items())
             cells.append("; ".join(named))

@@ -1,180 +1,243 @@
-"""What the tables are made of, and what several of them share."""
+"""What tables and figures are made of: the metrics of a preset, each part read when it is first asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from metadiffuser.evaluation.statistics import Bootstrap
-from metadiffuser.reporting import scores, style
-from metadiffuser.reporting.layout import Cell, Column
+from metadiffuser.reporting import captions, scores
+from metadiffuser.reporting.labels import OWN, Labels, read_labels
 from metadiffuser.reporting.published import Published, read_published
 from metadiffuser.reporting.scores import CELL
-from metadiffuser.reporting.summary import anchors_text, reference_cell, sizes, sizes_text
+from metadiffuser.reporting.summary import Cells, Size, oracle, reference_cell, sizes
 
-NORMALISED = "Normalised score = 100 (R - R_random) / (R_expert - R_random), anchors measured on the same task."
-ALL_FAMILIES = "All families"
-AVERAGE = (
-    f"{ALL_FAMILIES}: mean of the families' scores, each counting the same; none where a family is missing. Its "
-    "interval keeps families and tasks fixed."
-)
+Curves = Mapping[tuple[str, str], Sequence[pd.DataFrame]]
+
+LEARNT = 0.8  # share of its data's best quality that a method reaches on its training tasks if it has learnt
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evidence:
-    """What the tables are made of; see ``scores`` for the columns.
+    """The metrics of a preset, as tidy tables (see ``scores`` for their columns) and as resampled cells.
+
+    Every property raises ``InputError`` if a file that it needs is missing or damaged; the message names the file.
 
     Attributes:
-        representations: episodes of the evaluation, of every representation.
-        scores: episodes of the evaluation, of the first representation, as are plan errors and promises.
-        training: episodes on training tasks, of the first representation.
-        behaviour: episodes of the dataset.
-        optimum: exact optima, where known.
-        plan_errors: planned against executed states.
-        task_errors: the same, task by task.
-        promises: predicted and received returns.
-        diagnostics: probes and one-step model errors of every context encoder.
-        probes: probes of every context encoder by the context's quality.
-        identifiable: probes of the parameters that show in the data, of every context encoder.
-        parameters: how many parameters methods and the context model have.
-        rollout_errors: errors of every encoder's models over one and more steps.
-        published: the reference file.
-        imported: {family: how its episodes got their labels} for families whose data were imported.
+        planner: PLANNER_METRICS of all families, representations and seeds, in the order of the parameters.
+        baselines: BASELINE_METRICS of all families, methods and seeds, in the order of the parameters.
+        dataset: DATASET_METRICS of all families, in the order of the parameters.
+        context: CONTEXT_METRICS of all families, representations and seeds.
+        representation: MetaDiffuser's own representation.
+        seed: the training seed that single-seed figures and videos show.
+        bootstrap: draws the intervals.
+        digits: decimals of scores in tables.
+        curves: {(stage, family): learning curves by step, one a shard or seed}.
+        baseline_curves: {(method, family): learning curves by step, one a seed}.
     """
 
-    representations: pd.DataFrame
-    scores: pd.DataFrame
-    training: pd.DataFrame
-    behaviour: pd.DataFrame
-    optimum: pd.DataFrame
-    plan_errors: pd.DataFrame
-    task_errors: pd.DataFrame
-    promises: pd.DataFrame
-    diagnostics: pd.DataFrame
-    probes: pd.DataFrame
-    identifiable: pd.DataFrame
-    parameters: pd.DataFrame
-    rollout_errors: pd.DataFrame
-    published: Published
-    imported: Mapping[str, str]
+    planner: Sequence[Path]
+    baselines: Sequence[Path]
+    dataset: Sequence[Path]
+    context: Sequence[Path]
+    representation: str
+    seed: int
+    bootstrap: Bootstrap
+    digits: int
+    curves: Curves = field(default_factory=dict)
+    baseline_curves: Curves = field(default_factory=dict)
+
+    def _own(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["representation"] == self.representation]
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Display names and colours."""
+        return read_labels(self.dataset, self.baselines)
+
+    @cached_property
+    def representations(self) -> pd.DataFrame:
+        """Episodes of the evaluation, of every representation."""
+        return scores.read_scores([*self.planner, *self.baselines], self.dataset)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Episodes of the evaluation, of MetaDiffuser's own representation."""
+        return self._own(self.representations)
+
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        """Episodes on training tasks."""
+        return self._own(scores.read_training_tasks([*self.planner, *self.baselines], self.dataset))
+
+    @cached_property
+    def behaviour(self) -> pd.DataFrame:
+        """Episodes of the dataset."""
+        return scores.read_behaviour(self.dataset)
+
+    @cached_property
+    def imported(self) -> dict[str, str]:
+        """{family: how its episodes got their labels} for families with imported data."""
+        return scores.read_imported(self.dataset)
+
+    @cached_property
+    def published(self) -> Published:
+        """The reference file of published results."""
+        return read_published()
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        """Tasks of every family with their split and parameters."""
+        return scores.read_tasks(self.dataset)
+
+    @cached_property
+    def apart(self) -> list[str]:
+        """The families without an unseen task: the parameters of each test task are those of a training task."""
+        found = []
+        for family, group in self.tasks.groupby("family", sort=False):
+            known = set(group[group["split"] == "train"]["parameters"])
+            if known.issuperset(group[group["split"] == "test"]["parameters"]):
+                found.append(str(family))
+        return found
+
+    @cached_property
+    def families(self) -> list[str]:
+        """The families with unseen tasks, which averages are over, in the order of the parameters."""
+        return [name for name in dict.fromkeys(self.scores["family"]) if name not in self.apart]
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """All families, in the order in which they are shown: those without an unseen task come last."""
+        return [*self.families, *(name for name in dict.fromkeys(self.scores["family"]) if name in self.apart)]
+
+    @cached_property
+    def reference(self) -> tuple[str, str]:
+        """MetaDiffuser's own guide and context."""
+        return reference_cell(self.scores)
+
+    @property
+    def own(self) -> tuple[str, str, str]:
+        """MetaDiffuser's own cell."""
+        return (OWN, *self.reference)
+
+    @cached_property
+    def everything(self) -> pd.DataFrame:
+        """Episodes of the evaluation and, as those of a method, of the behaviour expert on unseen tasks."""
+        expert = oracle(self.behaviour)
+        return pd.concat([self.scores, expert[expert["family"].isin(self.scores["family"].unique())]])
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The cells of the evaluation and the expert."""
+        return Cells(self.everything, self.bootstrap, fixed=self.apart)
+
+    @cached_property
+    def training_cells(self) -> Cells:
+        """The cells that were played on training tasks."""
+        return Cells(self.training, self.bootstrap, fixed=self.apart, stream=("training",))
+
+    @cached_property
+    def sizes(self) -> list[Size]:
+        """How many tasks, episodes and seeds each family's scores rest on."""
+        return sizes(self.scores, self.apart)
+
+    def frame(self, read: Any, files: Sequence[Path]) -> pd.DataFrame:
+        """Return a tidy table of MetaDiffuser's own representation, such as ``frame(read_traces, self.planner)``."""
+        return self._own(read(files))
+
+    @cached_property
+    def plan_errors(self) -> pd.DataFrame:
+        """Planned against executed states."""
+        return self._own(scores.read_plan_errors(self.planner))
+
+    @cached_property
+    def task_errors(self) -> pd.DataFrame:
+        """Planned against executed states, task by task."""
+        return self._own(scores.read_task_errors(self.planner))
+
+    @cached_property
+    def promises(self) -> pd.DataFrame:
+        """Predicted and received returns of plans."""
+        return self._own(scores.read_promises(self.planner))
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods of the evaluation in the order in which they are shown."""
+        present = set(self.scores["method"])
+        return [name for name in self.labels.methods if name in present]
+
+    @cached_property
+    def not_learnt(self) -> set[tuple[str, str]]:
+        """The (family, method) that reach less than ``LEARNT`` of their data's best quality on training tasks.
+
+        Both are normalised scores on the same training tasks. The best quality is that of the qualities which the
+        method's metrics name, and of all of the dataset's where they name none.
+        """
+        trained = scores.read_qualities([*self.planner, *self.baselines])
+        found = set()
+        for (family, method), group in self.training.groupby(["family", "method"], sort=False):
+            named = trained[(trained["family"] == family) & (trained["method"] == method)]["quality"]
+            data = self.behaviour
+            data = data[(data["family"] == family) & data["task"].isin(group["task"].unique())]
+            data = data[data["quality"].isin(named)] if len(named) else data
+            if data["normalised"].isna().all():
+                continue
+            best = _mean(data, ["quality", "task"]).groupby("quality").mean().max()
+            if _mean(group, ["task"]).mean() < LEARNT * best:
+                found.add((str(family), str(method)))
+        return found
+
+    def protocol(self) -> str:
+        """Return what captions say of scores, intervals and sample sizes."""
+        return captions.join(
+            "Undiscounted episode return on unseen tasks.",
+            self.intervals(),
+            captions.NORMALISED,
+            f"{captions.sample_sizes(self.sizes, self.labels)}.",
+            captions.anchors(self.imported, self.labels),
+        )
+
+    def intervals(self) -> str:
+        """Return what captions say of intervals."""
+        return captions.intervals(self.bootstrap.confidence, self.bootstrap.samples, self.apart, self.labels)
+
+    def averages(self) -> str:
+        """Return what captions say of averages over families."""
+        return captions.averages(self.families, self.apart, self.labels)
 
 
-def gather(
-    planner: Sequence[Path],
-    baselines: Sequence[Path],
-    dataset: Sequence[Path],
-    context: Sequence[Path],
-    representation: str,
-) -> Evidence:
-    """Read what the tables are made of from the metrics files; ``representation`` is MetaDiffuser's own.
-
-    Raises:
-        InputError: a file is missing or damaged; the message names it.
-    """
-    episodes = scores.read_scores([*planner, *baselines], dataset)
-
-    def own(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["representation"] == representation]
-
-    return Evidence(
-        representations=episodes,
-        scores=own(episodes),
-        training=own(scores.read_training_tasks([*planner, *baselines], dataset)),
-        behaviour=scores.read_behaviour(dataset),
-        optimum=scores.read_optimum(dataset),
-        plan_errors=own(scores.read_plan_errors(planner)),
-        task_errors=own(scores.read_task_errors(planner)),
-        promises=own(scores.read_promises(planner)),
-        diagnostics=scores.read_diagnostics(context),
-        probes=scores.read_probes(context),
-        identifiable=scores.read_identifiable(context),
-        parameters=own(scores.read_parameters([*planner, *baselines])),
-        rollout_errors=scores.read_rollout_errors(context),
-        published=read_published(),
-        imported=scores.read_imported(dataset),
-    )
+def _mean(rows: pd.DataFrame, by: list[str]) -> pd.Series:
+    return rows.dropna(subset=["normalised"]).groupby(by)["normalised"].mean()
 
 
-def notes(evidence: Evidence, seed: int) -> dict[str, Any]:
-    """Return what the report shows beside times and films.
-
-    Args:
-        evidence: what the tables are made of.
-        seed: the training seed whose rollouts are filmed.
+def notes(evidence: Evidence) -> dict[str, Any]:
+    """Return what the report shows beside times and videos.
 
     Returns:
-        ``parameters``: rows of family, method and parameters; ``films``: return and normalised score (None without
-        one) of the first episode of each unseen task, which is the one that is filmed, by family, task and guide.
+        ``parameters``: rows of family, method and parameters; ``uses_context``: methods that act on the shared context
+        model's z; ``films``: return and normalised score (None without one) of the first episode of each unseen task,
+        which is the one that is filmed, by family, task and guide; ``labels``: display names and colours.
     """
-    counts = evidence.parameters[["family", "method", "parameters"]].to_dict("records")
-    _, context = reference_cell(evidence.scores)
-    own = evidence.scores[(evidence.scores["method"] == "metadiffuser") & (evidence.scores["context"] == context)]
+    sizes_of = scores.read_parameters([*evidence.planner, *evidence.baselines])
+    counts = sizes_of[sizes_of["representation"] == evidence.representation]
+    _, context = evidence.reference
+    own = evidence.scores[(evidence.scores["method"] == OWN) & (evidence.scores["context"] == context)]
     films: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in own[(own["seed"] == seed) & (own["episode"] == 0)].to_dict("records"):
+    for row in own[(own["seed"] == evidence.seed) & (own["episode"] == 0)].to_dict("records"):
         score = None if pd.isna(row["normalised"]) else round(float(row["normalised"]), 3)
         shown = {"return": round(float(row["return"]), 3), "score": score}
         films.setdefault(row["family"], {}).setdefault(str(row["task"]), {})[row["guide"]] = shown
-    return {"parameters": counts, "films": films}
+    return {
+        "parameters": counts[["family", "method", "parameters"]].to_dict("records"),
+        "uses_context": sorted(scores.read_context_users([*evidence.planner, *evidence.baselines])),
+        "films": films,
+        "labels": evidence.labels.to_json(),
+    }
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of scores: its name and the cell of the evaluation that it shows."""
-
-    title: str
-    method: str
-    guide: str
-    context: str
-
-
-def families_of(frame: pd.DataFrame) -> list[str]:
-    """Return the families of a tidy table, in its order."""
-    return list(dict.fromkeys(frame["family"]))
-
-
-def protocol(evidence: Evidence, bootstrap: Bootstrap) -> str:
-    """Return what captions say of scores, intervals and sample sizes."""
-    text = (
-        f"Undiscounted episode return on unseen tasks; brackets: {bootstrap.confidence:.0%} stratified bootstrap "
-        f"interval (strata: tasks; {bootstrap.samples} resamples of the runs within a task). {NORMALISED} "
-        f"{sizes_text(sizes(evidence.scores))}. {anchors_text(evidence.imported)}"
-    )
-    return text.rstrip()
-
-
-def score_columns(families: Sequence[str], *titles: str) -> tuple[Column, ...]:
-    """Return columns of ``titles`` for each family."""
-    return tuple(Column(title, style.family_title(family)) for family in families for title in titles)
-
-
-def score_cells(summary: pd.DataFrame, row: Row, families: Sequence[str], *names: str) -> list[Cell]:
-    """Return the values ``names`` of a row's cell in each family, None where a family has no such cell."""
-    cells: list[Cell] = []
-    for family in families:
-        wanted = (summary[["family", *CELL]] == [family, row.method, row.guide, row.context]).all(axis=1)
-        found = summary[wanted]
-        cells += [found.iloc[0][name] if len(found) else None for name in names]
-    return cells
-
-
-def variant_title(method: str, guide: str) -> str:
-    """Return the name of a cell of another method than MetaDiffuser."""
-    return style.method_name(method) + ("" if guide == "none" else f" ({style.guide_name(guide)} guide)")
-
-
-def few_shot_rows(episodes: pd.DataFrame) -> list[Row]:
-    """Return the rows of table 1: MetaDiffuser, other methods, the wrong task's context, and the expert."""
-    guide, context = reference_cell(episodes)
-    present = set(map(tuple, episodes[list(CELL)].drop_duplicates().to_numpy()))
-    rows = [Row(f"MetaDiffuser ({style.guide_name(guide)} guide)", "metadiffuser", guide, context)]
-    others = {cell for cell in present if cell[0] != "metadiffuser" and cell[2] in (context, "none")}
-    for method in style.ordered((cell[0] for cell in others), style.METHOD_NAMES):
-        variants = sorted(cell for cell in others if cell[0] == method)
-        rows += [Row(variant_title(method, cell[1]), *cell) for cell in variants]
-    if ("metadiffuser", guide, "wrong_task") in present:
-        rows.insert(1, Row("MetaDiffuser, another task's context", "metadiffuser", guide, "wrong_task"))
-    return [*rows, Row(style.method_name("expert"), "expert", "none", "none")]
+__all__ = ["CELL", "Curves", "Evidence", "notes"]

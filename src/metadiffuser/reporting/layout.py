@@ -37,6 +37,7 @@ _LATEX = {
     "–": "--",
     "≤": r"$\le$",
     "≥": r"$\ge$",
+    "†": r"$^\dagger$",
 }
 
 
@@ -62,20 +63,20 @@ class Table:
     """A table, ready to be written.
 
     Attributes:
-        name: stem of its files.
-        title: heading in the report.
-        caption: what is shown, under which protocol, on how many samples.
         columns: headings, the first column being the row's name.
         rows: one cell a column.
+        caption: what is shown, under which protocol, on how many samples.
         digits: decimals of numbers.
+        name: stem of its files; the decorator fills it in.
+        title: heading in the report; the decorator fills it in.
     """
 
-    name: str
-    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
     caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
     digits: int
+    name: str = ""
+    title: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -119,9 +120,10 @@ def _texts(cell: Cell, digits: int) -> tuple[str, str]:
     if isinstance(cell, str):
         return cell, ""
     if isinstance(cell, Estimate):
+        value = number(cell.value, digits) + cell.mark
         if math.isnan(cell.low):
-            return number(cell.value, digits), ""
-        return number(cell.value, digits), f"[{number(cell.low, digits)}, {number(cell.high, digits)}]"
+            return value, ""
+        return value, f"[{number(cell.low, digits)}, {number(cell.high, digits)}]"
     if cell is None or math.isnan(cell):
         return EMPTY, ""
     return number(cell, digits), ""
@@ -132,22 +134,29 @@ def _joined(column: Column) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the table as CSV; an estimate takes three columns: value, low, high."""
-    spread = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
+    """Return the table as CSV; an estimate takes three columns: value, low, high, and a fourth if one has a mark."""
+    width = [max((_csv_width(row[place]) for row in table.rows), default=1) for place in range(len(table.columns))]
     header: list[str] = []
-    for column, wide in zip(table.columns, spread, strict=True):
+    for column, columns in zip(table.columns, width, strict=True):
         name = _joined(column)
-        header += [name, f"{name} low", f"{name} high"] if wide else [name]
+        header += [name, f"{name} low", f"{name} high", f"{name} mark"][:columns]
     lines = [header]
     for row in table.rows:
         line: list[str] = []
-        for cell, wide in zip(row, spread, strict=True):
-            values = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (cell, None, None)
-            line += [_csv_value(value) for value in (values if wide else values[:1])]
+        for cell, columns in zip(row, width, strict=True):
+            line += [_csv_value(value) for value in _csv_values(cell)[:columns]]
         lines.append(line)
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue()
+
+
+def _csv_width(cell: Cell) -> int:
+    return 1 if not isinstance(cell, Estimate) else 4 if cell.mark else 3
+
+
+def _csv_values(cell: Cell) -> tuple[str | float | None, ...]:
+    return (cell.value, cell.low, cell.high, cell.mark) if isinstance(cell, Estimate) else (cell, None, None, None)
 
 
 def _csv_value(value: str | float | None) -> str:

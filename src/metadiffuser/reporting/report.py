@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import base64
 import logging
-import platform
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from metadiffuser.artifacts import read_json
 from metadiffuser.errors import InputError
-from metadiffuser.reporting import figures, profiles, style, tables
-from metadiffuser.reporting.cost import cost_table
+from metadiffuser.reporting import provenance, registry, style
+from metadiffuser.reporting.captions import ALL_FAMILIES
+from metadiffuser.reporting.labels import OWN, Labels
+from metadiffuser.reporting.timings import Timings, duration, read_timings, stage_times
+from metadiffuser.reporting.writing import FIGURES, TABLES
 
 TEMPLATE = "report.html.j2"
 SIZE_LIMIT = 25_000_000  # bytes: pages beyond it load slowly and are refused by many mail systems
-PACKAGES = (
-    "metadiffuser",
-    "torch",
-    "mujoco",
-    "gymnasium",
-    "minari",
-    "numpy",
-    "scipy",
-    "pandas",
-    "matplotlib",
-    "snakemake",
-    "dvc",
-)
-RECORD = {"job", "finished", "wall_seconds", "cpu_seconds", "peak_memory_mb", "threads", "device", "cores", "machine"}
-TIMES_CAPTION = (
-    "Below: wall time of one decision, measured while the study was played, all of its episodes of a setting as one "
-    "batch. It depends on the machine and on what else ran there."
-)
 FEW_TASKS = 20  # unseen tasks below which the page warns that they are a small sample of the family
 FEW_RUNS = 10  # runs a task below which the page warns that the bootstrap is coarse
 
@@ -53,8 +34,7 @@ class Contents:
     """What goes into the page.
 
     Attributes:
-        title: heading.
-        parameters: params.yaml in force, as a nested mapping.
+        parameters: the preset's parameters, as a nested mapping; ``report.title`` is the heading.
         tables: folder written by ``make_tables``.
         figures: folder written by ``make_figures``.
         videos: {family: folder written by ``render_rollouts``}.
@@ -62,11 +42,10 @@ class Contents:
         root: the checkout that the commit is read from.
     """
 
-    title: str
-    parameters: dict[str, Any]
+    parameters: Mapping[str, Any]
     tables: Path
     figures: Path
-    videos: dict[str, Path]
+    videos: Mapping[str, Path]
     timings: Sequence[Path]
     root: Path
 
@@ -74,112 +53,55 @@ class Contents:
 def data_uri(path: Path, media: str) -> str:
     """Return a file as a data URI. Raises ``InputError`` if it is missing."""
     try:
-        content = base64.b64encode(path.read_bytes()).decode("ascii")
+        return _uri(path.read_bytes(), media)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run the stage that makes it again") from None
-    return f"data:{media};base64,{content}"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide the results."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+def _uri(content: bytes, media: str) -> str:
+    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def commit(root: Path) -> str:
-    """Return the commit of the checkout at ``root`` and whether code or parameters differ from it, else ``unknown``."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return "unknown"
-        changed = git("status", "--porcelain", "--", "src", "params.yaml")
-        return git("rev-parse", "HEAD") + (" with local changes" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-
-
-def read_timings(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Read timing records; what a stage added beyond the clock's own entries is gathered under ``notes``."""
-    records = []
-    for path in files:
-        content = read_json(path)
-        if not isinstance(content, dict) or not content.keys() >= RECORD:
-            raise InputError(f"{path}: not a timing record; run the stage that writes it again")
-        notes = {name: value for name, value in sorted(content.items()) if name not in RECORD}
-        records.append({name: content[name] for name in RECORD} | {"notes": notes})
-    return records
+def _sections(
+    index: Mapping[str, Any], pictures: Mapping[str, Any], folder: Path, timings: Timings
+) -> list[dict[str, Any]]:
+    """Return the tables and figures section by section, in the order of the registry."""
+    known = registry.entries(registry.TABLE, registry.FIGURE, registry.TIMED_TABLE, registry.TIMED_FIGURE)
+    shown = {table["name"]: {"table": table} for table in index["tables"]}
+    for entry in pictures["figures"]:
+        shown[entry["name"]] = {"figure": entry | {"uri": data_uri(folder / f"{entry['name']}.svg", "image/svg+xml")}}
+    for entry in known:
+        if entry.kind == registry.TIMED_TABLE and (table := entry.make(timings)) is not None:
+            shown[entry.name] = {"table": table.to_json()}
+        if entry.kind == registry.TIMED_FIGURE and (drawing := entry.make(timings)) is not None:
+            named = {"name": entry.name, "title": entry.title, "caption": drawing.caption}
+            shown[entry.name] = {"figure": named | {"uri": _uri(style.svg(drawing.figure), "image/svg+xml")}}
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for entry in known:
+        if entry.name in shown:
+            sections.setdefault(entry.section, []).append(shown.pop(entry.name))
+    if shown:  # written by a version that had other tables
+        sections["Others"] = list(shown.values())
+    return [
+        {"title": title, "id": re.sub(r"\W+", "-", title.lower()), "items": items} for title, items in sections.items()
+    ]
 
 
-def stage_times(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the sums of the timing records stage by stage, in the order of the records."""
-    sums: dict[str, dict[str, Any]] = {}
-    for record in records:
-        name = record["job"].split("@")[0]
-        total = sums.setdefault(name, {"stage": name, "jobs": 0, "wall": 0.0, "cpu": 0.0, "memory": 0})
-        total["jobs"] += 1
-        total["wall"] += record["wall_seconds"]
-        total["cpu"] += record["cpu_seconds"]
-        total["memory"] = max(total["memory"], record["peak_memory_mb"])
-    return list(sums.values())
-
-
-def sampler_times(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return the times of the sampler study: rows of family, sampler, steps, milliseconds (per decision).
-
-    Args:
-        records: timing records of ``read_timings``.
-    """
-    rows = []
-    for record in records:
-        stage, _, fields = record["job"].partition("@")
-        for name, value in record["notes"].items():
-            setting = re.fullmatch(r"milliseconds_per_decision_([a-z_]+)_(\d+)", name)
-            if stage == "evaluate" and setting:
-                rows.append((fields.split("-")[1], setting[1], int(setting[2]), float(value)))
-    return pd.DataFrame(rows, columns=["family", "sampler", "steps", "milliseconds"])
-
-
-def _figures(folder: Path, entries: Sequence[dict[str, Any]], times: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the figures to show; beside that of the sampler study, what its settings cost."""
-    shown = []
-    for entry in entries:
-        figure = entry | {"uris": [data_uri(folder / f"{entry['name']}.svg", "image/svg+xml")]}
-        if entry["name"] == figures.SAMPLER_STUDY and len(times):
-            content = base64.b64encode(style.svg(profiles.sampler_times(times))).decode("ascii")
-            figure["uris"].append(f"data:image/svg+xml;base64,{content}")
-            figure["caption"] += f" {TIMES_CAPTION}"
-        shown.append(figure)
-    return shown
-
-
-def trust(sizes: Sequence[dict[str, Any]], confidence: float) -> list[str]:
+def trust(sizes: Sequence[Mapping[str, Any]], confidence: float, labels: Labels) -> list[str]:
     """Return what the sample sizes allow to be said, one paragraph each."""
     paragraphs = []
     for size in sizes:
-        runs = size["episodes"] * size["seeds"]
+        runs, unseen = size["episodes"] * size["seeds"], size.get("unseen", True)
         text = (
-            f"{style.family_title(size['family'])}: a score averages {size['tasks']} unseen tasks × {size['episodes']} "
-            f"episodes × {size['seeds']} training seed{'s' if size['seeds'] != 1 else ''}, {size['tasks'] * runs} "
-            "episodes in all."
+            f"{labels.family(size['family'])}: a score averages {size['tasks']} {'unseen ' if unseen else ''}tasks × "
+            f"{size['episodes']} episodes × {size['seeds']} training seed{'s' if size['seeds'] != 1 else ''}, "
+            f"{size['tasks'] * runs} episodes in all."
         )
+        if not unseen:
+            text += (
+                " Each of its tasks is a training task, so it shows how well training tasks are recognised, and not "
+                f"how a method generalises; it has no part in the average ({ALL_FAMILIES})."
+            )
         if runs < FEW_RUNS:
             text += f" With {runs} runs a task the bootstrap is coarse, and its intervals tend to be too narrow."
         if size["unscored"]:
@@ -190,14 +112,14 @@ def trust(sizes: Sequence[dict[str, Any]], confidence: float) -> list[str]:
         paragraphs.append(text)
     if any(size["seeds"] == 1 for size in sizes):
         paragraphs.append(
-            "One training seed says nothing about how much a second training would differ: the intervals then hold the "
-            "variation from episode to episode only, and differences of a few points between methods are not "
-            "established."
+            "One training run says nothing about how much a second training would differ: the intervals then hold "
+            "the variation between tasks and between episodes only, and differences of a few points between methods "
+            "are not established."
         )
-    if any(size["tasks"] < FEW_TASKS for size in sizes):
+    if any(size["tasks"] < FEW_TASKS and size.get("unseen", True) for size in sizes):
         paragraphs.append(
-            f"The {confidence:.0%} intervals keep the unseen tasks fixed. So few tasks are a small sample of their "
-            "family: other tasks drawn from it may score differently, by more than the intervals show."
+            f"The {confidence:.0%} intervals draw tasks anew. A bootstrap over a few tasks or seeds gives intervals "
+            "that tend to be too narrow, and p-values that tend to be too small."
         )
     paragraphs.append(
         "A normalised score of 100 is the return of this project's own behaviour expert on the same task, not an "
@@ -206,8 +128,8 @@ def trust(sizes: Sequence[dict[str, Any]], confidence: float) -> list[str]:
         "intervals."
     )
     paragraphs.append(
-        "Published numbers come from other data, tasks, warm-start and seeds. They give the scale, and no ranking "
-        "follows from setting them beside the measured ones."
+        "Published numbers come from other data, tasks, warm-start and seeds. They show the scale; they cannot be "
+        "ranked with the measured ones."
     )
     return paragraphs
 
@@ -219,8 +141,8 @@ def _index(folder: Path, name: str, stage: str) -> dict[str, Any]:
     return content
 
 
-def _videos(folders: dict[str, Path], played: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the films and film strips of each family; ``played`` tells what the filmed episodes came to."""
+def _videos(folders: Mapping[str, Path], played: Mapping[str, Any], labels: Labels) -> list[dict[str, Any]]:
+    """Return the films and film strips of each family; ``played`` has the returns of the filmed episodes."""
     shown = []
     for family, folder in folders.items():
         if not folder.is_dir():
@@ -231,7 +153,7 @@ def _videos(folders: dict[str, Path], played: Mapping[str, Any]) -> list[dict[st
         ]
         strips = [data_uri(path, "image/png") for path in sorted(folder.glob("*.png"))]
         films.sort(key=lambda film: film["title"])
-        shown.append({"family": family, "title": style.family_title(family), "films": films, "strips": strips})
+        shown.append({"family": family, "title": labels.family(family), "films": films, "strips": strips})
     return shown
 
 
@@ -258,16 +180,20 @@ def film_title(stem: str, ends: Mapping[str, Any]) -> str:
     return f"{words}: {' vs '.join(parts)}" if parts else words
 
 
-def _highlights(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return MetaDiffuser's return and score in each family: the first row of table 1."""
+def _highlights(listed: Sequence[Mapping[str, Any]], labels: Labels) -> list[dict[str, Any]]:
+    """Return MetaDiffuser's score, and its return in each family: the first row of table 1."""
     first = next((table for table in listed if table["name"].startswith("table1") and table["rows"]), None)
     if first is None:
         return []
+    colours = {label.title: label.colour for label in labels.families.values()}
     titles = [group["title"] for group in first["groups"] for _ in range(group["span"])]
-    cells: dict[str, dict[str, Any]] = {}
+    cards: dict[str, dict[str, Any]] = {}
     for family, column, cell in zip(titles[1:], first["columns"][1:], first["rows"][0][1:], strict=True):
-        cells.setdefault(family, {"family": family, "row": first["rows"][0][0]["value"]})[column] = cell
-    return [card for card in cells.values() if "return" in card]  # the mean over families has a score alone
+        if column in ("score", "return"):
+            card = {"family": family, "row": first["rows"][0][0]["value"], "return": None}
+            card["colour"] = colours.get(family.split(" (")[0], style.PLANNED)
+            cards.setdefault(family, card)[column] = cell
+    return sorted(cards.values(), key=lambda card: card["family"] != ALL_FAMILIES)
 
 
 def render(contents: Contents) -> str:
@@ -276,8 +202,7 @@ def render(contents: Contents) -> str:
     Raises:
         InputError: a table, figure, video folder or timing record is missing or damaged.
     """
-    table_index = _index(contents.tables, tables.INDEX, "make_tables")
-    figure_index = _index(contents.figures, figures.INDEX, "make_figures")
+    tables, pictures = _index(contents.tables, TABLES, "make_tables"), _index(contents.figures, FIGURES, "make_figures")
     records = read_timings(contents.timings)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -287,26 +212,27 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters["duration"] = duration
+    parameters = contents.parameters
     try:
-        own = contents.parameters["representations"][0]
-        listed = [*table_index["tables"], cost_table(records, table_index["parameters"], own).to_json()]
+        labels = Labels.from_json(tables.get("labels", {}), parameters["families"], parameters["baselines"])
+        own = parameters["representations"][0]
+        timings = Timings(records, tables["parameters"], own, labels, tables.get("uses_context", [OWN]))
         page = environment.get_template(TEMPLATE).render(
-            title=contents.title,
-            preset=contents.parameters["preset"],
-            highlights=_highlights(listed),
-            tables=listed,
-            figures=_figures(contents.figures, figure_index["figures"], sampler_times(records)),
-            videos=_videos(contents.videos, table_index["films"]),
-            trust=trust(table_index["sizes"], table_index["confidence"]),
-            parameters=yaml.safe_dump(contents.parameters, sort_keys=False, default_flow_style=None, width=110),
-            versions=versions(),
-            commit=commit(contents.root),
+            title=parameters["report"]["title"],
+            preset=parameters["preset"],
+            highlights=_highlights(tables["tables"], labels),
+            sections=_sections(tables, pictures, contents.figures, timings),
+            videos=_videos(contents.videos, tables["films"], labels),
+            trust=trust(tables["sizes"], tables["confidence"], labels),
+            parameters=yaml.safe_dump(dict(parameters), sort_keys=False, default_flow_style=None, width=110),
+            versions=provenance.versions(),
+            commit=provenance.commit(contents.root),
             stages=stage_times(records),
             jobs=records,
             machines=sorted({f"{job['machine']}, {job['cores']} cores, {job['device']}" for job in records}),
             finished=max((job["finished"] for job in records), default="unknown"),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         folders = f"{contents.tables} or {contents.figures}"
         raise InputError(f"{folders}: damaged index ({error}); run make_tables and make_figures again") from None
     size = len(page.encode())

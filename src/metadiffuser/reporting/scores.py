@@ -16,6 +16,8 @@
 | ``read_rollout_errors`` | encoder, split and steps | family, representation, seed, split, ahead, reward, state |
 | ``read_diagnostics`` | trained context encoder | family, representation, seed, probe R2 and model errors |
 | ``read_embeddings`` | context embedded | family, representation, seed, task, split, quality, parameters, x, y |
+| ``read_tasks`` | task | family, task, split, parameters |
+| ``read_qualities`` | method, family and quality of its data | family, method, quality |
 | ``read_traces`` | plan traced | family, representation, seed, *cell*, task, step, planned, executed |
 
 A *cell* of the evaluation is a method, its guide and where its context came from.
@@ -63,7 +65,7 @@ DIAGNOSTICS = (
 
 
 @contextmanager
-def _record(path: Path) -> Iterator[Any]:
+def metrics_record(path: Path) -> Iterator[Any]:
     """Yield a metrics file's content; whatever does not fit its format becomes one ``InputError``."""
     content = read_json(path)
     try:
@@ -97,11 +99,11 @@ def _read_returns(
     """Return the episodes of a part of PLANNER_METRICS or BASELINE_METRICS, entries told apart by ``keys``."""
     anchors = {}
     for path in dataset:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             anchors[content["family"]] = content["anchors"]
     rows: list[dict[str, Any]] = []
     for path in planner:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             model = {name: content[name] for name in MODEL}
             if content["family"] not in anchors:
                 raise ValueError(f"family {content['family']} has no dataset metrics")
@@ -131,7 +133,7 @@ def read_behaviour(dataset: Sequence[Path]) -> pd.DataFrame:
     """Read the returns of the behaviour policies from DATASET_METRICS. Raises ``InputError``."""
     rows: list[dict[str, Any]] = []
     for path in dataset:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             split = {int(task["index"]): task["split"] for task in content["tasks"]}
             for quality, by_task in content["returns"].items():
                 for episode in _episodes(by_task, content["anchors"]):
@@ -140,11 +142,32 @@ def read_behaviour(dataset: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(BEHAVIOUR))
 
 
+def read_tasks(dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read the tasks of every family, in the order of their split, from DATASET_METRICS. Raises ``InputError``."""
+    rows = []
+    for path in dataset:
+        with metrics_record(path) as content:
+            for task in content["tasks"]:
+                values = tuple((name, tuple(map(float, part))) for name, part in sorted(task["parameters"].items()))
+                rows.append((content["family"], int(task["index"]), str(task["split"]), values))
+    return pd.DataFrame(rows, columns=["family", "task", "split", "parameters"])
+
+
+def read_qualities(metrics: Sequence[Path]) -> pd.DataFrame:
+    """Read which qualities of data a method was trained on, where its metrics say so. Raises ``InputError``."""
+    rows = []
+    for path in metrics:
+        with metrics_record(path) as content:
+            named = (content["family"], str(content["training_tasks"][0]["method"]))
+            rows += [(*named, str(quality)) for quality in content.get("qualities", ())]
+    return pd.DataFrame(rows, columns=["family", "method", "quality"]).drop_duplicates(ignore_index=True)
+
+
 def read_imported(dataset: Sequence[Path]) -> dict[str, str]:
     """Return how the episodes of imported families got their labels, ``given`` or ``ranked``. Raises ``InputError``."""
     found = {}
     for path in dataset:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             if content["source"] == "imported":
                 found[content["family"]] = str(content["labels"])
     return found
@@ -154,7 +177,7 @@ def read_optimum(dataset: Sequence[Path]) -> pd.DataFrame:
     """Read the exact optima from DATASET_METRICS, for families that have them. Raises ``InputError``."""
     rows = []
     for path in dataset:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             split = {int(task["index"]): task["split"] for task in content["tasks"]}
             family, optimum = content["family"], content["optimum"]
             rows += [(family, split[int(task)], int(task), float(optimum[task])) for task in sorted(optimum, key=int)]
@@ -165,7 +188,7 @@ def read_plan_errors(planner: Sequence[Path]) -> pd.DataFrame:
     """Read the errors of planned against executed states from PLANNER_METRICS. Raises ``InputError``."""
     rows = []
     for path in planner:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             for cell in content["cells"]:
                 named = [content[name] for name in MODEL] + [cell[name] for name in CELL]
                 for ahead, error in (cell["plan_error"] or {}).items():
@@ -177,7 +200,7 @@ def read_task_errors(planner: Sequence[Path]) -> pd.DataFrame:
     """Read the errors of planned against executed states task by task from PLANNER_METRICS. Raises ``InputError``."""
     rows = []
     for path in planner:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             for cell in content["cells"]:
                 named = [content[name] for name in MODEL] + [cell[name] for name in CELL]
                 for ahead, by_task in (cell["plan_error_by_task"] or {}).items():
@@ -189,7 +212,7 @@ def read_promises(planner: Sequence[Path]) -> pd.DataFrame:
     """Read predicted and received returns of a plan's steps from PLANNER_METRICS. Raises ``InputError``."""
     rows = []
     for path in planner:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             for cell in content["cells"]:
                 promise = cell["predicted_return"]
                 if promise is not None:
@@ -203,7 +226,7 @@ def read_probes(context: Sequence[Path]) -> pd.DataFrame:
     """Read the probes of z by the context's quality from CONTEXT_METRICS. Raises ``InputError``."""
     rows = []
     for path in context:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             named = [content[name] for name in MODEL]
             for quality, probe in content["probe_by_quality"].items():
                 rows.append((*named, quality, float(probe["train_r2"]), float(probe["test_r2"])))
@@ -214,7 +237,7 @@ def read_identifiable(context: Sequence[Path]) -> pd.DataFrame:
     """Read the probe of the identifiable parameters from CONTEXT_METRICS. Raises ``InputError``."""
     rows = []
     for path in context:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             probe = content["probe_identifiable"]
             values = (int(probe["parameters"]), float(probe["train_r2"]), float(probe["test_r2"]))
             rows.append((*(content[name] for name in MODEL), *values))
@@ -225,7 +248,7 @@ def read_rollout_errors(context: Sequence[Path]) -> pd.DataFrame:
     """Read the models' errors over one and more steps from CONTEXT_METRICS. Raises ``InputError``."""
     rows = []
     for path in context:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             named = [content[name] for name in MODEL]
             for split, by_steps in content["rollout_errors"].items():
                 for ahead in sorted(by_steps, key=int):
@@ -238,7 +261,7 @@ def read_diagnostics(context: Sequence[Path]) -> pd.DataFrame:
     """Read probes and model errors from CONTEXT_METRICS. Raises ``InputError``."""
     rows = []
     for path in context:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             probe, errors = content["probe"], content["errors"]
             values = [probe["train_r2"], probe["test_r2"]]
             values += [errors[split][part] for part in ("reward", "dynamics") for split in ("train", "test")]
@@ -250,7 +273,7 @@ def read_embeddings(context: Sequence[Path]) -> pd.DataFrame:
     """Read the embedded contexts from CONTEXT_METRICS. Raises ``InputError``."""
     rows = []
     for path in context:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             for point in content["embeddings"]:
                 x, y = map(float, point["xy"])
                 parameters = tuple(map(float, point["parameters"]))
@@ -266,12 +289,25 @@ def read_parameters(metrics: Sequence[Path]) -> pd.DataFrame:
     """
     rows = []
     for path in metrics:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             named = [content[name] for name in MODEL]
             rows.append((*named, str(content["training_tasks"][0]["method"]), int(content["parameters"])))
             if "context_parameters" in content:
                 rows.append((*named, "context", int(content["context_parameters"])))
     return pd.DataFrame(rows, columns=[*MODEL, "method", "parameters"])
+
+
+def read_context_users(metrics: Sequence[Path]) -> set[str]:
+    """Read which methods act on the shared context model's z: their metrics count its parameters.
+
+    Raises ``InputError``.
+    """
+    found = set()
+    for path in metrics:
+        with metrics_record(path) as content:
+            if "context_parameters" in content:
+                found.add(str(content["training_tasks"][0]["method"]))
+    return found
 
 
 def read_traces(planner: Sequence[Path]) -> pd.DataFrame:
@@ -281,7 +317,7 @@ def read_traces(planner: Sequence[Path]) -> pd.DataFrame:
     """
     rows = []
     for path in planner:
-        with _record(path) as content:
+        with metrics_record(path) as content:
             for trace in content["traces"]:
                 planned, executed = (np.asarray(trace[name], float) for name in ("planned", "executed"))
                 if planned.ndim != 2 or executed.ndim != 2 or planned.shape[1] != 3 or executed.shape[1] != 3:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -20,24 +19,11 @@ INK = "#1F2933"
 MUTED = "#7B8794"
 GRID = "#E4E7EB"
 
-METHOD_NAMES = {
-    "metadiffuser": "MetaDiffuser",
-    "focal": "FOCAL",
-    "corro": "CORRO",
-    "macaw": "MACAW",
-    "cvae_planner": "CVAE-Planner",
-    "bc": "Behaviour cloning with z",
-    "prompt_dt": "Prompt-DT",
-    "meta_dt": "Meta-DT",
-    "unconditional": "Unconditional diffusion planner",
-    "random": "Random planner",
-    "expert": "Behaviour expert (oracle)",
-}
-METHOD_COLOURS = {
-    "metadiffuser": PLANNED,
-    "unconditional": "#8E9AAF",
-    "random": "#C5CBD3",
-    "expert": "#2F855A",
+OWN_METHODS = {  # display name and colour of MetaDiffuser and of the rows that no baseline's file describes
+    "metadiffuser": ("MetaDiffuser", PLANNED),
+    "unconditional": ("Unconditional diffusion planner", "#8E9AAF"),
+    "random": ("Random planner", "#C5CBD3"),
+    "expert": ("Behaviour expert (oracle)", "#2F855A"),
 }
 GUIDE_NAMES = {"none": "none", "return": "return", "dynamics": "dynamics", "dual": "dual"}
 GUIDE_COLOURS = {"dual": PLANNED, "return": "#D69E2E", "dynamics": "#805AD5", "none": "#8E9AAF"}
@@ -67,15 +53,20 @@ REPRESENTATION_NAMES = {
     "corro": "CORRO (contrastive)",
     "true_task": "true task parameters",
 }
-FAMILY_COLOURS = {
-    "point_robot": "#E8743B",
-    "cheetah_vel": "#2B6CB0",
-    "cheetah_dir": "#2F855A",
-    "ant_dir": "#805AD5",
-    "hopper_param": "#B7791F",
-    "walker_param": "#C53078",
-}
-SPARE_COLOURS = ("#319795", "#B83280", "#5A67D8", "#975A16", "#276749", "#9B2C2C")
+QUALITIES = ("expert", "medium", "random", "mixed")  # of data and contexts, in the order in which they are shown
+SPLITS = {"train": "training", "test": "unseen"}
+PALETTE = (  # for what has no colour of its own
+    "#2B6CB0",
+    "#C53078",
+    "#0D9488",
+    "#6B46C1",
+    "#B7791F",
+    "#63B3ED",
+    "#B794F4",
+    "#276749",
+    "#9B2C2C",
+    "#5A67D8",
+)
 
 PANEL = (3.3, 2.5)  # inches, width and height of one panel
 
@@ -115,16 +106,6 @@ _RC: dict[str, Any] = {
 }
 
 
-def family_title(name: str) -> str:
-    """Return a family's name in tables: ``cheetah_vel`` is ``Cheetah-Vel``."""
-    return name.replace("_", "-").title()
-
-
-def method_name(name: str) -> str:
-    """Return a method's name in tables; one without an entry keeps its key, in words."""
-    return METHOD_NAMES.get(name, name.replace("_", " ").title())
-
-
 def guide_name(name: str) -> str:
     """Return a guide's name in tables."""
     return GUIDE_NAMES.get(name, name.replace("_", " "))
@@ -146,8 +127,8 @@ def representation_name(name: str) -> str:
 
 
 def colour(name: str, fixed: dict[str, str]) -> str:
-    """Return the colour of ``name``: its fixed one, else a spare one that depends on the name alone."""
-    return fixed.get(name, SPARE_COLOURS[sum(map(ord, name)) % len(SPARE_COLOURS)])
+    """Return the colour of ``name``: its fixed one, else one of ``PALETTE`` that depends on the name alone."""
+    return fixed.get(name, PALETTE[sum(map(ord, name)) % len(PALETTE)])
 
 
 def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -171,15 +152,8 @@ def grid(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options:
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG, without dates or versions in it."""
+    """Return a figure as SVG, without dates or versions in it: equal figures give equal bytes."""
     stream = io.BytesIO()
     with styled():
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
-
-
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name.png`` and ``name.svg`` into ``folder``, without dates or versions in them."""
-    with styled():
-        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-    (folder / f"{name}.svg").write_bytes(svg(figure))

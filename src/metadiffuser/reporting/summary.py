@@ -1,54 +1,76 @@
-"""Averages, intervals and comparisons of the tidy score table; what tables and figures show.
+"""Means of cells with their intervals, and how cells differ: what tables and figures show.
 
-The bootstrap of a cell draws from a stream named after the cell, so that a cell has the same interval in
-every table and figure, whatever else stands there.
+All cells of a family that were run on the same seeds, tasks and episodes are resampled alike. A cell has the same
+interval wherever it stands, and the interval of a difference is that of a paired comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from metadiffuser.evaluation import statistics
-from metadiffuser.evaluation.statistics import Array, Bootstrap
+from metadiffuser.evaluation.statistics import (
+    Array,
+    Bootstrap,
+    Counts,
+    interquartile_mean,
+    p_value,
+    pair_means,
+    probability_of_improvement,
+)
 from metadiffuser.reporting.scores import CELL
-from metadiffuser.reporting.style import family_title
 from metadiffuser.seeding import numpy_generator
 
 STREAM = "report-bootstrap"
+NOT_A_NUMBER = float("nan")
+
+Key = tuple[Any, ...]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with the bounds of its interval; NaN bounds where no interval can be given."""
+    """A value with the bounds of its interval; NaN bounds where no interval can be given.
+
+    ``mark`` is shown beside the value, such as ``†``.
+    """
 
     value: float
-    low: float = float("nan")
-    high: float = float("nan")
+    low: float = NOT_A_NUMBER
+    high: float = NOT_A_NUMBER
+    mark: str = ""
 
 
 @dataclass(frozen=True)
-class Paired:
-    """How one cell differs from another on the same tasks and seeds.
+class Difference:
+    """How one cell differs from another on the same seeds, tasks and episodes.
 
     Attributes:
-        difference: mean over tasks and seeds, its interval that of other tasks and seeds.
-        positive: share of the resamples in which the difference is above zero, ties counting one half.
+        mean: first minus second, mean over seeds and tasks.
+        p: two-sided p-value of "no difference"; NaN where no interval can be given.
+        median: median over tasks of the tasks' mean differences.
+        won: tasks with a positive mean difference.
+        tasks: all tasks compared.
     """
 
-    difference: Estimate
-    positive: float
+    mean: Estimate
+    p: float
+    median: float
+    won: int
+    tasks: int
 
 
 @dataclass(frozen=True)
 class Size:
     """How many tasks, episodes (per task and seed) and training seeds a family's scores rest on.
 
-    ``unscored`` counts tasks without a normalised score: their expert is no better than random.
+    ``unscored`` counts tasks without a normalised score: their expert is no better than random. ``unseen`` is false
+    for a family whose test tasks are all training tasks.
     """
 
     family: str
@@ -56,10 +78,228 @@ class Size:
     episodes: int
     seeds: int
     unscored: int
+    unseen: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable record."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The runs of a cell: values (N,) ordered by seed, task and episode, on a grid of S seeds x T tasks."""
+
+    values: Array
+    counts: Counts
+    seeds: tuple[int, ...]
+    tasks: tuple[int, ...]
+    episodes: tuple[int, ...]
+
+    @property
+    def grid(self) -> tuple[Any, ...]:
+        return self.seeds, self.tasks, self.counts.tobytes(), self.episodes
+
+    def by_task(self) -> Array:
+        """Return the mean of each task (T,)."""
+        return pair_means(self.values[:, None], self.counts)[:, :, 0].mean(axis=0)
+
+    def strata(self) -> list[Array]:
+        """Return the runs of each task, those of all seeds together."""
+        parts = np.split(self.values, np.cumsum(self.counts.ravel())[:-1])
+        width = len(self.tasks)
+        return [np.concatenate(parts[place::width]) for place in range(width)]
+
+
+def _runs(seed: Integers, task: Integers, episode: Integers, values: Array) -> _Runs | None:
+    """Return a cell's runs, of equally long arrays, on the tasks that all of its seeds have; None without any."""
+    present = ~np.isnan(values)
+    seed, task, episode, values = seed[present], task[present], episode[present], values[present]
+    if not len(values):
+        return None
+    seeds, rows = np.unique(seed, return_inverse=True)
+    tasks, columns = np.unique(task, return_inverse=True)
+    counts = np.bincount(rows * len(tasks) + columns, minlength=len(seeds) * len(tasks)).reshape(len(seeds), -1)
+    complete = np.asarray((counts > 0).all(axis=0))
+    if not complete.all():
+        kept = complete[columns]
+        return _runs(seed[kept], task[kept], episode[kept], values[kept])
+    order = np.lexsort((episode, task, seed))
+    return _Runs(values[order], counts, tuple(seeds.tolist()), tuple(tasks.tolist()), tuple(episode[order].tolist()))
+
+
+class Cells:
+    """The cells of a tidy table, family by family, with what tables show of them.
+
+    Args:
+        rows: episodes, with ``family``, ``keys``, ``seed``, ``task``, ``columns`` and, where a task has several,
+            ``episode``.
+        bootstrap: draws the resamples.
+        keys: columns that tell cells apart.
+        columns: what is averaged.
+        fixed: families whose tasks are all there are: their tasks are not resampled.
+        stream: names of the random stream, for cells that are other than the evaluation's.
+    """
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        bootstrap: Bootstrap,
+        *,
+        keys: Sequence[str] = CELL,
+        columns: Sequence[str] = ("return", "normalised"),
+        fixed: Collection[str] = (),
+        stream: Sequence[str] = (),
+    ):
+        self._bootstrap, self._columns, self._fixed, self._stream = bootstrap, tuple(columns), fixed, tuple(stream)
+        self._found: dict[str, dict[tuple[Key, str], _Runs]] = {}
+        named = ("seed", "task", "episode")
+        integers = [rows[name].to_numpy(np.int64) if name in rows else np.zeros(len(rows), np.int64) for name in named]
+        values = {column: rows[column].to_numpy(float) for column in columns}
+        for key, places in rows.groupby(["family", *keys], sort=False).indices.items():
+            assert isinstance(key, tuple)
+            members = self._found.setdefault(str(key[0]), {})
+            seed, task, episode = (column[places] for column in integers)
+            for column in columns:
+                runs = _runs(seed, task, episode, values[column][places])
+                if runs is not None:
+                    members[tuple(key[1:]), column] = runs
+        self._means: dict[str, dict[tuple[Key, str], Array]] = {}
+
+    def mean(self, family: str, cell: Key, column: str) -> Estimate | None:
+        """Return the mean over seeds and tasks of a cell with its interval, or None without a value."""
+        runs = self._found.get(family, {}).get((cell, column))
+        if runs is None:
+            return None
+        return self._estimate(float(runs.by_task().mean()), self._resampled(family)[cell, column], [(family, runs)])
+
+    def iqm(self, family: str, cell: Key, column: str = "normalised") -> float | None:
+        """Return the interquartile mean over all pairs of training seed and task of the pairs' means."""
+        runs = self._found.get(family, {}).get((cell, column))
+        return None if runs is None else interquartile_mean(pair_means(runs.values[:, None], runs.counts).ravel())
+
+    def by_task(self, family: str, cell: Key, column: str = "normalised") -> dict[int, float]:
+        """Return the mean of each task, over seeds and episodes."""
+        runs = self._found.get(family, {}).get((cell, column))
+        return {} if runs is None else dict(zip(runs.tasks, map(float, runs.by_task()), strict=True))
+
+    def average(self, families: Sequence[str], cell: Key, column: str = "normalised") -> Estimate | None:
+        """Return a cell's mean over families, each counting the same, with its interval; families are fixed.
+
+        None if one of the families has no value of the cell: averages over other families do not compare.
+        """
+        runs = [self._found.get(family, {}).get((cell, column)) for family in families]
+        present = [(family, found) for family, found in zip(families, runs, strict=True) if found is not None]
+        if not present or len(present) < len(families):
+            return None
+        value = float(np.mean([found.by_task().mean() for _, found in present]))
+        means = np.mean([self._resampled(family)[cell, column] for family in families], axis=0)
+        return self._estimate(value, means, present)
+
+    def difference(self, family: str, first: Key, second: Key, column: str) -> Difference | None:
+        """Compare two cells on the seeds, tasks and episodes that both have; None if they share none."""
+        members = self._found.get(family, {})
+        ours, theirs = members.get((first, column)), members.get((second, column))
+        if ours is None or theirs is None:
+            return None
+        if ours.grid == theirs.grid:
+            means = self._resampled(family)
+            return self._difference(family, ours, theirs.values, means[first, column] - means[second, column])
+        shared = _shared(ours, theirs)
+        if shared is None:
+            return None
+        ours, values = shared
+        (gap,) = self._draw(family, ours, (ours.values - values)[:, None]).T
+        return self._difference(family, ours, values, gap)
+
+    def improvement(self, family: str, first: Key, second: Key, column: str = "return") -> float | None:
+        """Return the probability that a run of the first cell beats one of the second on the same task."""
+        members = self._found.get(family, {})
+        ours, theirs = members.get((first, column)), members.get((second, column))
+        if ours is None or theirs is None or ours.tasks != theirs.tasks:
+            return None
+        return probability_of_improvement(ours.strata(), theirs.strata())
+
+    def seeds(self, cell: Key) -> int:
+        """Return the smallest number of training seeds that the cell has in a family; 0 without any."""
+        found = [
+            len(runs.seeds) for members in self._found.values() for (key, _), runs in members.items() if key == cell
+        ]
+        return min(found, default=0)
+
+    def profile(self, family: str, cell: Key, thresholds: Array) -> Array | None:
+        """Return the share of runs above each of P thresholds (P,), or None without a value."""
+        runs = self._found.get(family, {}).get((cell, "normalised"))
+        return None if runs is None else pair_means(_above(runs, thresholds), runs.counts).mean(axis=(0, 1))
+
+    def band(self, family: str, cell: Key, thresholds: Array) -> tuple[Array, Array]:
+        """Return the bounds of ``profile``, (P,) each; NaN where no interval can be given.
+
+        Raises ``KeyError`` if the cell has no value.
+        """
+        runs = self._found[family][cell, "normalised"]
+        if not self._varies(family, runs):
+            unknown = np.full(len(thresholds), np.nan)
+            return unknown, unknown
+        return self._bootstrap.bounds(self._draw(family, runs, _above(runs, thresholds)))
+
+    def _difference(self, family: str, ours: _Runs, theirs: Array, means: Array) -> Difference:
+        gap = _Runs(ours.values - theirs, ours.counts, ours.seeds, ours.tasks, ours.episodes)
+        by_task = gap.by_task()
+        mean = self._estimate(float(by_task.mean()), means, [(family, gap)])
+        p = p_value(means) if self._varies(family, gap) else NOT_A_NUMBER
+        return Difference(mean, p, float(np.median(by_task)), int((by_task > 0).sum()), len(by_task))
+
+    def _estimate(self, value: float, means: Array, parts: Sequence[tuple[str, _Runs]]) -> Estimate:
+        if not any(self._varies(family, runs) for family, runs in parts):
+            return Estimate(value)
+        low, high = self._bootstrap.bounds(means)
+        return Estimate(value, float(low), float(high))
+
+    def _varies(self, family: str, runs: _Runs) -> bool:
+        """Say whether a resample can differ from the runs themselves."""
+        tasks = 1 if family in self._fixed else len(runs.tasks)
+        return len(runs.seeds) > 1 or tasks > 1 or bool((runs.counts > 1).any())
+
+    def _draw(self, family: str, runs: _Runs, values: Array) -> Array:
+        """Return resampled means (M, K) of values (N, K) on a grid; the stream is that of the grid alone."""
+        shape = "x".join(map(str, (*runs.counts.shape, len(values))))
+        generator = numpy_generator(0, STREAM, *self._stream, family, shape)
+        return self._bootstrap.resampled_means(values, runs.counts, generator, family in self._fixed)
+
+    def _resampled(self, family: str) -> Mapping[tuple[Key, str], Array]:
+        """Return the resampled means (M,) of every cell and column of a family."""
+        if family not in self._means:
+            grids: dict[tuple[Any, ...], list[tuple[tuple[Key, str], _Runs]]] = {}
+            for name, runs in self._found[family].items():
+                grids.setdefault(runs.grid, []).append((name, runs))
+            means: dict[tuple[Key, str], Array] = {}
+            for members in grids.values():
+                values = np.stack([runs.values for _, runs in members], axis=1)
+                drawn = self._draw(family, members[0][1], values)
+                means |= {name: drawn[:, place] for place, (name, _) in enumerate(members)}
+            self._means[family] = means
+        return self._means[family]
+
+
+def _above(runs: _Runs, thresholds: Array) -> Array:
+    """Return whether each run is above each threshold: (N, P)."""
+    return (runs.values[:, None] > thresholds).astype(float)
+
+
+def _shared(first: _Runs, second: _Runs) -> tuple[_Runs, Array] | None:
+    """Return the first cell's runs, and the second's values, on what both have; None if that is nothing."""
+    tables = []
+    for runs in (first, second):
+        counts = runs.counts.ravel()
+        pairs = [(seed, task) for seed in runs.seeds for task in runs.tasks]
+        index = np.repeat(np.asarray(pairs).reshape(-1, 2), counts, axis=0)
+        tables.append(
+            pd.DataFrame({"seed": index[:, 0], "task": index[:, 1], "episode": runs.episodes, "value": runs.values})
+        )
+    both = tables[0].merge(tables[1], on=["seed", "task", "episode"], suffixes=("", "_other"))
+    seed, task, episode = (both[name].to_numpy(np.int64) for name in ("seed", "task", "episode"))
+    ours, theirs = (_runs(seed, task, episode, both[name].to_numpy(float)) for name in ("value", "value_other"))
+    return None if ours is None or theirs is None else (ours, theirs.values)
 
 
 def reference_cell(scores: pd.DataFrame) -> tuple[str, str]:
@@ -72,125 +312,6 @@ def reference_cell(scores: pd.DataFrame) -> tuple[str, str]:
     return str(guides.idxmax()), str(contexts.idxmax())
 
 
-def strata(rows: pd.DataFrame, column: str) -> list[Array]:
-    """Return the values of ``column`` task by task, each (R,); tasks without a value are left out."""
-    present = rows.dropna(subset=[column])
-    return [group[column].to_numpy(float) for _, group in present.groupby("task", sort=True)]
-
-
-def estimate(rows: pd.DataFrame, column: str, bootstrap: Bootstrap, *stream: str) -> Estimate | None:
-    """Return the mean over tasks of ``column`` with its interval, or None without a value."""
-    return _estimate(statistics.mean_over_tasks, [strata(rows, column)], bootstrap, column, *stream)
-
-
-def _estimate(statistic: Any, groups: Sequence[list[Array]], bootstrap: Bootstrap, *stream: str) -> Estimate | None:
-    if not all(groups):
-        return None
-    generator = numpy_generator(0, STREAM, *stream)
-    return Estimate(float(statistic(*groups)), *bootstrap.interval(statistic, *groups, generator=generator))
-
-
-def summarise(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return one row per family and cell: ``return`` and ``normalised`` as ``Estimate``, ``iqm`` as a number."""
-    rows = []
-    for key, group in scores.groupby(["family", *CELL], sort=False):
-        names = [str(name) for name in key]
-        normalised = strata(group, "normalised")
-        iqm = float(statistics.interquartile_mean(normalised)) if normalised else None
-        means = [estimate(group, column, bootstrap, *names) for column in ("return", "normalised")]
-        rows.append((*names, *means, iqm))
-    return pd.DataFrame(rows, columns=["family", *CELL, "return", "normalised", "iqm"])
-
-
-def mean_over_families(*groups: Sequence[Array]) -> Array:
-    """Return the mean over families of the mean over a family's tasks: one group of strata a family."""
-    return np.asarray(np.mean([statistics.mean_over_tasks(group) for group in groups], axis=0))
-
-
-def family_average(scores: pd.DataFrame, cell: Sequence[str], bootstrap: Bootstrap) -> Estimate | None:
-    """Return a cell's normalised score averaged over families, each counting the same.
-
-    None if one of the families of ``scores`` has no score of the cell: averages over other families do not compare.
-    """
-    members = scores[(scores[list(CELL)] == list(cell)).all(axis=1)]
-    groups = [strata(members[members["family"] == family], "normalised") for family in scores["family"].unique()]
-    return _estimate(mean_over_families, groups, bootstrap, "families", *cell)
-
-
-def compare(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Compare MetaDiffuser's reference cell with every other cell of the same family, on the same tasks.
-
-    Returns:
-        One row per family and other cell: ``difference`` of mean returns and ``improvement``, the probability
-        that a run of the reference beats one of the other on the same task; both as ``Estimate``.
-    """
-    guide, context = reference_cell(scores)
-    rows = []
-    for family, members in scores.groupby("family", sort=False):
-        is_reference = (members[list(CELL)] == ["metadiffuser", guide, context]).all(axis=1)
-        reference = members[is_reference]
-        for key, other in members[~is_reference].groupby(list(CELL), sort=False):
-            tasks = set(reference["task"]) & set(other["task"])
-            groups = [strata(part[part["task"].isin(tasks)], "return") for part in (reference, other)]
-            stream = (str(family), *map(str, key))
-            gap = difference(reference, other, "return", bootstrap, *stream)
-            improvement = _estimate(statistics.probability_of_improvement, groups, bootstrap, "improvement", *stream)
-            rows.append((family, *key, gap, improvement))
-    return pd.DataFrame(rows, columns=["family", *CELL, "difference", "improvement"])
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A performance profile with its band: shares (P,) at P thresholds; NaN bounds where none can be given."""
-
-    value: Array
-    low: Array
-    high: Array
-
-
-def profile(rows: pd.DataFrame, column: str, thresholds: Array, bootstrap: Bootstrap, *stream: str) -> Profile | None:
-    """Return the share of runs whose ``column`` is above each of ``thresholds`` (P,), or None without a value."""
-    groups = strata(rows, column)
-    if not groups:
-        return None
-
-    def shares(found: Sequence[Array]) -> Array:
-        return statistics.performance_profile(found, thresholds)
-
-    generator = numpy_generator(0, STREAM, "profile", *stream)
-    return Profile(shares(groups), *bootstrap.band(shares, groups, generator=generator))
-
-
-def difference(
-    first: pd.DataFrame, second: pd.DataFrame, column: str, bootstrap: Bootstrap, *stream: str
-) -> Estimate | None:
-    """Return the difference of two cells' means over the tasks that both have, with its stratified interval."""
-    tasks = set(first["task"]) & set(second["task"])
-    groups = [strata(part[part["task"].isin(tasks)], column) for part in (first, second)]
-    return _estimate(statistics.difference_of_means, groups, bootstrap, "difference", *stream)
-
-
-def paired(first: pd.DataFrame, second: pd.DataFrame, column: str, bootstrap: Bootstrap, *stream: str) -> Paired | None:
-    """Compare two cells on the same tasks and seeds; None if they share no task.
-
-    Args:
-        first: rows of one cell, with ``seed``, ``task`` and ``column``; several rows of a task are averaged.
-        second: rows of the other.
-        column: what is compared.
-        bootstrap: draws seeds and tasks.
-        stream: names of the random stream.
-    """
-    grids = [rows.pivot_table(index="seed", columns="task", values=column) for rows in (first, second)]
-    difference = (grids[0] - grids[1]).dropna(axis=0, how="all").dropna(axis=1, how="any").to_numpy(float)
-    if difference.size == 0:
-        return None
-    value = float(difference.mean())
-    if difference.shape[1] < 2:
-        return Paired(Estimate(value), float("nan"))
-    means = bootstrap.crossed_means(difference, numpy_generator(0, STREAM, "paired", column, *stream))
-    return Paired(Estimate(value, *bootstrap.bounds(means)), float(np.mean((1.0 + np.sign(means)) / 2.0)))
-
-
 def oracle(behaviour: pd.DataFrame) -> pd.DataFrame:
     """Return the expert's episodes on the unseen tasks in the columns of the score table."""
     rows = behaviour[(behaviour["quality"] == "expert") & (behaviour["split"] == "test")]
@@ -198,8 +319,8 @@ def oracle(behaviour: pd.DataFrame) -> pd.DataFrame:
     return named.drop(columns=["quality", "split"])
 
 
-def sizes(scores: pd.DataFrame) -> list[Size]:
-    """Return the sample sizes of each family's reference cell."""
+def sizes(scores: pd.DataFrame, apart: Collection[str] = ()) -> list[Size]:
+    """Return the sample sizes of each family's reference cell; ``apart`` are the families without an unseen task."""
     guide, context = reference_cell(scores)
     rows = scores[(scores["method"] == "metadiffuser") & (scores["guide"] == guide) & (scores["context"] == context)]
     found = []
@@ -207,32 +328,5 @@ def sizes(scores: pd.DataFrame) -> list[Size]:
         runs = group.groupby(["task", "seed"]).size()
         unscored = int(group.groupby("task")["normalised"].apply(lambda values: values.isna().all()).sum())
         tasks, seeds = group["task"].nunique(), group["seed"].nunique()
-        found.append(Size(str(family), tasks, int(np.median(runs)), seeds, unscored))
+        found.append(Size(str(family), tasks, int(np.median(runs)), seeds, unscored, family not in apart))
     return found
-
-
-def anchors_text(imported: Mapping[str, str]) -> str:
-    """Return what captions say of the anchors of families with imported data; nothing if there are none.
-
-    Args:
-        imported: {family: how its episodes got their labels, ``given`` or ``ranked``}.
-    """
-    parts = []
-    for family, labels in imported.items():
-        anchors = "its episodes labelled random and expert"
-        if labels == "ranked":
-            anchors = "the worst and the best third of its episodes on the task, ranked by return"
-        parts.append(f"{family_title(family)}: imported data; R_random and R_expert are the means of {anchors}.")
-    return " ".join(parts)
-
-
-def sizes_text(found: Sequence[Size]) -> str:
-    """Return the sample sizes in words: tasks x episodes x seeds, families of one size together."""
-    families: dict[str, list[str]] = {}
-    for size in found:
-        seeds = f"{size.seeds} training seed" + ("s" if size.seeds != 1 else "")
-        text = f"{size.tasks} unseen tasks × {size.episodes} episodes × {seeds}"
-        if size.unscored:
-            text += f" ({size.unscored} of the tasks without a normalised score: their expert is no better than random)"
-        families.setdefault(text, []).append(family_title(size.family))
-    return "; ".join(f"{', '.join(names)}: {text}" for text, names in families.items())

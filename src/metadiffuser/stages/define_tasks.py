@@ -17,15 +17,15 @@ from metadiffuser.pipeline.run import Run
 from metadiffuser.seeding import numpy_generator
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write the task list of one family."""
-    family = get_family(run.wildcard("family"))
-    section = run.section("tasks")
+    family = get_family(job.wildcard("family"))
+    section = job.section("tasks")
     record: dict[str, Any] = {"family": family.name}
     if section.imported is None:
-        generator = numpy_generator(run.root_seed, "define_tasks", family.name)
+        generator = numpy_generator(job.root_seed, "define_tasks", family.name)
         tasks = draw_tasks(family, section.train, section.test, generator, section.unseen)
     else:
         tasks = read_imported(Path(paths.IMPORTED.format(family=family.name, digest=section.imported))).tasks
         record["imported"] = section.imported
-    write_json(run.path(paths.TASKS), {**record, "tasks": [task.to_json() for task in tasks]})
+    write_json(job.path(paths.TASKS), {**record, "tasks": [task.to_json() for task in tasks]})

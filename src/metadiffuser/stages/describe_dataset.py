@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, whole_directory
-from metadiffuser.envs import get_family
 from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting.card import write_card
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write the dataset card of one family."""
-    family = get_family(run.wildcard("family"))
-    metrics = read_json(run.path(paths.DATASET_METRICS))
-    with whole_directory(run.path(paths.DATASET_CARD)) as folder:
-        write_card(folder, family.title, metrics)
+    metrics = read_json(job.path(paths.DATASET_METRICS))
+    with whole_directory(job.path(paths.DATASET_CARD)) as folder:
+        write_card(folder, metrics)

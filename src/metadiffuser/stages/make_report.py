@@ -1,4 +1,4 @@
-"""Stage ``make_report``: the self-contained HTML page."""
+"""Stage ``make_report``: the self-contained HTML page; the verb ``report`` makes it from committed results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from metadiffuser.pipeline.run import Run
 from metadiffuser.reporting.report import Contents, render
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write the report of a preset."""
-    params = run.whole()
+    params = job.whole()
     contents = Contents(
-        title=params.report.title,
         parameters=params.model_dump(),
-        tables=run.path(paths.TABLES),
-        figures=run.path(paths.FIGURES),
-        videos={family: run.path(paths.VIDEOS, family=family) for family in params.families},
-        timings=run.all_paths(paths.TIMING),
+        tables=job.path(paths.TABLES),
+        figures=job.path(paths.FIGURES),
+        videos={family: job.path(paths.VIDEOS, family=family) for family in params.families},
+        timings=job.all_paths(paths.TIMING),
         root=Path(),
     )
-    write_text(run.path(paths.REPORT), render(contents))
+    write_text(job.path(paths.REPORT), render(contents))

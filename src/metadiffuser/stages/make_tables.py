@@ -6,22 +6,22 @@ from metadiffuser import paths
 from metadiffuser.artifacts import whole_directory
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.pipeline.run import Run
-from metadiffuser.reporting.evidence import gather, notes
-from metadiffuser.reporting.summary import sizes
-from metadiffuser.reporting.tables import all_tables, write_tables
+from metadiffuser.reporting.evidence import Evidence
+from metadiffuser.reporting.writing import write_tables
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write all tables of a preset."""
-    section = run.section("report")
-    evidence = gather(
-        run.all_paths(paths.PLANNER_METRICS),
-        run.all_paths(paths.BASELINE_METRICS),
-        run.all_paths(paths.DATASET_METRICS),
-        run.all_paths(paths.CONTEXT_METRICS),
-        run.value("representations")[0],
+    section = job.section("report")
+    evidence = Evidence(
+        planner=job.all_paths(paths.PLANNER_METRICS),
+        baselines=job.all_paths(paths.BASELINE_METRICS),
+        dataset=job.all_paths(paths.DATASET_METRICS),
+        context=job.all_paths(paths.CONTEXT_METRICS),
+        representation=job.value("representations")[0],
+        seed=job.value("seeds")[0],
+        bootstrap=Bootstrap(section.confidence, section.bootstrap_samples),
+        digits=section.digits,
     )
-    bootstrap = Bootstrap(section.confidence, section.bootstrap_samples)
-    with whole_directory(run.path(paths.TABLES)) as folder:
-        tables = all_tables(evidence, bootstrap, section.digits)
-        write_tables(folder, tables, sizes(evidence.scores), section.confidence, notes(evidence, run.value("seeds")[0]))
+    with whole_directory(job.path(paths.TABLES)) as folder:
+        write_tables(folder, evidence)

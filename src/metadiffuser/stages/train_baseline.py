@@ -14,26 +14,26 @@ from metadiffuser.seeding import torch_generator, torch_initialisation
 from metadiffuser.tracking import write_curve
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Train on the training tasks' episodes; write the model and the learning curve."""
-    family, name = get_family(run.wildcard("family")), run.wildcard("method")
-    method, section = get_method(name), run.section(f"baseline.{name}")
-    stream = ("train_baseline", family.name, name, run.wildcard("seed"))
-    context, _ = ContextModel.load(run.path(paths.CONTEXT))
-    tasks = split(read_tasks(run.path(paths.TASKS), run.path(paths.DATASET)), "train")
+    family, name = get_family(job.wildcard("family")), job.wildcard("method")
+    method, section = get_method(name), job.section(f"baseline.{name}")
+    stream = ("train_baseline", family.name, name, job.wildcard("seed"))
+    context, _ = ContextModel.load(job.path(paths.CONTEXT))
+    tasks = split(read_tasks(job.path(paths.TASKS), job.path(paths.DATASET)), "train")
     qualities = list(dict.fromkeys([*section.qualities, *context.config.qualities]))
-    episodes = read_family(run.path(paths.DATASET), tasks, qualities)
+    episodes = read_family(job.path(paths.DATASET), tasks, qualities)
     training = Training(
         episodes,
         [task.index for task in tasks],
         context,
-        torch_generator(run.root_seed, *stream),
-        run.work / "training.safetensors",
+        torch_generator(job.root_seed, *stream),
+        job.work / "training.safetensors",
     )
     sizes = Sizes(family.observation_size, family.action_size, context.latent_size, family.episode_length)
-    with torch_initialisation(run.root_seed, *stream):
+    with torch_initialisation(job.root_seed, *stream):
         model = method.Model(sizes, section)
     model.normaliser.load_state_dict(context.normaliser.state_dict())
     trained, records = method.train(model, training)
-    write_curve(run.path(paths.BASELINE_CURVE), records)
-    trained.save(run.path(paths.BASELINE), {"family": family.name, "method": name, "stage": "train_baseline"})
+    write_curve(job.path(paths.BASELINE_CURVE), records)
+    trained.save(job.path(paths.BASELINE), {"family": family.name, "method": name, "stage": "train_baseline"})

@@ -21,16 +21,17 @@ from metadiffuser.tracking import write_curve
 log = logging.getLogger(__name__)
 
 
-def run(run: Run) -> None:
+def run(job: Run) -> None:
     """Write the policies and the learning curve of one shard."""
-    family = get_family(run.wildcard("family"))
-    shard = int(run.wildcard("shard"))
-    task_list = run.path(paths.TASKS)
+    family = get_family(job.wildcard("family"))
+    shard = int(job.wildcard("shard"))
+    task_list = job.path(paths.TASKS)
     imported = imported_digest(task_list) is not None
     if imported:
         log.warning("%s: its data are imported, so there is no behaviour to train", family.name)
-    tasks = [] if imported else read_tasks(task_list)[shard :: len(run.value("shards"))]
+    tasks = [] if imported else read_tasks(task_list)[shard :: len(job.value("shards"))]
     names = ("train_behaviour", family.name, str(shard))
-    trained, records = train_shard(family, tasks, run.section("behaviour"), run.root_seed, names, run.device, run.work)
-    trained.write(run.path(paths.BEHAVIOUR))
-    write_curve(run.path(paths.BEHAVIOUR_CURVE), records)
+    section = job.section("behaviour")
+    trained, records = train_shard(family, tasks, section, job.root_seed, names, job.device, job.work)
+    trained.write(job.path(paths.BEHAVIOUR))
+    write_curve(job.path(paths.BEHAVIOUR_CURVE), records)

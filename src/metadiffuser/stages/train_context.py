@@ -10,6 +10,7 @@ from metadiffuser.config.schema import Representation
 from metadiffuser.context.diagnostics import diagnose
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import train_context
+from metadiffuser.data.labels import labels
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import get_family
@@ -19,28 +20,28 @@ from metadiffuser.seeding import numpy_generator, torch_generator, torch_initial
 from metadiffuser.tracking import write_curve
 
 
-def run(run: Run) -> None:
-    """Train on the training tasks' episodes; write the model, its learning curve and what z tells of the task."""
-    family = get_family(run.wildcard("family"))
-    section = run.section("context")
-    representation = cast(Representation, run.wildcard("representation"))
-    stream = ("train_context", family.name, representation, run.wildcard("seed"))
-    tasks = read_tasks(run.path(paths.TASKS), run.path(paths.DATASET))
-    episodes = read_family(run.path(paths.DATASET), tasks, section.qualities)
+def run(job: Run) -> None:
+    """Train on the training tasks' episodes; write the model, its learning curve and diagnostics of z."""
+    family = get_family(job.wildcard("family"))
+    section = job.section("context")
+    representation = cast(Representation, job.wildcard("representation"))
+    stream = ("train_context", family.name, representation, job.wildcard("seed"))
+    tasks = read_tasks(job.path(paths.TASKS), job.path(paths.DATASET))
+    episodes = read_family(job.path(paths.DATASET), tasks, section.qualities)
     data = TaskData.stack(episodes, [task.index for task in split(tasks, "train")])
-    with torch_initialisation(run.root_seed, *stream):
+    with torch_initialisation(job.root_seed, *stream):
         sizes = (family.observation_size, family.action_size)
         model = ContextModel(*sizes, section, family.unbounded_dims, representation, data.parameters.shape[1])
-    generator = torch_generator(run.root_seed, *stream)
-    records = train_context(model, data, generator, run.work / "training.safetensors")
+    generator = torch_generator(job.root_seed, *stream)
+    records = train_context(model, data, generator, job.work / "training.safetensors")
     model.eval()
-    trials = numpy_generator(run.root_seed, *stream, "identifiable")
+    permutations = numpy_generator(job.root_seed, *stream, "permutations")
     metrics = {
-        "family": family.name,
+        **labels("family", family.name, family),
         "representation": representation,
-        "seed": int(run.wildcard("seed")),
-        **diagnose(model, family, episodes, tasks, generator, trials),
+        "seed": int(job.wildcard("seed")),
+        **diagnose(model, episodes, tasks, generator, permutations),
     }
-    write_curve(run.path(paths.CONTEXT_CURVE), records)
-    write_json(run.path(paths.CONTEXT_METRICS), metrics)
-    model.save(run.path(paths.CONTEXT), {"family": family.name, "stage": "train_context"})
+    write_curve(job.path(paths.CONTEXT_CURVE), records)
+    write_json(job.path(paths.CONTEXT_METRICS), metrics)
+    model.save(job.path(paths.CONTEXT), {"family": family.name, "stage": "train_context"})

@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from metadiffuser.config import plugins
 from metadiffuser.config.consistency import inconsistencies
 from metadiffuser.config.loading import read_tree
-from metadiffuser.config.schema import (
-    OVERRIDABLE,
-    BaselineName,
-    ContextSource,
-    Count,
-    FamilyName,
-    Params,
-    Section,
-    sentence,
-)
+from metadiffuser.config.params import Params, override_in, section_type, sentence
+from metadiffuser.config.schema import ContextSource, Count, Section
 from metadiffuser.errors import InputError, nearest
 
 FILE = Path("workflow/tuning.yaml")
 OWN = "metadiffuser"
 EVERY = "every_family"  # settings of the families that have none of their own
-SECTIONS = {
-    OWN: ("context", "diffusion", "planning"),
-    **{name: (f"baseline.{name}",) for name in get_args(BaselineName)},
-}
+OWN_SECTIONS = ("context", "diffusion", "planning")
 
 Overrides = Mapping[str, Any]
+
+
+def methods() -> tuple[str, ...]:
+    """Return what settings can be given for: MetaDiffuser and every installed baseline."""
+    return (OWN, *plugins.names("method"))
+
+
+def sections_of(method: str) -> tuple[str, ...]:
+    """Return the sections whose keys settings of a method may set."""
+    return OWN_SECTIONS if method == OWN else (f"baseline.{method}",)
 
 
 class Tuning(Section):
@@ -80,12 +80,12 @@ def read_settings(path: Path) -> Tuning:
 def _check(settings: Mapping[str, Mapping[str, Sequence[Overrides]]]) -> None:
     counts: dict[int, str] = {}
     for method, lists in settings.items():
-        if method not in SECTIONS:
-            raise ValueError(f"settings.{method}: unknown method{nearest(method, SECTIONS)}")
+        if method not in methods():
+            raise ValueError(f"settings.{method}: unknown method{nearest(method, methods())}")
         for family, listed in lists.items():
             place = f"settings.{method}.{family}"
-            if family != EVERY and family not in get_args(FamilyName):
-                raise ValueError(f"{place}: unknown family{nearest(family, [*get_args(FamilyName), EVERY])}")
+            if family not in (EVERY, *plugins.names("family")):
+                raise ValueError(f"{place}: unknown family{nearest(family, [*plugins.names('family'), EVERY])}")
             if listed[0]:
                 raise ValueError(f"{place}: the first setting must be {{}}, which is the preset's own")
             counts.setdefault(len(listed), place)
@@ -100,10 +100,11 @@ def _check(settings: Mapping[str, Mapping[str, Sequence[Overrides]]]) -> None:
 def _section_of(method: str, key: str, place: str) -> tuple[str, str]:
     """Return (section, name) of a dotted key. Raises ``ValueError`` if it is none of the method's."""
     section, _, name = key.rpartition(".")
-    if section not in SECTIONS[method]:
-        raise ValueError(f"{place}: '{key}' is not of {method}, whose keys begin with {', '.join(SECTIONS[method])}")
-    if name not in OVERRIDABLE[section].model_fields:
-        raise ValueError(f"{place}: unknown key '{key}'{nearest(name, OVERRIDABLE[section].model_fields)}")
+    if section not in sections_of(method):
+        raise ValueError(f"{place}: '{key}' is not of {method}, whose keys begin with {', '.join(sections_of(method))}")
+    known = section_type(section).model_fields
+    if name not in known:
+        raise ValueError(f"{place}: unknown key '{key}'{nearest(name, known)}")
     return section, name
 
 
@@ -146,20 +147,12 @@ def _told(tuning: Tuning, params: Params, method: str, family: str, overrides: O
     tree["families"], tree["seeds"] = [family], params.seeds[:1]
     tree["representations"] = params.representations[:1]
     tree["baselines"] = params.baselines[:1] if method == OWN else [method]
-    own = tree["overrides"][family]
-    own["evaluation"] = {
-        **own["evaluation"],
-        "episodes": tuning.episodes,
-        "contexts": list(tuning.contexts),
-        "guides": ["dual"],
-        "samplers": [],
-    }
+    override_in(tree, family, "evaluation").update(
+        {"episodes": tuning.episodes, "contexts": list(tuning.contexts), "guides": ["dual"], "samplers": []}
+    )
     for key, value in overrides.items():
         section, name = _section_of(method, key, f"settings.{method}")
-        target = own
-        for part in section.split("."):
-            target = target[part]
-        target[name] = value
+        override_in(tree, family, section)[name] = value
     try:
         told = Params.model_validate(tree)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError
@@ -127,9 +127,9 @@ class Scratch:
 
 
 def _job(name: str, wildcards: dict[str, str], params: Params, upstream: Sequence[Any]) -> tuple[dag.Job, Params]:
-    """Return a stage's job under the preset that is named after what it and the stages before it are told."""
-    told = json.dumps(upstream, sort_keys=True).encode()
-    own = params.model_copy(update={"preset": f"t{hashlib.blake2b(told, digest_size=8).hexdigest()}"})
+    """Return a stage's job under the preset that is named after its parameters and those of the stages before it."""
+    values = json.dumps(upstream, sort_keys=True).encode()
+    own = params.model_copy(update={"preset": f"t{hashlib.blake2b(values, digest_size=8).hexdigest()}"})
     return dag.find_job(name, wildcards, own), own
 
 

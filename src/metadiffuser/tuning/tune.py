@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from metadiffuser import paths
-from metadiffuser.config.schema import Params
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.pipeline.records import WORK
-from metadiffuser.reporting import style
+from metadiffuser.reporting.labels import family_words, method_words
 from metadiffuser.tuning import record
 from metadiffuser.tuning.settings import read_settings, trials
 from metadiffuser.tuning.trial import Score, Scratch, waiting
@@ -44,9 +44,10 @@ def tune(params: Params, file: Path, method: str | None, family: str | None) -> 
             path = Path(paths.TUNING.format(preset=params.preset))
             everything = record.merged(record.read_record(path), rows, list(tuning.settings), params.families)
             record.write_record(path, everything)
-            titles: dict[str, str] = {name: style.family_title(name) for name in params.families}
+            titles: dict[str, str] = {name: family_words(name) for name in params.families}
             page = Path(paths.TUNING_PAGE.format(preset=params.preset))
-            record.write_page(page, everything, style.METHOD_NAMES, titles, bootstrap.confidence)
+            methods = {name: method_words(name) for name in tuning.settings}
+            record.write_page(page, everything, methods, titles, bootstrap.confidence)
 
 
 def _known(option: str, value: str | None, choices: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Frames of a rollout: the robot where it was, the plan it had there, and a caption.
 
-A painter draws one state; there are two, of one interface: ``ScenePainter`` here, through OpenGL, and
-``SideView`` for machines that have none.
+A painter draws one state; there are three, of one interface: ``ScenePainter`` here, through OpenGL, ``SideView`` for
+machines that have none, and ``SketchView`` for families without a MuJoCo model.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from metadiffuser.envs import Array, Family
+from metadiffuser.envs import Array, Family, Task
 from metadiffuser.envs.shared import gl
 from metadiffuser.envs.shared.camera import camera
 from metadiffuser.viewing.rollouts import Episode
 from metadiffuser.viewing.scene import EXECUTED, PLAN, Colour, Image, draw_plan, draw_trail
-from metadiffuser.viewing.sideview import SideView
+from metadiffuser.viewing.sideview import SideView, SketchView
 
 SLOWEST = 4.0  # frames a second, of families whose step is long or has no duration of its own
 INK: Colour = (30, 36, 44)
@@ -36,7 +36,7 @@ class Painter(Protocol):
         """Return a picture (height, width, 3) of the state.
 
         Args:
-            positions: qpos (Q,).
+            positions: generalised positions (Q,).
             plan: planned world points (H, 3), or None after the last decision.
             trail: executed world points (t, 3), up to this state.
         """
@@ -68,13 +68,15 @@ class ScenePainter:
 
 
 @contextmanager
-def open_painter(model: mujoco.MjModel, height: int, width: int) -> Iterator[Painter]:
-    """Yield a painter of ``model``: through OpenGL if a library works here, else the plain side view."""
-    if gl.backend() is None:
-        yield SideView(model, height, width)
-        return
-    with closing(ScenePainter(model, height, width)) as painter:
-        yield painter
+def open_painter(family: Family, task: Task, height: int, width: int) -> Iterator[Painter]:
+    """Yield a painter of a task's model, through OpenGL if a library works here, or of a family's sketch."""
+    if not family.has_model:
+        yield SketchView(family, height, width)
+    elif gl.backend() is None:
+        yield SideView(family.model(task), height, width)
+    else:
+        with closing(ScenePainter(family.model(task), height, width)) as painter:
+            yield painter
 
 
 def stride(steps: int, most: int) -> int:

@@ -13,7 +13,8 @@ import mujoco
 import numpy as np
 
 from metadiffuser import paths
-from metadiffuser.config.schema import Guide, Params
+from metadiffuser.config.params import Params
+from metadiffuser.config.schema import Guide
 from metadiffuser.envs import Array, Family, Task, get_family
 from metadiffuser.envs.shared import gl
 from metadiffuser.envs.shared.tasks import read_tasks, split
@@ -73,8 +74,11 @@ def view(params: Params, family: str, task: int | None, method: str, factory: Pl
         raise InputError(f"--family {family}: not in params.yaml, which has {', '.join(params.families)}")
     if method not in get_args(Guide):
         raise InputError(f"--method {method}: unknown guide{nearest(method, get_args(Guide))}")
-    require_display(Path(paths.VIDEOS.format(preset=params.preset, family=family)))
     place = {"preset": params.preset, "family": family}
+    videos = Path(paths.VIDEOS.format(**place))
+    if not chosen.has_model:
+        raise InputError(f"--family {family}: has no MuJoCo model to open a window on; play the films in {videos}")
+    require_display(videos)
     shown = pick_task(Path(paths.TASKS.format(**place)), task, Path(paths.DATASET.format(**place)))
     play(chosen, shown, factory(params, chosen, shown, method))
 

@@ -1,7 +1,7 @@
 """A behaviour-regularised actor-critic for offline data (BRAC: Wu, Tucker and Nachum 2019, arXiv 1911.11361).
 
 Actor pi, cloned behaviour policy b and twin critics see the state and z. b is cloned first, and pi begins as b. The
-penalty is KL(pi || b), in the actor's loss alone (BRAC-p), and its weight alpha follows the divergence, so that
+penalty is KL(pi || b), only in the actor's loss (BRAC-p), and its weight alpha follows the divergence, so that
 KL(pi || b) is delta in the mean::
 
     b:     L = -log b(a | s, z)
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from metadiffuser.baselines.shared.networks import Perceptrons
 from metadiffuser.behaviour.networks import LOG_STD, squashed_mean, squashed_sample
+from metadiffuser.training import Losses
 
 SPREAD = -2.0  # least log standard deviation of b: a smaller one weighs where experts are certain, and little is learnt
 EDGE = 0.999  # actions are taken to be no larger than this when b's density of them is asked for
@@ -145,8 +146,10 @@ class ActorCritic(nn.Module):
         loss = self.log_strength.detach().exp() * apart - value
         return loss, self.log_strength * (target - apart.detach()), apart
 
-    def backward(self, batch: Batch, noise: Tensor, target: float, discount: float) -> dict[str, Tensor]:
-        """Set the gradients of critics, actor and log alpha to those of their own losses; return the losses.
+    def losses(self, batch: Batch, noise: Tensor, target: float, discount: float) -> Losses:
+        """Return the sum of the losses of critics, actor and log alpha, and what the learning curve shows of them.
+
+        Each of the three has the gradient of its own loss: the others pass none to it.
 
         Args:
             batch: transitions.
@@ -154,12 +157,9 @@ class ActorCritic(nn.Module):
             target: delta, nats that the actor may lie away from b.
             discount: gamma.
         """
-        self.zero_grad()
         critic = self.critic_loss(batch, noise[0], discount)
         actor, strength, apart = self.actor_losses(batch.inputs, noise[1], target)
-        (critic + actor + strength).backward()
-        losses = {"loss": critic, "actor_loss": actor, "divergence": apart}
-        return {name: loss.detach() for name, loss in losses.items()}
+        return critic + actor + strength, {"loss": critic, "actor_loss": actor, "divergence": apart}
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:

@@ -7,25 +7,43 @@ gives the actor-critic a z that stands still (docs/methods/focal.md). CORRO trai
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from metadiffuser.baselines.shared.actor_critic import ActorCritic, Batch
-from metadiffuser.baselines.shared.interface import HELD_OUT, BaselineModel, Records, Sizes, Training
-from metadiffuser.baselines.shared.latents import LATENTS, draw_latents
+from metadiffuser.baselines.shared.interface import BaselineModel, Records, Sizes, Training
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.config.schema import ActorCriticMethod
+from metadiffuser.config.schema import Count, EncoderWidth, Fraction, MethodParameters, Rate, Scale, Widths
 from metadiffuser.context.encoder import ContextEncoder
+from metadiffuser.context.representation import SMALLEST_DEVIATION
+from metadiffuser.context.training import LATENTS, draw_latents
 from metadiffuser.data.episodes import row_sizes
 from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
 from metadiffuser.errors import InputError
-from metadiffuser.training import fit, fit_first
+from metadiffuser.training import Losses, fit, fit_first
 
 VALIDATION_TRANSITIONS = 1024
-SMALLEST_DEVIATION = 1e-4  # an entry of z that never differs stays where it is
 
 EncoderLoss = Callable[[TaskData, torch.Generator], Tensor]
+EncoderSteps = Annotated[Count, Field(description="gradient steps of the encoder, before those of the actor-critic")]
+
+
+class EncodedParameters(MethodParameters):
+    """An encoder of its own, then a behaviour-regularised actor-critic of state and z."""
+
+    least_tasks: ClassVar[int] = 2
+
+    encoder_steps: EncoderSteps = 10000
+    task_batch: Count = Field(16, description="tasks in one gradient step of the encoder")
+    latent_size: Count = Field(16, description="Z of the method's own encoder")
+    encoder_width: EncoderWidth = Field(64, description="features of a transition in the encoder")
+    hidden: Widths = Field([128, 128], description="hidden layer widths of actor and critics")
+    discount: Fraction = Field(0.99, description="gamma")
+    target_rate: Rate = Field(0.005, description="tau: Polyak averaging rate of the target critics")
+    target_divergence: Scale = Field(0.05, description="delta: KL(pi || b) that the actor is held to, in nats")
 
 
 class EncodedModel(BaselineModel):
@@ -39,7 +57,7 @@ class EncodedModel(BaselineModel):
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, sizes: Sizes, config: ActorCriticMethod):
+    def __init__(self, sizes: Sizes, config: EncodedParameters):
         super().__init__(sizes, config)
         observation, action, latent = sizes.observation, sizes.action, config.latent_size
         self.encoder = ContextEncoder(observation, action, latent, config.encoder_width)
@@ -73,12 +91,12 @@ def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, train
         name: of the part, in the learning curve.
 
     Raises:
-        InputError: less than two tasks to tell apart.
+        InputError: there are fewer than two tasks to distinguish.
     """
-    config: ActorCriticMethod = model.config
+    config: EncodedParameters = model.config
     if len(training.tasks) < 2:
-        raise InputError(f"tasks.train: encoders that tell tasks apart need two or more, got {len(training.tasks)}")
-    fitting, held_out = training.contexts().split_episodes(HELD_OUT)
+        raise InputError(f"tasks.train: encoders that distinguish tasks need two or more, got {len(training.tasks)}")
+    fitting, held_out = training.contexts().split_episodes()
     generator = training.generator
     optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -96,7 +114,7 @@ def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, train
 
 
 @torch.no_grad()
-def encode_tasks(model: EncodedModel, training: Training) -> Tensor:
+def standardise_latents(model: EncodedModel, training: Training) -> Tensor:
     """Standardise the frozen encoder's z over the training tasks; return z (N, M, Z) of M contexts of each."""
     data, drawn_as = training.contexts(), training.context.config
     tasks = torch.arange(len(training.tasks)).repeat_interleave(LATENTS)
@@ -104,7 +122,7 @@ def encode_tasks(model: EncodedModel, training: Training) -> Tensor:
     raw = model.encoder(contexts, mask, model.normaliser)
     model.latent_mean.copy_(raw.mean(0))
     model.latent_std.copy_(raw.std(0).clamp_min(SMALLEST_DEVIATION))
-    return model.encode(contexts, mask).view(len(training.tasks), LATENTS, -1)
+    return ((raw - model.latent_mean) / model.latent_std).view(len(training.tasks), LATENTS, -1)
 
 
 def train_policy(model: EncodedModel, training: Training, name: str) -> Records:
@@ -112,11 +130,11 @@ def train_policy(model: EncodedModel, training: Training, name: str) -> Records:
 
     The encoder is frozen. Both take as many steps.
     """
-    config: ActorCriticMethod = model.config
+    config: EncodedParameters = model.config
     generator, policy = training.generator, model.policy
     model.encoder.requires_grad_(False)
-    latents = encode_tasks(model, training)
-    fitting, held_out = training.pool(config.qualities).split_episodes(HELD_OUT)
+    latents = standardise_latents(model, training)
+    fitting, held_out = training.pool(config.qualities).split_episodes()
     parts = row_sizes(model.sizes.observation, model.sizes.action)
 
     def draw(part: TaskData, count: int) -> Batch:
@@ -148,16 +166,22 @@ def train_policy(model: EncodedModel, training: Training, name: str) -> Records:
     policy.begin()
     optimiser = torch.optim.Adam(policy.trained(), lr=config.learning_rate, fused=True)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         batch, drawn = draw(fitting, config.batch_size), draw_noise(config.batch_size)
-        losses = policy.backward(batch, drawn, config.target_divergence, config.discount)
-        optimiser.step()
-        policy.follow(config.target_rate)
-        return losses
+        return policy.losses(batch, drawn, config.target_divergence, config.discount)
 
     def validate() -> float:
         return float(policy.critic_loss(checked, noise[0], config.discount))
 
     state = TrainingState({"policy": policy}, {"adam": optimiser}, {"data": generator})
-    second = fit(f"train_baseline {name}", config.steps, update, validate, optimiser, state, training.checkpoint)
+    second = fit(
+        f"train_baseline {name}",
+        config.steps,
+        draw_losses,
+        validate,
+        optimiser,
+        state,
+        training.checkpoint,
+        after_step=lambda: policy.follow(config.target_rate),
+    )
     return [record | cloned for record, cloned in zip(second, first, strict=True)]

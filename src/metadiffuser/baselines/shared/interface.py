@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from metadiffuser.artifacts import read_tensors, write_tensors
-from metadiffuser.config import schema as parameters
+from metadiffuser.artifacts import load_module, write_tensors
+from metadiffuser.config.schema import MethodParameters
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.context.training import task_latents
+from metadiffuser.data.agent import Agent
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
-from metadiffuser.errors import InputError
 
-Floats = NDArray[np.float32]
 Records = list[dict[str, float]]
 
-HELD_OUT = 0.1  # share of each task's episodes kept for the validation loss
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """How tables and figures show a method.
+
+    Attributes:
+        title: display name.
+        colour: of its curves and bars, ``#rrggbb``.
+        uses_context: whether the method acts on z of the shared context model, whose cost then counts as its own.
+
+    Raises:
+        ValueError: the title is empty, or the colour is written otherwise.
+    """
+
+    title: str
+    colour: str
+    uses_context: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.title or not re.fullmatch("#[0-9A-Fa-f]{6}", self.colour):
+            raise ValueError(f"expected a title and a colour such as '#0D9488', got {self.title!r}, {self.colour!r}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,10 @@ class Training:
         """Return the episodes that contexts are drawn from: those that the shared encoder was trained on."""
         return self.pool(self.context.config.qualities)
 
+    def latents(self) -> Tensor:
+        """Return z (N, M, Z) of M contexts of each task, from the shared encoder; ``draw_latents`` draws from them."""
+        return task_latents(self.context, self.contexts(), self.generator)
+
 
 class BaselineModel(nn.Module):
     """Base of every baseline's model: weights, normaliser and configuration as one module and one file.
@@ -82,7 +105,7 @@ class BaselineModel(nn.Module):
         config: the method's section of the parameters.
     """
 
-    Config: ClassVar[type[parameters.Method]]
+    Config: ClassVar[type[MethodParameters]]
 
     def __init__(self, sizes: Sizes, config: Any):
         super().__init__()
@@ -98,32 +121,25 @@ class BaselineModel(nn.Module):
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> tuple[Self, dict[str, Any]]:
         """Read what ``save`` wrote. Raises ``InputError`` if the file is missing, damaged or something else."""
-        tensors, header = read_tensors(path, device)
-        try:
-            model = cls(Sizes(*header["sizes"]), cls.Config.model_validate(header["config"])).to(device)
-            model.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{path}: not a checkpoint of {cls.__name__} ({reason}); run train_baseline again"
-            ) from None
-        return model.eval().requires_grad_(False), header
-
-
-class Agent(Protocol):
-    """B parallel episodes at play; what ``evaluation.rollout.play`` asks of an agent."""
-
-    def act(self, observations: Floats) -> Floats:
-        """Return actions (B, A), in [-1, 1], for observations (B, S)."""
-        ...
-
-    def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
-        """Take note of one transition of each episode: (B, S), (B, A), (B,), (B, S)."""
-        ...
+        method = cls.__module__.rpartition(".")[2]
+        return load_module(
+            path,
+            device,
+            lambda header: cls(Sizes(*header["sizes"]), cls.Config.model_validate(header["config"])),
+            method,
+            "train_baseline",
+        )
 
 
 class Method(Protocol):
     """What the file of a method provides."""
+
+    METHOD: MethodInfo
+
+    @property
+    def Parameters(self) -> type[MethodParameters]:  # noqa: N802 - a class
+        """The method's section of the parameters, with defaults and descriptions."""
+        ...
 
     @property
     def Model(self) -> type[BaselineModel]:  # noqa: N802 - a class
@@ -137,10 +153,10 @@ class Method(Protocol):
         """
         ...
 
-    def adapt(self, model: Any, told: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
-        """Return the agent that plays ``len(told)`` episodes.
+    def adapt(self, model: Any, warm_start: WarmStart, context: ContextModel, generator: torch.Generator) -> Agent:
+        """Return the agent that plays ``len(warm_start)`` episodes.
 
-        What it does in an episode depends on that episode's row alone: whatever is drawn from ``generator`` is drawn
-        once for all rows, so that one row plays alike alone and among others.
+        What it does in an episode depends only on that episode's row: whatever is drawn from ``generator`` is drawn
+        once for all rows, so that a row is played the same by itself and in a batch.
         """
         ...

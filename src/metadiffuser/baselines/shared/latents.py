@@ -1,4 +1,4 @@
-"""Conditioning on z: how methods with an encoder are told of the task, in training and at play."""
+"""Conditioning on z at play: warm-start data and an episode's own transitions as contexts of an encoder."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metadiffuser.baselines.shared.interface import Floats
 from metadiffuser.config.schema import Context
-from metadiffuser.data.episodes import transition_rows
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats, transition_rows
 from metadiffuser.data.warm_start import WarmStart, gathered_steps
-
-LATENTS = 256  # contexts encoded per training task, from which the z of a sample is drawn; as for the denoiser
 
 Encode = Callable[[Tensor, Tensor], Tensor]
 Policy = Callable[[Tensor, Tensor], Tensor]
 
 
-def draw_latents(latents: Tensor, tasks: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one of the M latents (N, M, Z) of each row's task; tasks (B,) -> (B, Z)."""
-    return latents[tasks, torch.randint(latents.shape[1], tasks.shape, generator=generator)]
-
-
-class LatentAgent:
+class LatentAgent(Agent):
     """Acts by a policy of state and z, for B parallel episodes.
 
     z comes from the warm start; in zero-shot episodes it is zero, the average training task, until there are
@@ -33,16 +26,16 @@ class LatentAgent:
     Args:
         policy: observations (B, S), latents (B, Z) -> actions (B, A).
         encode: contexts (B, K, 2S + A + 1), mask (B, K) -> z (B, Z), standardised.
-        told: what is known of each episode's task.
+        warm_start: data of each episode's task.
         drawn_as: how contexts are drawn, and how many transitions they have.
     """
 
-    def __init__(self, policy: Policy, encode: Encode, told: WarmStart, drawn_as: Context):
+    def __init__(self, policy: Policy, encode: Encode, warm_start: WarmStart, drawn_as: Context):
         self._policy, self._encode, self._drawn_as = policy, encode, drawn_as
-        self._online = ~told.known
+        self._online = ~warm_start.has_context
         self._gathered: list[Floats] = []
         with torch.inference_mode():
-            self.latents = encode(*told.contexts(drawn_as.context_length)) * told.known[:, None]
+            self.latents = encode(*warm_start.contexts(drawn_as.context_length)) * warm_start.has_context[:, None]
 
     def act(self, observations: Floats) -> Floats:
         """Return actions (B, A) for observations (B, S)."""

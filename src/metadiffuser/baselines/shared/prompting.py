@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from metadiffuser.baselines.shared.interface import HELD_OUT, Floats, Records, Training
+from metadiffuser.baselines.shared.interface import Records, Training
 from metadiffuser.baselines.shared.transformer import PromptedModel, Steps
 from metadiffuser.checkpointing import TrainingState
-from metadiffuser.data.episodes import transition_rows
+from metadiffuser.data.agent import Agent
+from metadiffuser.data.episodes import Floats, transition_rows
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
-from metadiffuser.training import fit
+from metadiffuser.training import Losses, fit
 
 WEIGHT_DECAY = 1e-4  # as published
 CLIP = 0.25  # most norm of a gradient, as in Decision Transformer
@@ -46,8 +47,8 @@ class Sequences:
         """Return ``length`` steps from ``starts`` (B,) on of the rows' episodes (B,) of tasks (B,)."""
         times = starts[:, None] + torch.arange(length)
         place = (tasks[:, None], episodes[:, None], times)
-        known = torch.ones_like(times, dtype=torch.bool)
-        return Steps(self.returns[place], self.states[place], self.actions[place], times, self.latents[place], known)
+        mask = torch.ones_like(times, dtype=torch.bool)
+        return Steps(self.returns[place], self.states[place], self.actions[place], times, self.latents[place], mask)
 
 
 def no_latents(data: TaskData) -> Tensor:
@@ -74,11 +75,11 @@ def draw_windows(data: Sequences, tasks: Tensor, length: int, generator: torch.G
 
 def hide_steps(prompt: Steps, generator: torch.Generator) -> Steps:
     """Forget some of the prompts: of a share of them the last 0 to P - 1 steps remain."""
-    size, length = prompt.known.shape
+    size, length = prompt.mask.shape
     incomplete = torch.rand(size, 1, generator=generator) < INCOMPLETE
     left = torch.randint(length, (size, 1), generator=generator)
-    known = torch.arange(length) >= length - torch.where(incomplete, left, length)
-    return Steps(prompt.returns, prompt.states, prompt.actions, prompt.times, prompt.latents, known)
+    mask = torch.arange(length) >= length - torch.where(incomplete, left, length)
+    return Steps(prompt.returns, prompt.states, prompt.actions, prompt.times, prompt.latents, mask)
 
 
 def prompted_loss(model: PromptedModel, prompt: Steps, window: Steps, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,7 +123,7 @@ def train_prompted(
     """
     generator, config = training.generator, model.config
     within_reach = fit_returns(model, training.contexts(), data)
-    fitting, held_out = (Sequences.of(part, describe(part)) for part in data.split_episodes(HELD_OUT))
+    fitting, held_out = (Sequences.of(part, describe(part)) for part in data.split_episodes())
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
 
@@ -133,24 +134,20 @@ def train_prompted(
 
     validation = draw(held_out, VALIDATION_WINDOWS)
 
-    def update() -> dict[str, Tensor]:
+    def draw_losses() -> Losses:
         action, target = prompted_loss(model, *draw(fitting, config.batch_size))
-        optimiser.zero_grad(set_to_none=True)
-        (action + TARGET_WEIGHT * target).backward()
-        nn.utils.clip_grad_norm_(parameters, CLIP)
-        optimiser.step()
-        return {"loss": action.detach(), "target_loss": target.detach()}
+        return action + TARGET_WEIGHT * target, {"loss": action, "target_loss": target}
 
     def validate() -> float:
         return float(prompted_loss(model, *validation)[0])
 
     state = TrainingState({"model": model}, {"adam": optimiser}, {"data": generator})
-    records = fit(label, config.steps, update, validate, optimiser, state, training.checkpoint)
+    records = fit(label, config.steps, draw_losses, validate, optimiser, state, training.checkpoint, clip=CLIP)
     model.requires_grad_(False)  # linear maps round otherwise with it, and a loaded model has none
     return records
 
 
-class PromptedAgent:
+class PromptedAgent(Agent):
     """Acts by a prompted transformer for B parallel episodes: one forward pass a step for all of them.
 
     The first return-to-go is what the model promises of the prompt's task; rewards are subtracted from it. The prompt
@@ -160,20 +157,20 @@ class PromptedAgent:
     Args:
         model: the transformer.
         policy: prompt and history, the present state last -> actions (B, A).
-        told: what is known of each episode's task.
+        warm_start: data of each episode's task.
         starts: first step (B,) of the segment of the warm start that is the prompt.
     """
 
-    def __init__(self, model: PromptedModel, policy: Policy, told: WarmStart, starts: Tensor):
-        size, episode = len(told), model.sizes.episode
+    def __init__(self, model: PromptedModel, policy: Policy, warm_start: WarmStart, starts: Tensor):
+        size, episode = len(warm_start), model.sizes.episode
         self.model, self._policy, self.step = model, policy, 0
-        self.transitions = torch.zeros(size, episode, told.transitions.shape[-1])
+        self.transitions = torch.zeros(size, episode, warm_start.transitions.shape[-1])
         self.latents = torch.zeros(size, episode, model.latent)
-        self._online = ~told.known
+        self._online = ~warm_start.has_context
         with torch.inference_mode():
-            known = told.known[:, None].repeat(1, model.prompt)
-            returns = returns_to_go(told.transitions[..., self._reward])
-            self.prompt = self._segment(told.transitions, starts, known, returns)
+            mask = warm_start.has_context[:, None].repeat(1, model.prompt)
+            returns = returns_to_go(warm_start.transitions[..., self._reward])
+            self.prompt = self._segment(warm_start.transitions, starts, mask, returns)
             self.targets = model.targets(self.prompt)
 
     def act(self, observations: Floats) -> Floats:
@@ -185,8 +182,8 @@ class PromptedAgent:
             if now and bool(self._online.any()):
                 self._prompt_with_own_steps()
             times = torch.arange(max(0, now + 1 - self.model.window), now + 1).repeat(len(self.targets), 1)
-            known = torch.ones_like(times, dtype=torch.bool)
-            history = self._steps(self.transitions, self.latents, self._own_returns(), times, known)
+            mask = torch.ones_like(times, dtype=torch.bool)
+            history = self._steps(self.transitions, self.latents, self._own_returns(), times, mask)
             return self._policy(self.prompt, history).numpy()
 
     def observe(self, observations: Floats, actions: Floats, rewards: Floats, successors: Floats) -> None:
@@ -205,9 +202,9 @@ class PromptedAgent:
 
     def _prompt_with_own_steps(self) -> None:
         online, empty = self._online, max(0, self.model.prompt - self.step)
-        known = torch.arange(self.model.prompt) >= empty  # the last places, as in training
-        starts, known = self.own_segment() - empty, known.repeat(len(online), 1)
-        own = self._segment(self.transitions, starts, known, self._own_returns())
+        mask = torch.arange(self.model.prompt) >= empty  # the last places, as in training
+        starts, mask = self.own_segment() - empty, mask.repeat(len(online), 1)
+        own = self._segment(self.transitions, starts, mask, self._own_returns())
         for mine, new in zip(vars(self.prompt).values(), vars(own).values(), strict=True):
             mine[online] = new[online]
         self.targets[online] = self.model.targets(Steps(*(mine[online] for mine in vars(self.prompt).values())))
@@ -217,17 +214,17 @@ class PromptedAgent:
         rewards = self.transitions[..., self._reward]
         return self.targets[:, None] - (rewards.cumsum(dim=1) - rewards)
 
-    def _segment(self, transitions: Tensor, starts: Tensor, known: Tensor, returns: Tensor) -> Steps:
+    def _segment(self, transitions: Tensor, starts: Tensor, mask: Tensor, returns: Tensor) -> Steps:
         times = (starts[:, None] + torch.arange(self.model.prompt)).clamp_min(0)
-        return self._steps(transitions, transitions.new_zeros((*transitions.shape[:2], 0)), returns, times, known)
+        return self._steps(transitions, transitions.new_zeros((*transitions.shape[:2], 0)), returns, times, mask)
 
-    def _steps(self, transitions: Tensor, latents: Tensor, returns: Tensor, times: Tensor, known: Tensor) -> Steps:
+    def _steps(self, transitions: Tensor, latents: Tensor, returns: Tensor, times: Tensor, mask: Tensor) -> Steps:
         rows = torch.arange(len(times))[:, None]
         sizes = self.model.sizes
         states, actions = transitions[rows, times].split(
             [sizes.observation, sizes.action, 1 + sizes.observation], dim=-1
         )[:2]
-        return Steps(returns[rows, times], states, actions, times, latents[rows, times], known)
+        return Steps(returns[rows, times], states, actions, times, latents[rows, times], mask)
 
     @property
     def _reward(self) -> int:

@@ -10,14 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from metadiffuser.baselines.shared.interface import BaselineModel, Sizes
-from metadiffuser.config.schema import PromptedMethod
+from metadiffuser.config.schema import BatchSize, Count, GradientSteps, LearningRate, MethodParameters
 
 ORDER = (0, 2, 1)  # place within a step of its return-to-go, action and state, the order of tokens in memory
 KINDS = len(ORDER)
+
+
+class PromptedParameters(MethodParameters):
+    """A decision transformer with a prompt."""
+
+    steps: GradientSteps = 6000
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 0.003
+    layers: Count = Field(2, description="blocks of the transformer")
+    width: Count = Field(64, description="features of a token")
+    window: Count = Field(10, description="K, the most steps of history that are read")
+    prompt: Count = Field(5, description="steps of the prompt")
 
 
 @dataclass(frozen=True)
@@ -29,8 +42,8 @@ class Steps:
         states: (B, L, S).
         actions: (B, L, A).
         times: number of each step in its episode (B, L).
-        latents: what else is known at each step (B, L, Z); Z is 0 in Prompt-DT.
-        known: False (B, L) where there is no step; such places of a prompt are told apart, others must be known.
+        latents: what else is given at each step (B, L, Z); Z is 0 in Prompt-DT.
+        mask: False (B, L) where there is no step, which only prompts may lack.
     """
 
     returns: Tensor
@@ -38,7 +51,7 @@ class Steps:
     actions: Tensor
     times: Tensor
     latents: Tensor
-    known: Tensor
+    mask: Tensor
 
 
 class Block(nn.Module):
@@ -112,16 +125,16 @@ def causal_mask(prompt: int, history: int) -> Tensor:
     before, after = ((KINDS * torch.arange(steps) + within).flatten() for steps in (prompt, history))
     separator = torch.tensor([KINDS * prompt])
     after = after + separator + 1
-    told = max(0, 2 * history - 1)
-    places = torch.cat([before, after[:told], separator, after[2 * history :]])
+    used = max(0, 2 * history - 1)
+    places = torch.cat([before, after[:used], separator, after[2 * history :]])
     return torch.where(places[:, None] >= places, 0.0, -torch.inf)
 
 
 class PromptedModel(BaselineModel):
     """pi(a_t | prompt, R̂_i, s_i, a_i for i < t, R̂_t, s_t), and the return that the prompt's task promises.
 
-    Between prompt and history stands one token of our own, which has read the prompt alone. From it a linear head
-    tells the return that the data show to be within reach on the task: the target to start an episode with. Places of a
+    Between prompt and history stands one token of our own, which reads only the prompt. From it a linear head
+    predicts the return that the data show to be within reach on the task: the target at an episode's start. Places of a
     prompt without a step hold a learned token instead, so that one causal mask serves all rows.
 
     Args:
@@ -135,7 +148,7 @@ class PromptedModel(BaselineModel):
     target_mean: Tensor
     target_std: Tensor
 
-    def __init__(self, sizes: Sizes, config: PromptedMethod, latent: int = 0):
+    def __init__(self, sizes: Sizes, config: PromptedParameters, latent: int = 0):
         super().__init__(sizes, config)
         width = config.width
         self.latent = latent
@@ -183,7 +196,7 @@ class PromptedModel(BaselineModel):
         tokens = torch.cat([before, after[:, : max(0, 2 * history - 1)], separator, after[:, 2 * history :]], dim=1)
         for block in self.blocks[:-1]:
             tokens = block(tokens, mask)
-        # The last block works for the tokens alone that are read off.
+        # The last block computes only the tokens that are read off.
         output: Tensor = self.norm(self.blocks[-1](tokens, mask[-(1 + history) :]))
         return output
 
@@ -191,7 +204,7 @@ class PromptedModel(BaselineModel):
         tokens = self.embed_prompt(
             self._normalise(prompt.returns), self._local(prompt.states), prompt.actions, prompt.times
         )
-        return torch.where(prompt.known.repeat(1, KINDS)[..., None], tokens, self.missing)
+        return torch.where(prompt.mask.repeat(1, KINDS)[..., None], tokens, self.missing)
 
     def _normalise(self, returns: Tensor) -> Tensor:
         return (returns - self.return_mean) / self.return_std

@@ -1,7 +1,7 @@
-"""The ant's symmetries: its four legs are alike, and it is its own mirror image.
+"""The ant's symmetries: its four legs are alike, and the left half mirrors the right.
 
-Turned by a quarter, with the legs renamed, an ant that walks in one direction is an ant that walks in another, which
-started with the same yaw. The same goes for its image in a mirror along the x axis.
+Rotating an ant by a quarter turn and relabelling its legs turns a walk in one direction into a walk in another, with
+the same yaw at the start. The same holds for the reflection in the x axis.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _legs(first: int, order: Sequence[int], taken: Sequence[int], hip: float, an
     Args:
         first: entry of the first hip.
         order: leg of each pair of entries.
-        taken: leg whose place each leg takes.
+        taken: the leg that each leg is relabelled as.
         hip: sign of every hip's angle.
         ankles: sign of each leg's ankle, whose axes differ.
     """
@@ -45,7 +45,7 @@ def _symmetry(torso: Sources, taken: Sequence[int], hip: float, ankles: Sequence
     )
 
 
-# The observation's entries 1-4 are the quaternion w, x, y, z; 13-15 the velocity and 16-18 the angular velocity.
+# Entries 1-4 of the observation are the quaternion w, x, y, z; 13-15 the velocity and 16-18 the angular velocity.
 QUARTER_TURN = _symmetry(
     {2: (3, -1.0), 3: (2, 1.0), 13: (14, -1.0), 14: (13, 1.0), 16: (17, -1.0), 17: (16, 1.0)},
     taken=(3, 0, 1, 2),

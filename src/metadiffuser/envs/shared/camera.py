@@ -1,4 +1,4 @@
-"""Where the camera stands, in pictures of the environments and of rollouts alike."""
+"""The camera's position, the same in pictures of environments and of rollouts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from metadiffuser.envs.shared.base import Array
 
 DISTANCE = 3.6  # metres from a robot to its camera
 ELEVATION = -8.0  # degrees, for robots that move in a vertical plane
-ROAMING_ELEVATION = -35.0  # for robots that go anywhere, so that their ways are seen
+ROAMING_ELEVATION = -35.0  # for robots that move freely in the plane, so that their paths are seen
 AHEAD = 0.3  # metres that the camera looks ahead of the robot
 SIGHT_HEIGHT = 0.75  # where the camera looks, in heights of the first executed point
 
 
 def seen_from_top(model: mujoco.MjModel) -> bool:
-    """Tell whether the model brings a camera that stands still, as the flat families do."""
+    """Return whether the model has a fixed camera, as the families in the plane do."""
     return bool(model.ncam) and int(model.cam_mode[0]) == mujoco.mjtCamLight.mjCAMLIGHT_FIXED
 
 
 def roams(model: mujoco.MjModel) -> bool:
-    """Tell whether the robot can go anywhere, and not only forward and backward."""
+    """Return whether the robot moves freely in the plane, and not only forward and backward."""
     return int(model.jnt_type[0]) == mujoco.mjtJoint.mjJNT_FREE
 
 
 def sight(path: Array) -> Array:
     """Return the point (3,) that a robot's camera looks at after the executed ``path`` (t, 3).
 
-    It follows the robot along the floor and keeps its height, so that jumps look like jumps.
+    It follows the robot along the floor at a fixed height, so that jumps are visible.
     """
     return np.array([path[-1, 0] + AHEAD, path[-1, 1], SIGHT_HEIGHT * path[0, 2]])
 

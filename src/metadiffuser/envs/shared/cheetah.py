@@ -1,4 +1,4 @@
-"""Half-cheetah families: Cheetah-Vel (run at a target speed) and Cheetah-Dir (run forward or backward).
+"""The half-cheetah that Cheetah-Vel and Cheetah-Dir share: its model, observations and actions.
 
 | index | name | joint | unit |
 |---|---|---|---|
@@ -19,22 +19,20 @@ Frame skip 5 of 0.01 s: dt = 0.05 s; episodes last 200 steps and never end early
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import mujoco
 import numpy as np
 
-from metadiffuser.envs.shared.base import Array, Family, Task
-from metadiffuser.envs.shared.robots import EPISODE_LENGTH, RobotSimulator, asset, without_islands
+from metadiffuser.envs.shared.base import Array, Task
+from metadiffuser.envs.shared.robots import RobotSimulator, asset, without_islands
 
 FRAME_SKIP = 5
+DT = 0.05  # seconds
+TRAVELLED = (17,)  # entries of the observation that grow without end as the robot runs
 CONTROL_COST = 0.05
 TORSO_HEIGHT = 0.7  # metres: the torso's z where qpos is zero
 RESET_NOISE = 0.1  # rad or m, and standard deviation of velocities, as in gymnasium's HalfCheetah
-SPEEDS = (0.075, 3.0)  # m/s: range of target speeds
-FAST = 2.5  # m/s, above which speeds are unseen ones where these lie beyond the training range
-DIRECTIONS = (-1.0, 1.0)  # backward, forward
 
 
 @cache
@@ -64,20 +62,6 @@ def integrate(states: Array, start: Array) -> Array:
     return states[..., 17:20]
 
 
-def sample_speeds(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
-    """Draw ``count`` target speeds, uniform in [0.075, 3) m/s."""
-    return [{"speed": (float(generator.uniform(*SPEEDS)),)} for _ in range(count)]
-
-
-def list_directions(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
-    """Return ``count`` directions, backward and forward in turn; nothing is drawn.
-
-    The family has two tasks only, and both are trained on and tested on: with two training and two test tasks, tasks
-    0 and 1 train, and 2 and 3 are the same two again, with episodes of their own. More tasks would repeat them.
-    """
-    return [{"direction": (DIRECTIONS[index % 2],)} for index in range(count)]
-
-
 class CheetahSimulator(RobotSimulator):
     """B half-cheetahs stepped together."""
 
@@ -98,67 +82,6 @@ class CheetahSimulator(RobotSimulator):
         return np.concatenate([observations[:, 17:18], observations[:, :8]], axis=1), observations[:, 8:17]
 
 
-class CheetahVelSimulator(CheetahSimulator):
-    """Half-cheetahs rewarded for running at their target speed."""
-
-    def __init__(self, tasks: Sequence[Task], threads: int = 1):
-        super().__init__(tasks, threads)
-        self._speeds = np.array([task.parameters["speed"][0] for task in self.tasks])
-
-    def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
-        """Return -abs(v - v*) and -0.05 * |a|^2, each (B,)."""
-        return {
-            "speed": -np.abs(velocity[:, 0] - self._speeds),
-            "control": -CONTROL_COST * np.square(actions).sum(axis=1),
-        }
-
-
-class CheetahDirSimulator(CheetahSimulator):
-    """Half-cheetahs rewarded for running in their direction."""
-
-    def __init__(self, tasks: Sequence[Task], threads: int = 1):
-        super().__init__(tasks, threads)
-        self._directions = np.array([task.parameters["direction"][0] for task in self.tasks])
-
-    def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
-        """Return d * v and -0.05 * |a|^2, each (B,)."""
-        return {
-            "progress": self._directions * velocity[:, 0],
-            "control": -CONTROL_COST * np.square(actions).sum(axis=1),
-        }
-
-
-CHEETAH_VEL = Family(
-    name="cheetah_vel",
-    title="Cheetah-Vel",
-    gym_id="metadiffuser/CheetahVel-v0",
-    observation_size=20,
-    action_size=6,
-    episode_length=EPISODE_LENGTH,
-    dt=0.05,
-    sample_tasks=sample_speeds,
-    simulator=CheetahVelSimulator,
-    model=CheetahVelSimulator.model,
-    reward_terms=("speed", "control"),
-    world_points=world_points,
-    integrate=integrate,
-    unbounded_dims=(17,),
-    beyond=lambda parameters: parameters["speed"][0] > FAST,
-)
-
-CHEETAH_DIR = Family(
-    name="cheetah_dir",
-    title="Cheetah-Dir",
-    gym_id="metadiffuser/CheetahDir-v0",
-    observation_size=20,
-    action_size=6,
-    episode_length=EPISODE_LENGTH,
-    dt=0.05,
-    sample_tasks=list_directions,
-    simulator=CheetahDirSimulator,
-    model=CheetahDirSimulator.model,
-    reward_terms=("progress", "control"),
-    world_points=world_points,
-    integrate=integrate,
-    unbounded_dims=(17,),
-)
+def control_cost(actions: Array) -> Array:
+    """Return the reward's term -0.05 * |a|^2 (B,) of clipped actions (B, 6)."""
+    return -CONTROL_COST * np.square(actions).sum(axis=1)

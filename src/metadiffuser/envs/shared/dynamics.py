@@ -1,9 +1,9 @@
-"""Random dynamics: what the -Param families share, a robot of its own for every task (method section 5).
+"""Random dynamics: what the -Param families share; every task has its own robot (method section 5).
 
 Every element of body_mass, body_inertia and geom_friction is multiplied by 1.5^u and every one of dof_damping by
 1.3^u, with u uniform in (-3, 3) and independent. A task holds the exponents u, one tuple an array, in the order of the
-array's elements. Elements that are zero in the robot (the world's mass, the damping of joints without any) stay zero
-whatever they are multiplied by, and have no exponent.
+array's elements. Elements that are zero in the robot (the world's mass, the damping of undamped joints) stay zero and
+have no exponent.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def sample_exponents(
 
 
 def randomised(robot: mujoco.MjModel, task: Task) -> mujoco.MjModel:
-    """Return a copy of ``robot`` with the dynamics of ``task``; ``robot`` stays as it is, so nothing compounds.
+    """Return a copy of ``robot`` with the dynamics of ``task``; ``robot`` is not changed, so factors do not accumulate.
 
     What MuJoCo derives from masses and inertias when it compiles a model (the inverse weights, which scale the softness
-    of contacts, and the masses of subtrees) is derived anew (deviation 27).
+    of contacts, and the masses of subtrees) is recomputed (deviation 27).
 
     Raises:
         InputError: the task's exponents are not those of this robot.
@@ -94,7 +94,7 @@ class ParamSimulator(RobotSimulator):
     @staticmethod
     @abstractmethod
     def robot() -> mujoco.MjModel:
-        """Return the robot before randomisation; not to be changed."""
+        """Return the robot before randomisation; callers do not change it."""
 
     @classmethod
     def model(cls, task: Task) -> mujoco.MjModel:
@@ -110,13 +110,13 @@ class ParamSimulator(RobotSimulator):
         return np.concatenate([positions[:, 1:], np.clip(velocities, -VELOCITY_RANGE, VELOCITY_RANGE)], axis=1)
 
     def unobserve(self, observations: Array) -> tuple[Array, Array]:
-        """Return qpos (B, Q) with the torso at x = 0, and qvel (B, V) as far as it is not clipped."""
+        """Return qpos (B, Q) with the torso at x = 0, and qvel (B, V), of which entries at the bound were clipped."""
         postures = observations.shape[1] // 2
         positions = np.concatenate([np.zeros((len(observations), 1)), observations[:, :postures]], axis=1)
         return positions, observations[:, postures:]
 
     def restore(self, observations: Array) -> NDArray[np.bool_]:
-        """Put every copy into the state that its observation shows: where no velocity has reached the clipping."""
+        """Put every copy into the state that its observation shows; it is known where no velocity is clipped."""
         super().restore(observations)
         return np.all(np.abs(self._physics.velocities) < VELOCITY_RANGE, axis=1)
 

@@ -1,10 +1,10 @@
-"""Which OpenGL library draws off screen: EGL, else OSMesa, else GLFW; decided once a process.
+"""The choice of the OpenGL library for off-screen drawing: EGL, else OSMesa, else GLFW; made once per process.
 
-MuJoCo takes its choice from ``MUJOCO_GL`` in two places: its Python package picks a context class when it is
-imported, and its C library picks a function loader when the first context is made. A library that is present
-may still fail when it is used, in ways that end the process. So each candidate draws a picture in a process of
-its own first, and the choice is put in both places before the first context, however early ``mujoco`` was
-imported. A backend that the user names in ``MUJOCO_GL`` is tried before the others.
+MuJoCo reads ``MUJOCO_GL`` in two places: its Python package picks a context class when it is imported, and its C
+library picks a function loader when the first context is made. An installed library may still fail when it is used,
+and can end the process. So each candidate first draws a picture in a process of its own, and the choice is written to
+both places before the first context, however early ``mujoco`` was imported. A backend that the user names in
+``MUJOCO_GL`` is tried before the others.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from mujoco.rendering.classic import gl_context
 from metadiffuser.errors import InputError
 
 BACKENDS = ("egl", "osmesa", "glfw") if sys.platform == "linux" else ("glfw",)
-SWITCHED_OFF = ("disable", "disabled", "off", "false", "0")  # MuJoCo's words for no rendering at all
+SWITCHED_OFF = ("disable", "disabled", "off", "false", "0")  # values of MUJOCO_GL that turn rendering off
 PROBE_SECONDS = 60
 SLATE = (0.36, 0.40, 0.46, 1.0)  # RGBA of robots
-LIGHT_SLATE = (0.55, 0.60, 0.67, 1.0)  # of parts that the robot's file sets off by a colour, such as a second leg
+LIGHT_SLATE = (0.55, 0.60, 0.67, 1.0)  # of parts that have another colour in the robot's file, such as a second leg
 FLOOR = (218, 244)  # darkest and lightest of the floor's pattern, of 255
 FLOOR_REACH = 13.5  # metres from the middle to the edge of a floor, at least
 SKY = (228, 250)
@@ -55,7 +55,7 @@ class NoGraphicsError(InputError):
 
 
 def probe(backend: str) -> bool:
-    """Tell whether ``backend`` can draw, by drawing with it in another process."""
+    """Return whether ``backend`` can draw, by drawing with it in another process."""
     with tempfile.TemporaryDirectory() as scratch:  # MuJoCo logs errors in the working directory
         try:
             ended = subprocess.run(
@@ -82,7 +82,7 @@ def choose(wanted: str, works: Callable[[str], bool] = probe) -> str | None:
 
 @cache
 def backend() -> str | None:
-    """Return this process's backend, made ready for ``mujoco.Renderer``, or None if there is none."""
+    """Return this process's backend, prepared for ``mujoco.Renderer``, or None if there is none."""
     name = choose(os.environ.get("MUJOCO_GL", ""))
     if name is not None:
         os.environ["MUJOCO_GL"] = name
@@ -106,10 +106,10 @@ def renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
 
 
 def scenery(model: mujoco.MjModel) -> mujoco.MjModel:
-    """Return a copy of ``model`` that is cheap to draw and light to look at; its physics is the same.
+    """Return a copy of ``model`` that is fast to draw and has pale colours; its physics is the same.
 
-    Most of a frame's time without a graphics card goes into shadows and the floor's mirror image: both go.
-    Floor and sky become pale and wide and robots slate, so that what is drawn over them stands out.
+    Without a graphics card, shadows and reflections take most of a frame's time: both are removed. Floor and sky become
+    pale and wide and robots slate, so that plans and paths drawn over them stand out.
     """
     model = copy.copy(model)
     model.vis.quality.shadowsize = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -11,7 +12,7 @@ from mujoco import rollout
 
 from metadiffuser.envs.shared.base import Array
 
-TURNS = 2  # chunks of copies that a thread takes: more even the load out, and each costs a handing-over
+TURNS = 2  # chunks of copies per thread: more chunks balance the load better, but each has overhead
 
 
 class BatchedPhysics:
@@ -41,11 +42,25 @@ class BatchedPhysics:
         self.initial_positions = first.qpos0.copy()
         self._nq, self._nv = first.nq, first.nv
         self._state = np.zeros((len(models), mujoco.mj_stateSize(first, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
-        self._data = [mujoco.MjData(first) for _ in range(threads)]
-        self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
-        self._chunk = math.ceil(len(models) / (TURNS * threads))
+        self._threads = threads
         self._sensors = [] if sensors is None else [sensors] * len(models)
-        self._sensed = [mujoco.MjData(sensors) for _ in range(threads)] if sensors is not None else []
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """Allocate MuJoCo's scratch memory and threads; no step depends on their content."""
+        threads, sensors = self._threads, self._sensors
+        self._data = [mujoco.MjData(self.models[0]) for _ in range(threads)]
+        self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._chunk = math.ceil(len(self.models) / (TURNS * threads))
+        self._sensed = [mujoco.MjData(sensors[0]) for _ in range(threads)] if sensors else []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for copies and pickles: without scratch memory and threads."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_data", "_rollout", "_sensed")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._allocate()
 
     @property
     def positions(self) -> Array:
@@ -71,7 +86,7 @@ class BatchedPhysics:
     def sense(self, controls: Array) -> Array:
         """Return the readings (B, M) of the model of sensors in the present states under controls (B, A).
 
-        MuJoCo fills sensors at the beginning of a physics step: so one step is taken, and thrown away.
+        MuJoCo evaluates sensors at the beginning of a physics step: so one step is computed and its result discarded.
         """
         _, readings = self._run(self._sensors, self._sensed, controls, 1)
         return readings[:, 0]
@@ -81,8 +96,8 @@ class BatchedPhysics:
     ) -> tuple[Array, Array]:
         """Return states (B, steps, -) and sensor readings (B, steps, M) of physics steps from here on.
 
-        MuJoCo's own checks of shapes look at every model at every call, which costs as much as the physics of a single
-        copy; here the only array that comes from outside is checked.
+        MuJoCo's own checks of shapes inspect every model at every call, which takes as long as the physics of one copy;
+        here only the array that the caller passes is checked.
         """
         size = len(self._state)
         if controls.shape != (size, models[0].nu):

@@ -25,8 +25,8 @@ def asset(name: str) -> str:
 def without_islands(model: mujoco.MjModel) -> mujoco.MjModel:
     """Switch the search for islands of constraints off in ``model``, and return it.
 
-    A robot is one tree of bodies, so all its constraints are one island: the search costs 6 to 9% of a step and finds
-    nothing. States are the same bit for bit.
+    A robot is one tree of bodies, so all its constraints form one island: the search takes 6 to 9% of a step and
+    changes nothing. States are identical bit for bit.
     """
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
     return model
@@ -35,7 +35,7 @@ def without_islands(model: mujoco.MjModel) -> mujoco.MjModel:
 def dead_reckoning(velocities: Array, start: Array, dt: float) -> Array:
     """Return positions (..., T, D) of velocities (..., T, D) by the trapezoidal rule, from ``start`` (..., D) on.
 
-    Observations that leave the place out say how it changes; this is how a planned path is drawn.
+    Planned paths are drawn with it where observations hold the velocity but not the position.
     """
     moves = 0.5 * dt * (velocities[..., 1:, :] + velocities[..., :-1, :])
     steps = np.concatenate([np.zeros_like(velocities[..., :1, :]), np.cumsum(moves, axis=-2)], axis=-2)
@@ -46,7 +46,7 @@ def dead_reckoning(velocities: Array, start: Array, dt: float) -> Array:
 class RobotSimulator(ABC):
     """B robots stepped together; see ``Simulator``.
 
-    A subclass says which model a task has, what is observed, how an episode starts and what is paid.
+    A subclass defines the model of a task, the observation, the start of an episode and the reward.
 
     Args:
         tasks: the task of each copy.
@@ -68,7 +68,7 @@ class RobotSimulator(ABC):
     @classmethod
     @abstractmethod
     def model(cls, task: Task) -> mujoco.MjModel:
-        """Return the model of a task; not to be changed."""
+        """Return the model of a task; callers do not change it."""
 
     @classmethod
     def sensors(cls) -> mujoco.MjModel | None:
@@ -81,14 +81,14 @@ class RobotSimulator(ABC):
 
     @abstractmethod
     def unobserve(self, observations: Array) -> tuple[Array, Array]:
-        """Return qpos (B, Q) and qvel (B, V) that ``observe`` shows as observations (B, S), what it hides being 0."""
+        """Return qpos (B, Q) and qvel (B, V) of observations (B, S), hidden entries being 0; inverts ``observe``."""
 
     @abstractmethod
     def reward_terms(self, velocity: Array, actions: Array) -> dict[str, Array]:
         """Return the terms of the reward, each (B,).
 
         Args:
-            velocity: change of qpos[:2] over the step, by its duration (B, 2).
+            velocity: change of qpos[:2] over the step, divided by its duration (B, 2).
             actions: clipped (B, A).
         """
 

@@ -1,6 +1,6 @@
-"""Symmetries: relabellings of a robot's parts and of its tasks that neither physics nor rewards notice.
+"""Symmetries: relabellings of a robot's parts and of its tasks that leave physics and rewards unchanged.
 
-Tasks that differ by a symmetry alone are one task: who can solve one of them can solve them all.
+Tasks that differ only by a symmetry are equivalent: a policy for one of them gives a policy for all.
 """
 
 from __future__ import annotations

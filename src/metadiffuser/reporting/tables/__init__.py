@@ -1,0 +1,1 @@
+"""The tables: each a function from ``Evidence`` or ``Timings`` to a ``Table``, found by ``reporting.registry``."""

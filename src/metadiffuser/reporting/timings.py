@@ -1,0 +1,82 @@
+"""Timing records: what jobs and decisions took."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metadiffuser.artifacts import read_json
+from metadiffuser.errors import InputError
+from metadiffuser.reporting.labels import Labels
+
+RECORD = {"job", "finished", "wall_seconds", "cpu_seconds", "peak_memory_mb", "threads", "device", "cores", "machine"}
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What the report shows of times and sizes.
+
+    Attributes:
+        records: timing records of ``read_timings``.
+        parameters: rows of family, method and parameters, one a seed; ``context`` is the shared context model.
+        representation: MetaDiffuser's own representation.
+        labels: names and colours.
+        uses_context: methods that act on the shared context model's z.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    parameters: Sequence[Mapping[str, Any]]
+    representation: str
+    labels: Labels
+    uses_context: Sequence[str]
+
+
+def read_timings(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read timing records; what a stage added beyond the clock's own entries is gathered under ``notes``."""
+    records = []
+    for path in files:
+        content = read_json(path)
+        if not isinstance(content, dict) or not content.keys() >= RECORD:
+            raise InputError(f"{path}: not a timing record; run the stage that writes it again")
+        notes = {name: value for name, value in sorted(content.items()) if name not in RECORD}
+        records.append({name: content[name] for name in RECORD} | {"notes": notes})
+    return records
+
+
+def stage_times(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the sums of the timing records stage by stage, in the order of the records."""
+    sums: dict[str, dict[str, Any]] = {}
+    for record in records:
+        name = record["job"].split("@")[0]
+        total = sums.setdefault(name, {"stage": name, "jobs": 0, "wall": 0.0, "cpu": 0.0, "memory": 0})
+        total["jobs"] += 1
+        total["wall"] += record["wall_seconds"]
+        total["cpu"] += record["cpu_seconds"]
+        total["memory"] = max(total["memory"], record["peak_memory_mb"])
+    return list(sums.values())
+
+
+def sampler_times(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the times of the sampler study: rows of family, sampler, steps, milliseconds (per decision)."""
+    rows = []
+    for record in records:
+        stage, _, fields = record["job"].partition("@")
+        for name, value in record["notes"].items():
+            setting = re.fullmatch(r"milliseconds_per_decision_([a-z_]+)_(\d+)", name)
+            if stage == "evaluate" and setting:
+                rows.append((fields.split("-")[1], setting[1], int(setting[2]), float(value)))
+    return pd.DataFrame(rows, columns=["family", "sampler", "steps", "milliseconds"])
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
