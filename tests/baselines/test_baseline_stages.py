@@ -79,6 +79,9 @@ def test_a_baseline_goes_from_data_to_metrics_and_gives_the_same_bytes_again(pro
     assert all(len(returns) == PARAMS.evaluation.study_episodes for returns in trained["returns"].values())
     hidden = 2 + PARAMS.context.latent_size
     assert record["parameters"] == (hidden + 1) * 32 + 33 * 32 + 33 * 2
+    assert record["qualities"] == PARAMS.section("baseline.bc", "point_robot").qualities
+    context, _ = ContextModel.load(Path(paths.CONTEXT.format(**PLACE)))
+    assert record["context_parameters"] == sum(weights.numel() for weights in context.parameters()), "bc acts on its z"
     timing = read_json(Path("results/smoke/timings/evaluate_baseline-point_robot-bc-0.json"))
     assert timing["decisions"] == FAMILY.episode_length * len(unseen) * len(given)
     assert run_both() == first

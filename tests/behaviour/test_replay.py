@@ -90,15 +90,15 @@ def test_a_restored_state_goes_on_as_the_one_that_was_observed(name: str) -> Non
     compared = 0
     for _ in range(12):
         actions = 0.3 * generator.uniform(-1, 1, (5, family.action_size))
-        told = other.restore(state)
-        assert told.all() or name in PARAMS
+        restored = other.restore(state)
+        assert restored.all() or name in PARAMS
         reached, terms = simulator.step(actions)
         again, others = other.step(actions)
-        np.testing.assert_allclose(again[told], reached[told], rtol=0, atol=1e-8)
+        np.testing.assert_allclose(again[restored], reached[restored], rtol=0, atol=1e-8)
         for term, values in terms.items():
-            np.testing.assert_allclose(others[term][told], values[told], rtol=0, atol=1e-8)
+            np.testing.assert_allclose(others[term][restored], values[restored], rtol=0, atol=1e-8)
         state = reached
-        compared += int(told.sum())
+        compared += int(restored.sum())
     assert compared > 30
 
 
@@ -112,9 +112,9 @@ def test_generated_episodes_agree_with_their_simulator(tmp_path: Path, name: str
     if name in PARAMS:
         first = np.concatenate([episodes.observations[:, :-1] for episodes in played(name).values()])
         clipped = (np.abs(first[..., first.shape[-1] // 2 :]) == 10.0).any(axis=-1)
-        assert notes["untold"] == clipped.sum() > 0
+        assert notes["not_restored"] == clipped.sum() > 0
     else:
-        assert notes["untold"] == 0
+        assert notes["not_restored"] == 0
 
 
 def wrong(task: Task) -> dict[str, list[float]]:
@@ -162,7 +162,7 @@ def test_steps_from_clipped_velocities_are_left_alone_and_counted(tmp_path: Path
     write(tmp_path, name, lambda arrays: arrays["rewards"].__setitem__(where, 1e3))
     notes = imported(tmp_path, name).notes
     assert notes["reward_difference"] < TOLERANCES.reward
-    assert notes["untold"] >= clipped.sum()
+    assert notes["not_restored"] >= clipped.sum()
 
 
 def test_data_of_which_nothing_can_be_compared_say_so() -> None:
@@ -179,7 +179,7 @@ def test_pieces_and_threads_do_not_matter(monkeypatch: pytest.MonkeyPatch, most:
     whole = replay(family, task, states, actions, 1)
     monkeypatch.setattr(module, "MOST_COPIES", most)
     pieces = replay(family, task, states, actions, 2)
-    for name in ("rewards", "successors", "told"):
+    for name in ("rewards", "successors", "restored"):
         np.testing.assert_array_equal(getattr(pieces, name), getattr(whole, name))
 
 

@@ -30,7 +30,7 @@ def collected(quality: str) -> Collected:
 
 
 class FakeCollector:
-    """Collects episodes of constant reward, of which the quality can be told; task 1's expert gains little."""
+    """Collects episodes of constant reward, whose quality shows in the reward; task 1's expert gains little."""
 
     family, tasks = FAMILY, TASKS
 

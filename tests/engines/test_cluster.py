@@ -25,10 +25,10 @@ def test_the_page_tells_what_the_rules_ask_for() -> None:
     asked = {name: (runtime, memory, gpu.replace("GPUS", "1")) for name, runtime, memory, gpu in ASKED.findall(rules)}
     assert set(asked) == set(dag.STAGES)
     page = (ROOT / "docs" / "cluster.md").read_text()
-    told = {
+    recorded = {
         name: tuple(row) for name, *row in re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| (\d) \|$", page, re.MULTILINE)
     }
-    assert told == asked
+    assert recorded == asked
 
 
 def test_the_profile_leaves_the_site_to_the_users_own() -> None:

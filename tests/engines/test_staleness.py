@@ -91,7 +91,7 @@ def changed(key: str) -> dict[str, Any]:
 
 
 def by_dag(tree: dict[str, Any]) -> set[str]:
-    """The jobs that are new, told or given something else, and those that read from them."""
+    """The jobs that are new or have other parameters or inputs, and those that read from them."""
     before = {job.name: job for job in dag.jobs(check(TREE))}
     stale: set[str] = set()
     stale_outputs: set[str] = set()

@@ -145,7 +145,7 @@ def test_the_job_of_a_killed_engine_stops_and_the_next_run_waits_for_it(
     project.ran()
     os.kill(process.pid, signal.SIGKILL)  # the engine alone
     process.wait()
-    # Were the orphan's output trusted, it would tell of the parameters that it was told.
+    # Were the orphan's output trusted, it would tell of the parameters that it was recorded.
     project.edit("params.yaml", "  latent_size: 4", "  latent_size: 5")
     (project.root / "hanging").unlink()
     project.run(*ONE_JOB[again])
@@ -184,8 +184,8 @@ def test_an_edit_during_a_run_is_not_recorded_for_what_was_made_before_it(projec
     assert finish(project, process) == 0
     stages = dvc_lock.parse((project.root / "dvc.lock").read_bytes())
     assert "collect_dataset@smoke-point_robot" in stages, "what the edit has nothing to do with is recorded"
-    told = [dvc_lock.parameters(stages[shard]) for shard in shards if shard in stages]
-    assert all(one["behaviour"]["discount"] != 0.98 for one in told)
+    recorded = [dvc_lock.parameters(stages[shard]) for shard in shards if shard in stages]
+    assert all(one["behaviour"]["discount"] != 0.98 for one in recorded)
     assert set(shards) <= project.waiting("snakemake") & project.waiting("dvc")
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import ROOT, Project, copy_project, put_in_force
 
-# Takes the place of the `metadiffuser` program: the stage's outputs are a function of what the job is told and reads,
+# Takes the place of the `metadiffuser` program: the stage's outputs depend on the job's parameters, code and inputs,
 # apart from the time in the timing record. FAIL names a stage that fails halfway, HANG one that does not end before
 # there is a file named "released"; PADDING is the number of bytes that each file has more.
 STUB = """#!PYTHON

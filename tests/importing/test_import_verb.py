@@ -259,7 +259,7 @@ class TestInPlace:
         metrics = read_json(METRICS)
         assert 0.1 <= metrics["state_difference"] <= 0.2
         assert 0.01 <= metrics["reward_difference"] <= 0.3
-        assert (metrics["steps"], metrics["untold"]) == (600, 0)
+        assert (metrics["steps"], metrics["not_restored"]) == (600, 0)
         assert re.search(r"differ from the family's physics by 0\.[12]\d* at most\.", capsys.readouterr().out)
 
     def test_an_import_for_all_families_at_once_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:

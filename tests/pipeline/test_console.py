@@ -113,17 +113,15 @@ def test_a_slower_machine_is_taken_into_account(clock: Clock) -> None:
 
 
 def test_what_depends_on_a_failed_job_is_not_waited_for(clock: Clock) -> None:
-    for name in (
-        "define_tasks@smoke-point_robot",
-        "collect_dataset@smoke-point_robot",
-        "define_tasks@smoke-cheetah_vel",
-    ):
-        record_time(name, 50.0)
+    for stage in ("define_tasks", "collect_dataset", "describe_dataset"):
+        for family in ("point_robot", "cheetah_vel"):
+            record_time(f"{stage}@smoke-{family}", 50.0)
     board = Board(clock=clock)
-    board.begin({"define_tasks": 2, "collect_dataset": 1})
+    board.begin({"define_tasks": 2, "collect_dataset": 2, "describe_dataset": 2})
     start(board, 1, "define_tasks", family="point_robot")
+    assert board.seconds_left() == 300
     board.fail(1)
-    assert board.seconds_left() == 50
+    assert board.seconds_left() == 150
 
 
 def test_jobs_without_an_output_are_expected_to_run_and_unknown_times_are_those_of_the_stage() -> None:

@@ -28,7 +28,7 @@ IMPORTED = METRICS | {
     "reward_difference": 2.5e-7,
     "state_difference": 1.5e-4,
     "steps": 12000,
-    "untold": 1500,
+    "not_restored": 1500,
 }
 
 

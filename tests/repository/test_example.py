@@ -160,7 +160,7 @@ def test_stored_steps_are_replayed_from_their_observations(family: Family) -> No
         actions.append(action)
         rewards.append(total_reward(terms)[0])
     again = replay(family, task, np.stack(states[:-1]), np.stack(actions), 1)
-    assert again.told.all()
+    assert again.restored.all()
     assert np.allclose(again.successors, states[1:], atol=1e-5)
     assert np.allclose(again.rewards, rewards, atol=1e-4)
 

@@ -13,7 +13,7 @@ from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
 from metadiffuser.envs import Task
 from metadiffuser.envs.point_robot import optimal_return
-from metadiffuser.reporting.labels import family_words
+from metadiffuser.reporting.style import family_words
 from tests.conftest import ROOT
 
 LAPTOP = load(ROOT / "presets" / "laptop.yaml")

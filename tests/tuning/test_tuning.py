@@ -217,9 +217,9 @@ def test_the_scratch_folder_holds_links_to_training_data_and_nothing_of_unseen_t
 
 
 def judged(method: str, scores: dict[str, dict[str, list[float]]], **overrides: Any) -> record.Judged:
-    told = Trial(method, "point_robot", overrides, overrides, SMOKE)
+    recorded = Trial(method, "point_robot", overrides, overrides, SMOKE)
     arrays = {context: {task: np.array(v) for task, v in by.items()} for context, by in scores.items()}
-    return record.Judged(told, trial.Score(arrays, 7.0))
+    return record.Judged(recorded, trial.Score(arrays, 7.0))
 
 
 def test_a_score_is_the_mean_over_contexts_and_tasks() -> None:
@@ -338,6 +338,6 @@ def test_the_file_for_mixed_data_fits_its_preset() -> None:
     for family in tuning.settings["metadiffuser"]:
         found = trials(tuning, params, "metadiffuser", family)
         assert len({record.text(trial.values) for trial in found}) == 4
-        told = [trial.params.section("context", family).qualities for trial in found]
+        recorded = [trial.params.section("context", family).qualities for trial in found]
         second = ["mixed"] if family == "point_robot" else ["mixed", "random"]
-        assert told == [["mixed", "random"], second, ["mixed", "random"], ["mixed", "random"]]
+        assert recorded == [["mixed", "random"], second, ["mixed", "random"], ["mixed", "random"]]

@@ -71,12 +71,12 @@ def transfer_returns(
             controller = relabelled(controller, [through[row] for row in rows])
         return rollout(family, [tasks[row] for row in rows], controller, start, threads).returns.reshape(count, -1)
 
-    def told(shift: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def returns_with(shift: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the returns of experts that are given the parameters of the task ``shift`` places on."""
         others = [(row + shift) % count for row in range(count)]
         return played(features[others], [symmetries[other] for other in others] if symmetries else ())
 
-    found = {"own": told(0), "wrong": np.concatenate([told(shift) for shift in shifts], axis=1)}
+    found = {"own": returns_with(0), "wrong": np.concatenate([returns_with(shift) for shift in shifts], axis=1)}
     if not symmetries:
         found["mean"] = played(centre, ())
     return {

@@ -1,6 +1,6 @@
 """CORRO's representation: contrast against relabelled data (Yuan and Lu, ICML 2022, arXiv 2206.10442).
 
-A context should be told from one with the same states and actions and another task's rewards and changes of state:
+A context should differ from one with the same states and actions and another task's rewards and changes of state:
 then z cannot live on what the behaviour policy does. Of CORRO's two ways to relabel, noise on the reward and a
 generative model, this is the second, which also serves families that differ in their dynamics. The generative model
 is conditional on the task: reward and dynamics models with a learned code for each training task in place of the

@@ -50,13 +50,13 @@ def diagnose(
         root mean squares in normalised units; ``value``, share of the variance of returns to go that V explains;
         ``embeddings``, z by task and quality, from which the probes can be computed again.
     """
-    latents, told = [], []
+    latents, contexts = [], []
     for quality, by_task in episodes.items():
         data = TaskData.stack({quality: by_task}, [task.index for task in tasks])
         latents.append(encode_tasks(model, data, PROBED_CONTEXTS, generator).numpy())
-        told += [(task, quality) for task in tasks]
+        contexts += [(task, quality) for task in tasks]
     z = np.concatenate(latents)  # (quality x task, context, Z)
-    embeddings = _embeddings(z, told)
+    embeddings = _embeddings(z, contexts)
     means = np.array([point["z"] for point in embeddings]).reshape(len(episodes), len(tasks), -1)
     everything = TaskData.stack(episodes, [task.index for task in tasks])
     trained = torch.tensor([task.split == "train" for task in tasks])
@@ -123,9 +123,9 @@ def _by_split(latents: Array, parameters: Array, tasks: Sequence[Task]) -> dict[
     return {name: float(explained(left[chosen], deviations[chosen], axis=None)) for name, chosen in rows.items()}
 
 
-def _embeddings(z: Array, told: Sequence[tuple[Task, str]]) -> list[dict[str, Any]]:
+def _embeddings(z: Array, contexts: Sequence[tuple[Task, str]]) -> list[dict[str, Any]]:
     """Return the mean z of each task and quality, with its place on the two main axes of the training tasks' z."""
-    trained = np.array([task.split == "train" for task, _ in told])
+    trained = np.array([task.split == "train" for task, _ in contexts])
     axes = principal_axes(z[trained].reshape(-1, z.shape[-1]))
     return [
         {
@@ -136,5 +136,5 @@ def _embeddings(z: Array, told: Sequence[tuple[Task, str]]) -> list[dict[str, An
             "z": np.round(mean.astype(np.float64), DIGITS).tolist(),
             "xy": np.round(axes(mean), DIGITS).tolist(),
         }
-        for (task, quality), mean in zip(told, z.mean(axis=1), strict=True)
+        for (task, quality), mean in zip(contexts, z.mean(axis=1), strict=True)
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from metadiffuser.baselines.shared.interface import BaselineModel, Method
 from metadiffuser.context.representation import ContextModel
@@ -52,13 +53,20 @@ def evaluate_baseline(
 
     played, recording = cells(unseen, [source for source in contexts if source != "oracle"])
     metrics = {
-        "parameters": sum(weights.numel() for weights in model.parameters()),
+        "parameters": _size(model),
+        "qualities": list(model.config.qualities),
         "cells": played,
         "training_tasks": cells(studied, ["expert"], "study")[0],
     }
+    if method.METHOD.uses_context:
+        metrics["context_parameters"] = _size(context)
     decisions = recording.rewards.size
     milliseconds = round(1000 * recording.decision_seconds / decisions, 4)
     return metrics, {"decisions": decisions, "milliseconds_per_decision": milliseconds}
+
+
+def _size(model: nn.Module) -> int:
+    return sum(weights.numel() for weights in model.parameters())
 
 
 def _cell(name: str, source: str, returns: np.ndarray[Any, Any], setup: EpisodeSetup) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def assemble(sources: Sequence[Source], family: Family, tolerances: Tolerances, 
         "reward_difference": _short(agreement.reward),
         "state_difference": _short(agreement.state),
         "steps": agreement.steps,
-        "untold": agreement.untold,
+        "not_restored": agreement.not_restored,
         "files": {str(source.task.index): _names(source) for source in sources},
     }
     qualities = REQUIRED if ranked else tuple(sources[0].files)

@@ -42,21 +42,21 @@ class Agreement:
         reward: largest difference of a reward, None where no step could be compared.
         state: largest difference of an entry of a next observation, likewise.
         steps: how many there are.
-        untold: of these, how many begin in a state that their observation does not tell, and are not compared.
+        not_restored: of these, how many begin in a state that their observation does not tell, and are not compared.
     """
 
     reward: float | None
     state: float | None
     steps: int
-    untold: int
+    not_restored: int
 
     @classmethod
     def join(cls, parts: Sequence[Agreement]) -> Agreement:
         """Return the agreement of all ``parts`` together."""
         rewards = [part.reward for part in parts if part.reward is not None]
         states = [part.state for part in parts if part.state is not None]
-        steps, untold = sum(part.steps for part in parts), sum(part.untold for part in parts)
-        return cls(max(rewards, default=None), max(states, default=None), steps, untold)
+        steps, not_restored = sum(part.steps for part in parts), sum(part.not_restored for part in parts)
+        return cls(max(rewards, default=None), max(states, default=None), steps, not_restored)
 
 
 def checked_episodes(
@@ -172,11 +172,11 @@ def _agreement(
     """Compare every step with the family's own simulator, as far as observations tell its state."""
     states, actions, rewards, successors = (arrays[name] for name in STEPS)
     own = replay(family, task, states, actions, threads)
-    untold = int((~own.told).sum())
-    if untold == len(rewards):
-        return Agreement(None, None, len(rewards), untold)
+    not_restored = int((~own.restored).sum())
+    if not_restored == len(rewards):
+        return Agreement(None, None, len(rewards), not_restored)
     off, paid = _differences(own, successors, rewards)
-    off[~own.told], paid[~own.told] = 0.0, 0.0
+    off[~own.restored], paid[~own.restored] = 0.0, 0.0
     beyond = np.flatnonzero(~((off.max(axis=1) <= tolerances.state) & (paid <= tolerances.reward)))
     if 0 < len(beyond) <= max(FEW, FEW_SHARE * len(rewards)):
         near = replay_rounded(family, task, states[beyond], actions[beyond], threads)
@@ -200,7 +200,7 @@ def _agreement(
             f"reward of {family.title} for task {task.index}, the largest difference of {paid[worst]:.3g} (if it "
             "is meant to differ: --reward-tolerance)"
         )
-    return Agreement(float(paid[worst]), float(off[step, entry]), len(rewards), untold)
+    return Agreement(float(paid[worst]), float(off[step, entry]), len(rewards), not_restored)
 
 
 def _differences(own: Replayed, successors: Array, rewards: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from metadiffuser.data.dataset import Collected, FamilyDataset, anchors_of
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.importing.store import Imported
 
-COMPARED = ("reward_difference", "state_difference", "steps", "untold")  # with the family's own simulator
+COMPARED = ("reward_difference", "state_difference", "steps", "not_restored")  # with the family's own simulator
 
 
 def imported_dataset(imported: Imported, digest: str, qualities: Sequence[str]) -> FamilyDataset:

@@ -28,15 +28,15 @@ class Replayed:
     Attributes:
         rewards: r (N,).
         successors: s' (N, S).
-        told: where s tells the simulator's state, so that the other two mean something (N,).
+        restored: where s tells the simulator's state, so that the other two mean something (N,).
     """
 
     rewards: Array
     successors: Array
-    told: NDArray[np.bool_]
+    restored: NDArray[np.bool_]
 
     def __repr__(self) -> str:
-        return f"Replayed(N={len(self.rewards)}, {int(self.told.sum())} told)"
+        return f"Replayed(N={len(self.rewards)}, {int(self.restored.sum())} restored)"
 
 
 @contextmanager
@@ -62,14 +62,14 @@ def replay(family: Family, task: Task, states: Array, actions: Array, threads: i
     count = len(states)
     size = min(count, MOST_COPIES)
     simulator = family.simulator([task] * size, threads)
-    rewards, successors, told = np.empty(count), np.empty(states.shape), np.empty(count, bool)
+    rewards, successors, restored = np.empty(count), np.empty(states.shape), np.empty(count, bool)
     with _quiet():
         for start in range(0, count, size):
             rows = slice(min(start, count - size), min(start, count - size) + size)  # the last ones partly once more
-            told[rows] = simulator.restore(states[rows])
+            restored[rows] = simulator.restore(states[rows])
             successors[rows], terms = simulator.step(actions[rows])
             rewards[rows] = total_reward(terms)
-    return Replayed(rewards, successors, told)
+    return Replayed(rewards, successors, restored)
 
 
 def replay_rounded(family: Family, task: Task, states: Array, actions: Array, threads: int) -> list[Replayed]:
@@ -89,5 +89,5 @@ def replay_rounded(family: Family, task: Task, states: Array, actions: Array, th
         return np.concatenate([values + reach * generator.uniform(-1.0, 1.0, values.shape) for _ in range(NEIGHBOURS)])
 
     played = replay(family, task, moved(states), moved(actions), threads)
-    parts = (np.split(array, NEIGHBOURS) for array in (played.rewards, played.successors, played.told))
+    parts = (np.split(array, NEIGHBOURS) for array in (played.rewards, played.successors, played.restored))
     return [Replayed(*part) for part in zip(*parts, strict=True)]

@@ -35,7 +35,7 @@ class Imported:
         episodes: {quality: {task index: episodes}}; expert, medium and random at least.
         notes: how they were read, JSON-serialisable: ``labels`` (``given`` or ``ranked``), ``left_out`` (episodes),
             ``reward_difference`` and ``state_difference`` (largest ones from the family's own simulator, None if no
-            step could be compared), ``steps`` (that were looked at) and ``untold`` (of these, how many could not be
+            step could be compared), ``steps`` (all of them) and ``not_restored`` (of these, how many could not be
             compared), ``files`` by task index.
     """
 

@@ -16,10 +16,10 @@ def summarise(imported: Imported) -> list[str]:
         rewards, states = notes["reward_difference"], notes["state_difference"]
         lines.append(f"Rewards: they differ from the family's reward function by {rewards:.3g} at most.")
         lines.append(f"Next observations: they differ from the family's physics by {states:.3g} at most.")
-    if notes["untold"]:
+    if notes["not_restored"]:
         lines.append(
-            f"Not compared: {notes['untold']} of {notes['steps']} steps, whose observations show velocities at the "
-            "edge to which they are clipped."
+            f"Not compared: {notes['not_restored']} of {notes['steps']} steps, whose observations show velocities at "
+            "the edge to which they are clipped."
         )
     if notes["labels"] == "ranked":
         lines.append("Qualities: none given; each task's episodes were ranked by return, a third to each.")

@@ -59,7 +59,6 @@ _LISTS = ("families", "representations", "baselines", "seeds", "report")  # what
 
 _ENVS = ("envs/__init__.py", "envs/shared", "envs/{family}.py")  # a family's file holds its tasks and its simulator
 _TRAINING = ("checkpointing.py", "tracking.py", "training.py")
-_CARD = ("reporting/card.py", "reporting/labels.py", "reporting/scores.py", "reporting/style.py")
 _SAC = ("adam", "networks", "policies", "replay", "sac", "training")
 _METHOD = (  # a method's file holds its training and its acting
     *("baselines/__init__.py", "baselines/shared", "baselines/{method}.py", "behaviour/networks.py"),
@@ -105,7 +104,7 @@ STAGES: dict[str, Stage] = {
             params=(),
             inputs=(paths.DATASET_METRICS,),
             outputs=(paths.DATASET_CARD,),
-            code=("stages/describe_dataset.py", *_CARD, "evaluation/statistics.py"),
+            code=("stages/describe_dataset.py", "reporting/card.py", "reporting/style.py"),
         ),
         Stage(
             name="train_context",

@@ -34,7 +34,7 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
     """Remove every object that no record refers to from the cache, and from ``remote`` if one is named.
 
     Raises:
-        InputError: there is no record, git or dvc fails here, or files in a remote cannot be told from garbage
+        InputError: there is no record, git or dvc fails here, or files in a remote cannot be separated from garbage
             because the cache lacks the list of files of a folder.
     """
     found = records()
@@ -94,7 +94,7 @@ def _check_folders(found: Mapping[str, str], cache: Path, remote: str) -> None:
         if digest.endswith(dvc_lock.FOLDER) and not dvc_lock.cached(digest, cache / "files" / "md5").is_file():
             raise InputError(
                 f"{out['path']}: a recorded version of it is not in the cache, so its files in '{remote}' cannot be "
-                f"told from garbage; check out its commit and preset, and run 'dvc fetch --remote {remote}' first"
+                f"separated from garbage; check out its commit and preset, and run 'dvc fetch --remote {remote}' first"
             )
 
 

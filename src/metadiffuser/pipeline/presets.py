@@ -12,7 +12,7 @@ from metadiffuser.config.loading import PARAMS, load_partial
 from metadiffuser.config.params import Params
 from metadiffuser.config.writing import to_yaml
 from metadiffuser.errors import InputError, shortened
-from metadiffuser.pipeline import dag, dvc_lock, locks, sync
+from metadiffuser.pipeline import dag, dvc_lock, links, locks, sync
 
 
 def names() -> list[str]:
@@ -70,6 +70,7 @@ def use(name: str) -> None:
     is_file = path.suffix in (".yaml", ".yml")
     params = load_partial(path) if is_file else read(name)
     locks.check_idle()  # the jobs of one run would be of two presets
+    links.link_plugins(params)
     text = to_yaml(params)
     _keep_edits(text)
     sync.keep_outputs()

@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 
 from metadiffuser.artifacts import write_text
 from metadiffuser.reporting import style
-from metadiffuser.reporting.labels import family_words
 
 COLOURS = {"expert": "#2F855A", "medium": "#D69E2E", "random": "#8E9AAF", "mixed": "#4299C9"}
 MOST_PARAMETERS = 3  # more than these say nothing to a reader
@@ -40,7 +39,7 @@ def write_card(folder: Path, metrics: Mapping[str, Any]) -> None:
         folder: an existing folder.
         metrics: DATASET_METRICS.
     """
-    title = metrics.get("family_title") or family_words(metrics["family"])
+    title = metrics.get("family_title") or style.family_words(metrics["family"])
     write_text(folder / "README.md", card(title, metrics))
     (folder / "returns.svg").write_bytes(style.svg(histograms(title, metrics)))
 
@@ -121,13 +120,15 @@ def _left_out(metrics: Mapping[str, Any]) -> list[str]:
 
 def _compared(metrics: Mapping[str, Any]) -> str:
     """Return how far imported data are from the family's own simulator."""
-    reward, state, untold = (metrics[name] for name in ("reward_difference", "state_difference", "untold"))
+    reward, state, not_restored = (metrics[name] for name in ("reward_difference", "state_difference", "not_restored"))
     clipped = "observations show velocities at the edge to which they are clipped"
     if reward is None:
         return f"Nothing was compared with the family's own rewards and physics: all {clipped}."
     text = f"Rewards differ from the family's reward function by {reward:.3g} at most, next observations from its "
     text += f"physics by {state:.3g}."
-    return text + (f" {untold:,} of {metrics['steps']:,} steps were not compared: their {clipped}." if untold else "")
+    return text + (
+        f" {not_restored:,} of {metrics['steps']:,} steps were not compared: their {clipped}." if not_restored else ""
+    )
 
 
 def _steps(policies: Sequence[Mapping[str, Any]]) -> str:

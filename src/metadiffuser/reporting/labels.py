@@ -19,16 +19,6 @@ OWN = "metadiffuser"
 ROWS = ("unconditional", "random", "expert")  # what is compared beside MetaDiffuser and the baselines, in this order
 
 
-def family_words(name: str) -> str:
-    """Return a family's key in words: ``cheetah_vel`` is ``Cheetah-Vel``."""
-    return name.replace("_", "-").title()
-
-
-def method_words(name: str) -> str:
-    """Return a method's key in words: ``my_method`` is ``My Method``."""
-    return name.replace("_", " ").title()
-
-
 @dataclass(frozen=True)
 class Label:
     """How a family or method appears in tables and figures."""
@@ -67,8 +57,8 @@ class Labels:
             }
 
         own = {name: Label(*style.OWN_METHODS[name]) for name in (OWN, *ROWS)}
-        methods = {OWN: own[OWN]} | labelled(baselines, method_words) | {name: own[name] for name in ROWS}
-        return cls(labelled(families, family_words), methods)
+        methods = {OWN: own[OWN]} | labelled(baselines, style.method_words) | {name: own[name] for name in ROWS}
+        return cls(labelled(families, style.family_words), methods)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], families: Iterable[str], baselines: Iterable[str]) -> Labels:
@@ -88,11 +78,11 @@ class Labels:
 
     def family(self, name: str) -> str:
         """Return a family's display name."""
-        return self.families[name].title if name in self.families else family_words(name)
+        return self.families[name].title if name in self.families else style.family_words(name)
 
     def method(self, name: str) -> str:
         """Return a method's display name."""
-        return self.methods[name].title if name in self.methods else method_words(name)
+        return self.methods[name].title if name in self.methods else style.method_words(name)
 
     def method_colour(self, name: str) -> str:
         """Return a method's colour in every figure."""

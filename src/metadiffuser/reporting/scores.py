@@ -96,7 +96,7 @@ def _episodes(by_task: Mapping[str, Sequence[float]], anchors: Mapping[str, Any]
 def _read_returns(
     planner: Sequence[Path], dataset: Sequence[Path], part: str, keys: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the episodes of a part of PLANNER_METRICS or BASELINE_METRICS, entries told apart by ``keys``."""
+    """Return the episodes of a part of PLANNER_METRICS or BASELINE_METRICS, entries distinguished by ``keys``."""
     anchors = {}
     for path in dataset:
         with metrics_record(path) as content:

@@ -106,6 +106,16 @@ _RC: dict[str, Any] = {
 }
 
 
+def family_words(name: str) -> str:
+    """Return a family's key in words: ``cheetah_vel`` is ``Cheetah-Vel``."""
+    return name.replace("_", "-").title()
+
+
+def method_words(name: str) -> str:
+    """Return a method's key in words: ``my_method`` is ``My Method``."""
+    return name.replace("_", " ").title()
+
+
 def guide_name(name: str) -> str:
     """Return a guide's name in tables."""
     return GUIDE_NAMES.get(name, name.replace("_", " "))

@@ -73,7 +73,7 @@ def read_settings(path: Path) -> Tuning:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     if "oracle" in tuning.contexts:
-        raise InputError(f"{path}: 'contexts' has oracle, which only the planner can be told; remove it")
+        raise InputError(f"{path}: 'contexts' has oracle, which only the planner can use; remove it")
     return tuning
 
 
@@ -133,16 +133,16 @@ def trials(tuning: Tuning, params: Params, method: str, family: str) -> list[Tri
     keys = list(dict.fromkeys(key for overrides in listed for key in overrides))
     found = []
     for overrides in listed:
-        told = _told(tuning, params, method, family, overrides)
+        changed = _changed_params(tuning, params, method, family, overrides)
         values = {}
         for key in keys:
             section, _, name = key.rpartition(".")
-            values[key] = getattr(told.section(section, family), name)
-        found.append(Trial(method, family, overrides, values, told))
+            values[key] = getattr(changed.section(section, family), name)
+        found.append(Trial(method, family, overrides, values, changed))
     return found
 
 
-def _told(tuning: Tuning, params: Params, method: str, family: str, overrides: Overrides) -> Params:
+def _changed_params(tuning: Tuning, params: Params, method: str, family: str, overrides: Overrides) -> Params:
     tree = params.model_dump()
     tree["families"], tree["seeds"] = [family], params.seeds[:1]
     tree["representations"] = params.representations[:1]
@@ -154,9 +154,9 @@ def _told(tuning: Tuning, params: Params, method: str, family: str, overrides: O
         section, name = _section_of(method, key, f"settings.{method}")
         override_in(tree, family, section)[name] = value
     try:
-        told = Params.model_validate(tree)
+        changed = Params.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"settings.{method}, {family}: {sentence(error, '', Params)}") from None
-    for inconsistency in inconsistencies(told, protocol=False):
+    for inconsistency in inconsistencies(changed, protocol=False):
         raise InputError(f"settings.{method}, {family}: {inconsistency}")
-    return told
+    return changed

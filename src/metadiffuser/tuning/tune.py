@@ -9,7 +9,7 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.pipeline.records import WORK
-from metadiffuser.reporting.labels import family_words, method_words
+from metadiffuser.reporting.style import family_words, method_words
 from metadiffuser.tuning import record
 from metadiffuser.tuning.settings import read_settings, trials
 from metadiffuser.tuning.trial import Score, Scratch, waiting
