@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/behaviour.py [--seconds 90] [--family cheetah_vel] [--seed 0]
 
-First the speed of one gradient update of several shapes; then one task-conditioned network against one
+First the speed of one gradient update of several shapes; then the task-conditioned teachers against one
 network a task, trained for equal CPU seconds with the settings of params.yaml.
 """
 
@@ -18,7 +18,7 @@ import torch
 
 from metadiffuser.behaviour.replay import Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
-from metadiffuser.behaviour.training import Trainer
+from metadiffuser.behaviour.training import Trainer, deal
 from metadiffuser.config.loading import load
 from metadiffuser.config.schema import Behaviour
 from metadiffuser.envs import Family, get_family
@@ -58,7 +58,7 @@ def update_speed(config: Behaviour, members: int, width: int, batch: int, update
     generator = torch_generator(0, "benchmark")
     agent = SoftActorCritic(config, members, 21, 6, generator)
     draw = np.random.default_rng(0)
-    replay = Replay(members, 5000, 20, np.zeros(1, np.float32), np.ones(1, np.float32), 6)
+    replay = Replay(members, 5000, 20, np.zeros((members, 1), np.float32), np.ones((members, 1), np.float32), 6)
     shapes = ((members, 5000, 21), (members, 5000, 6), (members, 5000), (members, 5000), (members, 5000, 21))
     replay.add(*(draw.uniform(-1, 1, shape).astype(np.float32) for shape in shapes))
     start = time.process_time()
@@ -87,7 +87,8 @@ def compare(family: Family, config: Behaviour, seconds: float, seed: int) -> Non
     }
     for name, changes in variants.items():
         settings = config.model_copy(update={"sharing": name, **changes})
-        trainer = TimedTrainer(family, tasks, settings, seed, ("benchmark", name), "cpu")
+        groups = deal(len(tasks), settings, unseen=False)
+        trainer = TimedTrainer(family, tasks, groups, settings, seed, ("benchmark", name), "cpu")
         trainer.start(seconds)
         agent = trainer.rounds_done * settings.copies
         print(

@@ -163,8 +163,9 @@ def main() -> None:
     params = load()
     config = params.section("context", options.family).model_copy(update={"steps": options.steps})
     where = {"preset": params.preset, "family": options.family}
-    tasks = split(read_tasks(Path(paths.TASKS.format(**where))), "train")
-    episodes = read_family(Path(paths.DATASET.format(**where)), tasks, config.qualities)
+    dataset = Path(paths.DATASET.format(**where))
+    tasks = split(read_tasks(Path(paths.TASKS.format(**where)), dataset), "train")
+    episodes = read_family(dataset, tasks, config.qualities)
     bench = Bench(get_family(options.family), tasks, episodes, options.held_out)
     shown = ", ".join(config.qualities)
     print(f"{options.family}, {options.steps} steps; context quality {shown}")

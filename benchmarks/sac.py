@@ -72,7 +72,7 @@ def ours(config: Behaviour, members: int, interval: int) -> Slice:
     """Return a slice of our updates, with an actor update at every ``interval``-th."""
     generator, draw = torch_generator(0, "benchmark"), np.random.default_rng(0)
     agent = SoftActorCritic(config, members, INPUTS, ACTIONS, generator)
-    one = np.ones(TASK, np.float32)
+    one = np.ones((members, TASK), np.float32)
     replay = Replay(members, ROWS, OBSERVATIONS, 0 * one, one, ACTIONS)
     sizes = ((INPUTS,), (ACTIONS,), (), (INPUTS,))
     inputs, actions, rewards, successors = (

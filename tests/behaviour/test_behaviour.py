@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,14 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
-from metadiffuser.behaviour import training
 from metadiffuser.behaviour.adam import Adam
-from metadiffuser.behaviour.collection import Choice, Collector, pick_medium
+from metadiffuser.behaviour.collection import Collector, pick_medium
+from metadiffuser.behaviour.mixing import Choice
 from metadiffuser.behaviour.networks import LOG_STD, MemberMLP, squashed_sample, unflatten
 from metadiffuser.behaviour.policies import Policies, Trained, assign, rollout, uniform
 from metadiffuser.behaviour.replay import Batch, Replay
 from metadiffuser.behaviour.sac import SoftActorCritic
-from metadiffuser.behaviour.training import Trainer, empty_shard
+from metadiffuser.behaviour.training import Trainer, checkpoint_rounds, deal, feature_span, train_shard
 from metadiffuser.config.schema import Behaviour
 from metadiffuser.envs import FAMILIES, Family, Task, get_family
 from metadiffuser.envs.shared.tasks import draw_tasks
@@ -26,6 +27,7 @@ from metadiffuser.errors import InputError
 CONFIG = Behaviour(
     threads=1,
     sharing="task_conditioned",
+    teachers=2,
     steps=480,
     copies=6,
     terminate_when_unhealthy=True,
@@ -70,7 +72,12 @@ def config(**changes: object) -> Behaviour:
 
 
 def trainer(tasks: list[Task], family: Family = POINT, seed: int = 0, **changes: object) -> Trainer:
-    return Trainer(family, tasks, config(**changes), seed, ("test",), "cpu")
+    settings = config(**changes)
+    return Trainer(family, tasks, deal(len(tasks), settings, unseen=False), settings, seed, ("test",), "cpu")
+
+
+def shard(tasks: list[Task], family: Family = POINT, **changes: object) -> Trained:
+    return train_shard(family, tasks, config(**changes), 0, ("test",), "cpu")[0]
 
 
 def some_batch(members: int, count: int, size: int, actions: int, draws: torch.Generator) -> Batch:
@@ -225,7 +232,8 @@ def test_layers_are_the_memory_that_is_optimised() -> None:
 
 
 def test_replay_overwrites_the_oldest_and_normalises() -> None:
-    replay = Replay(2, 10, 3, np.array([2.0], np.float32), np.array([4.0], np.float32), 1)
+    centre, scale = np.array([[2.0], [1.0]], np.float32), np.array([[4.0], [8.0]], np.float32)
+    replay = Replay(2, 10, 3, centre, scale, 1)
     draw = np.random.default_rng(0)
     seen = []
     for number in range(4):
@@ -241,7 +249,7 @@ def test_replay_overwrites_the_oldest_and_normalises() -> None:
     np.testing.assert_allclose(replay.centre[:, :3], everything.mean(axis=1), rtol=1e-4)
     np.testing.assert_allclose(replay.scale[:, :3], everything.std(axis=1), rtol=1e-3)
     raw = batch.actions.numpy()  # inputs were the same number as actions
-    np.testing.assert_allclose(batch.inputs[..., 3:].numpy(), (raw - 2.0) / 4.0, rtol=1e-5)
+    np.testing.assert_allclose(batch.inputs[..., 3:].numpy(), (raw - centre[:, None]) / scale[:, None], rtol=1e-5)
     centre, scale = replay.centre[:, None, :3], replay.scale[:, None, :3]
     np.testing.assert_allclose(batch.inputs[..., :3].numpy(), (raw - centre) / scale, rtol=1e-4, atol=1e-5)
 
@@ -268,12 +276,17 @@ def test_resumed_training_ends_with_the_same_bits(
 
     monkeypatch.setattr("metadiffuser.checkpointing.INTERVAL", 0.0)
     state = tmp_path / "state.safetensors"
+    settings = config(sharing=sharing)
+    doomed = Doomed(POINT, tasks, deal(4, settings, unseen=False), settings, 0, ("test",), "cpu")
     with pytest.raises(KilledError):
-        Doomed(POINT, tasks, config(sharing=sharing), 0, ("test",), "cpu").train(state)
+        doomed.train(state)
     resumed, resumed_curve = trainer(tasks, sharing=sharing).train(state)
     resumed.write(tmp_path / "resumed.safetensors")
     assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     assert resumed_curve == curve
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_episode", None)  # a run that is done plays nothing
+        assert trainer(tasks, sharing=sharing).train(state)[1] == curve
     other, _ = trainer(tasks, seed=1, sharing=sharing).train()
     assert not np.array_equal(other.returns, whole.returns)
 
@@ -289,40 +302,37 @@ def test_training_learns_point_robot() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_stored_policies_score_what_training_measured(family: Family, tmp_path: Path) -> None:
-    tasks = tasks_of(family, 3)
+    tasks = [*tasks_of(family, 2), replace(tasks_of(family, 3)[2], split="test")]
     changes = {"steps": family.episode_length * 2, "copies": 2, "warmup_steps": 20, "checkpoints": 3}
+    changes["evaluation_episodes"] = 2
     shards = []
     for number in range(2):
-        trained, _ = trainer(tasks[number::2], family, **changes).train()
-        trained.write(tmp_path / f"{number}.safetensors")
+        shard(tasks[number::2], family, **changes).write(tmp_path / f"{number}.safetensors")
         shards.append(Trained.read(tmp_path / f"{number}.safetensors"))
-    collector = Collector(family, tasks, [*shards, empty_shard(family, CONFIG)], 3, 0, 1)
+    collector = Collector(family, tasks, [*shards, shard([], family)], 2, 2, 0, 1)
+    anchors = collector.anchors()
+    for task, choice in zip(tasks, collector.experts, strict=True):
+        found = shards[task.index % 2]
+        measured = found.returns[choice.checkpoint, list(found.tasks).index(task.index)]
+        spread = 1e-3 if family is POINT else 0.4 * abs(measured) + 20.0  # the reset is random
+        assert abs(anchors[task.index]["expert"] - measured) <= spread
     expert = collector.expert()
-    for task in tasks:
-        shard = shards[task.index % 2]
-        column = list(shard.tasks).index(task.index)
-        best = int(shard.returns[:, column].argmax())
-        assert expert.policies[task.index]["checkpoint"] == best
-        assert expert.policies[task.index]["actions"] == "mean"
-        spread = 1e-3 if family is POINT else 0.2 * abs(shard.returns[best, column]) + 20.0  # the reset is random
-        assert abs(expert.mean_return(task.index) - shard.returns[best, column]) <= spread
-    mixed = collector.mixed()
-    assert mixed.policies[0]["checkpoints"] == [0, 1, 2]
-    medium = collector.medium(collector.random(), expert)
-    assert all(len(block) == 3 for block in medium.episodes.values())
+    assert [expert.policies[i]["checkpoint"] for i in range(3)] == [choice.checkpoint for choice in collector.experts]
+    assert {policy["actions"] for policy in expert.policies.values()} == {"sampled"}
     assert np.array_equal(collector.expert().episodes[1].actions, expert.episodes[1].actions)
+    for quality in ("medium", "mixed", "random"):
+        assert all(len(block) == 2 for block in collector.collect(quality, anchors).episodes.values())
 
 
 def test_shards_that_do_not_cover_the_tasks_are_refused() -> None:
     tasks = tasks_of(POINT, 3)
-    trained, _ = trainer(tasks[:2]).train()
     with pytest.raises(InputError, match="does not match the task list"):
-        Collector(POINT, tasks, [trained], 1, 0, 1)
+        Collector(POINT, tasks, [shard(tasks[:2])], 1, 1, 0, 1)
 
 
 def test_a_shard_without_tasks_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "shard9.safetensors"
-    empty_shard(POINT, CONFIG).write(path)
+    shard([]).write(path)
     read = Trained.read(path)
     assert list(read.tasks) == []
     assert read.policies is None
@@ -352,21 +362,90 @@ def test_environments_follow_the_policy_assigned_to_them() -> None:
 
 
 def test_medium_is_nearest_to_half_way() -> None:
-    deterministic = np.array([-100.0, -80.0, -20.0, -10.0])
-    stochastic = np.array([-100.0, -95.0, -52.0, -12.0])
-    assert pick_medium(deterministic, stochastic, -100.0, -10.0) == Choice(2, True)
-    assert pick_medium(deterministic, stochastic, -100.0, -50.0) == Choice(1, False)
-    assert pick_medium(deterministic, deterministic, -100.0, -10.0) == Choice(1, False)
-    assert pick_medium(np.array([-10.0, -10.0]), np.array([-10.0, -10.0]), -30.0, -10.0) == Choice(0, False)
+    returns = np.array([-100.0, -95.0, -52.0, -12.0])
+    assert pick_medium(returns, -100.0, -10.0) == Choice(2, sampled=True)
+    assert pick_medium(returns, -100.0, -80.0) == Choice(1, sampled=True)
+    assert pick_medium(np.array([-10.0, -10.0]), -30.0, -10.0) == Choice(0, sampled=True)
 
 
 def test_task_vectors_span_minus_one_to_one() -> None:
-    features, centre, scale = training.task_features(tasks_of(POINT, 6))
-    normal = (features - centre) / scale
+    vectors = np.stack([task.vector for task in tasks_of(POINT, 6)]).astype(np.float32)
+    centre, scale = feature_span(vectors)
+    normal = (vectors - centre) / scale
     np.testing.assert_allclose(normal.min(axis=0), -1.0, atol=1e-6)
     np.testing.assert_allclose(normal.max(axis=0), 1.0, atol=1e-6)
-    alone, centre, scale = training.task_features(tasks_of(POINT, 1))
-    assert np.all((alone - centre) / scale == 0.0)
+    centre, scale = feature_span(vectors[:1])
+    assert np.all((vectors[:1] - centre) / scale == 0.0)
+
+
+def test_tasks_are_dealt_out_to_teachers_in_turn() -> None:
+    three = config(teachers=3)
+    assert deal(7, three, unseen=False) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert deal(2, three, unseen=False) == [[0], [1]], "no teacher is without a task"
+    assert deal(3, three, unseen=True) == [[0, 1, 2]], "unseen tasks have one agent"
+    for unseen in (False, True):
+        assert deal(2, config(sharing="per_task"), unseen=unseen) == [[0], [1]]
+
+
+@pytest.mark.parametrize("sharing", ["task_conditioned", "per_task"])
+@pytest.mark.parametrize("family", ["point_robot", "hopper_param"])
+def test_nothing_of_an_unseen_task_reaches_the_policies_of_training_tasks(family: str, sharing: str) -> None:
+    """Other unseen tasks, and more of them, leave the same bits in every network that acts in training data."""
+    chosen = get_family(family)
+    drawn = tasks_of(chosen, 8)
+    changes = {"sharing": sharing, "teachers": 3, "checkpoints": 3}
+
+    def trained(unseen: list[Task]) -> Trained:
+        return shard([*drawn[:4], *(replace(task, split="test") for task in unseen)], chosen, **changes)
+
+    few, other = trained(drawn[4:5]), trained(drawn[5:8])
+    assert few.policies is not None
+    assert other.policies is not None
+    for task in range(4):
+        assert few.agent(task) < min(few.agent(4), other.agent(5)), "unseen tasks have agents of their own"
+        np.testing.assert_array_equal(few.returns[:, task], other.returns[:, task])
+        for checkpoint in range(3):
+            mine = few.policies.select([few.index(checkpoint, task)])
+            theirs = other.policies.select([other.index(checkpoint, task)])
+            for ours, others in zip(mine.layers, theirs.layers, strict=True):
+                assert torch.equal(ours[0], others[0])
+                assert torch.equal(ours[1], others[1])
+            assert torch.equal(mine.centre, theirs.centre)
+            assert torch.equal(mine.scale, theirs.scale)
+
+
+def test_a_teacher_knows_its_own_tasks_alone() -> None:
+    drawn = tasks_of(POINT, 5)
+    swapped = [*drawn[:3], replace(drawn[4], index=3)]  # of the second of two teachers
+    mine, theirs = (trainer(tasks).train()[0] for tasks in (drawn[:4], swapped))
+    assert mine.policies is not None
+    assert theirs.policies is not None
+    for number, same in ((mine.index(3, 0), True), (mine.index(3, 2), True), (mine.index(3, 1), False)):
+        pair = [policies.select([number]).layers[1][0] for policies in (mine.policies, theirs.policies)]
+        assert torch.equal(*pair) == same
+    np.testing.assert_array_equal(mine.returns[:, [0, 2]], theirs.returns[:, [0, 2]])
+    assert not np.array_equal(mine.returns[:, 1], theirs.returns[:, 1])
+
+
+def test_checkpoints_are_denser_early_and_follow_warm_up() -> None:
+    assert checkpoint_rounds(1000, 100, 3) == [200, 500, 1000]
+    for rounds, warmup, count in ((15625, 62, 40), (50, 20, 10), (12, 10, 5), (4, 3, 4)):
+        marks = checkpoint_rounds(rounds, warmup, count)
+        assert len(marks) == count
+        assert marks[-1] == rounds
+        assert marks[0] >= 1
+        assert (np.diff(marks) >= 1).all()
+
+
+def test_the_curve_of_a_shard_is_over_all_of_its_tasks() -> None:
+    tasks = [*tasks_of(POINT, 3), replace(tasks_of(POINT, 4)[3], split="test")]
+    trained, curve = train_shard(POINT, tasks, CONFIG, 0, ("test",), "cpu")
+    assert list(trained.tasks) == [0, 1, 2, 3]
+    assert list(trained.agents) == [0, 1, 0, 2]
+    assert [record["step"] for record in curve] == list(trained.steps)
+    assert [record["return"] for record in curve] == trained.returns.mean(axis=1).tolist()
+    assert [record["return_min"] for record in curve] == trained.returns.min(axis=1).tolist()
+    assert all(np.isfinite(record["critic_loss"]) and np.isfinite(record["entropy"]) for record in curve)
 
 
 def test_fallen_robots_start_anew_and_their_value_ends() -> None:

@@ -112,7 +112,8 @@ def wrong_for(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [None, 0, 1, "true", "yes", [], {}]
     if isinstance(value, str):
-        return [None, True, 0, 1.5, "", "x" * 1000, "a\nb", "\x1b[2J", [], {}]
+        empty: list[Any] = [] if value == "none" else [{}]  # a family may say nothing either way
+        return [None, True, 0, 1.5, "", "x" * 1000, "a\nb", "\x1b[2J", [], *empty]
     return [odd for odd in ODD if odd != 0] + [True, False, -1, -0.5, "1", [1]]
 
 

@@ -8,12 +8,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from metadiffuser.artifacts import write_json
 from metadiffuser.behaviour.collection import Collector, collect
-from metadiffuser.data.dataset import Collected, FamilyDataset
+from metadiffuser.data.dataset import Anchors, Collected, FamilyDataset
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs import get_family
-from metadiffuser.envs.shared.tasks import draw_tasks
+from metadiffuser.envs.shared.tasks import draw_tasks, read_left_out, read_tasks
 
 FAMILY = get_family("point_robot")
 TASKS = draw_tasks(FAMILY, 2, 1, np.random.default_rng(0))
@@ -29,34 +30,32 @@ def collected(quality: str) -> Collected:
 
 
 class FakeCollector:
-    """Collects episodes of constant reward, whose quality shows in the reward."""
+    """Collects episodes of constant reward, whose quality shows in the reward; task 1's expert gains little."""
 
-    tasks = TASKS
+    family, tasks = FAMILY, TASKS
 
-    def random(self) -> Collected:
-        return collected("random")
+    def anchors(self) -> Anchors:
+        return {task.index: {"random": -9.5, "expert": -9.0 if task.index == 1 else -3.5} for task in TASKS}
 
-    def expert(self) -> Collected:
-        return collected("expert")
+    def collect(self, quality: str, anchors: Anchors) -> Collected:
+        assert anchors == self.anchors()
+        return collected(quality)
 
-    def medium(self, random: Collected, expert: Collected) -> Collected:
-        assert random.mean_return(0) < expert.mean_return(0)
-        return collected("medium")
 
-    def mixed(self) -> Collected:
-        return collected("mixed")
+def collect_fakes(qualities: list[str], least_gain: float = 0.0) -> FamilyDataset:
+    return collect(cast(Collector, FakeCollector()), qualities, least_gain)
 
 
 @pytest.fixture
 def dataset() -> FamilyDataset:
-    return collect(cast(Collector, FakeCollector()), ["mixed", "medium", "random", "expert"])
+    return collect_fakes(["mixed", "medium", "random", "expert"])
 
 
 def test_every_quality_is_collected_by_its_own_policies(dataset: FamilyDataset) -> None:
     assert {quality: found.mean_return(0) for quality, found in dataset.collected.items()} == {
         quality: 3 * paid for quality, paid in PAID.items()
     }
-    assert list(collect(cast(Collector, FakeCollector()), ["medium"]).collected) == ["medium"]
+    assert list(collect_fakes(["medium"]).collected) == ["medium"]
 
 
 def test_metrics_are_of_what_is_written(dataset: FamilyDataset, tmp_path: Path) -> None:
@@ -66,7 +65,25 @@ def test_metrics_are_of_what_is_written(dataset: FamilyDataset, tmp_path: Path) 
     for quality, by_task in stored.items():
         assert metrics["returns"][quality] == {str(i): part.returns.tolist() for i, part in by_task.items()}
         assert metrics["policies"][quality] == [{"role": quality}] * 3
-    assert metrics["anchors"] == {str(task.index): {"random": -9.0, "expert": -3.0} for task in TASKS}
+    assert metrics["anchors"] == {
+        str(index): {"random": -9.5, "expert": expert} for index, expert in enumerate((-3.5, -9.0, -3.5))
+    }
+    assert (metrics["least_gain"], metrics["tasks_left_out"]) == (0.0, [])
     assert (metrics["episodes"], metrics["transitions"]) == (4 * 3 * 2, 4 * 3 * 2 * 3)
     assert [task["index"] for task in metrics["tasks"]] == [0, 1, 2]
     assert set(metrics["optimum"]) == {"0", "1", "2"}
+
+
+def test_tasks_on_which_the_expert_gains_little_are_left_out(tmp_path: Path) -> None:
+    found = collect_fakes(["random", "expert"], least_gain=0.25)
+    found.write(tmp_path, FAMILY)
+    metrics = found.metrics(FAMILY)
+    assert [entry["index"] for entry in metrics["tasks_left_out"]] == [1]
+    assert set(metrics["anchors"]) == set(metrics["optimum"]) == set(metrics["returns"]["expert"]) == {"0", "2"}
+    assert metrics["policies"]["random"] == [{"role": "random"}] * 2
+    assert (metrics["episodes"], metrics["transitions"]) == (2 * 2 * 2, 2 * 2 * 2 * 3)
+    assert not list(tmp_path.rglob("*1-expert*"))
+    assert read_left_out(tmp_path) == {1}
+    write_json(tmp_path / "tasks.json", {"family": FAMILY.name, "tasks": [task.to_json() for task in TASKS]})
+    assert [task.index for task in read_tasks(tmp_path / "tasks.json", tmp_path)] == [0, 2]
+    assert [task.index for task in read_tasks(tmp_path / "tasks.json")] == [0, 1, 2]

@@ -235,7 +235,7 @@ def test_experts_are_trained_on_families_without_falls_and_symmetries() -> None:
     )
     assert config.terminate_when_unhealthy
     assert config.symmetries
-    trained, records = Trainer(family, tasks_of(family, 3), config, 0, ("test",), "cpu").train()
+    trained, records = Trainer(family, tasks_of(family, 3), [[0, 1, 2]], config, 0, ("test",), "cpu").train()
     assert trained.returns.shape == (3, 3)
     assert np.isfinite(trained.returns).all()
     assert len(records) == 3

@@ -144,6 +144,8 @@ def dataset_metrics(family: str) -> dict[str, Any]:
         "family": family,
         **family_label(family),
         "source": "generated",
+        "least_gain": 0.3,
+        "tasks_left_out": [],
         "tasks": tasks(family),
         "returns": {
             quality: {str(task): returns(family, value, task) for task in indices} for quality, value in shares.items()

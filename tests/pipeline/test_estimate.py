@@ -96,7 +96,8 @@ def test_a_job_takes_the_time_of_its_own_record(project: Path) -> None:
     ("stage", "wildcards", "section", "change", "factor"),
     [
         ("train_behaviour", {**FAMILY, "shard": "0"}, "behaviour", {"updates_per_step": 0.125}, 2),
-        ("train_behaviour", {**FAMILY, "shard": "0"}, "behaviour", {"sharing": "per_task", "copies": 1}, 50),
+        ("train_behaviour", {**FAMILY, "shard": "0"}, "behaviour", {"sharing": "per_task", "copies": 1}, 50 / 4),
+        ("train_behaviour", {**FAMILY, "shard": "0"}, "behaviour", {"teachers": 1}, 2 / 4),
         ("train_diffusion", MODEL, "diffusion", {"steps": 8000}, 2),
         ("train_diffusion", MODEL, "diffusion", {"batch_size": 384}, 3),
         ("train_diffusion", MODEL, "diffusion", {"width": 128}, 4),
@@ -160,7 +161,7 @@ def test_shards_share_the_tasks_and_one_without_a_task_takes_nothing() -> None:
     took = [seconds("train_behaviour", {**FAMILY, "shard": str(n)}, few) for n in range(4)]
     assert took[0] == took[1] == took[2] > 0
     assert took[3] == 0
-    assert seconds("train_behaviour", {**FAMILY, "shard": "0"}, PAPER) == pytest.approx(5 * took[0])
+    assert seconds("train_behaviour", {**FAMILY, "shard": "0"}, PAPER) == pytest.approx(7 * took[0])
 
 
 def a_record(family: str, kind: str, amount: float, took: float, preset: str = "quick") -> Record:
@@ -313,7 +314,11 @@ def test_the_former_verb_says_the_new_name(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("spoil", "words", "said"),
     [
-        (lambda: None, ("--preset", "huge"), "preset 'huge' is unknown; expected one of laptop, mixed, paper"),
+        (
+            lambda: None,
+            ("--preset", "huge"),
+            "preset 'huge' is unknown; expected one of extrapolation, laptop, mixed, paper",
+        ),
         (lambda: Path("dvc.lock").write_text("stages: 3"), (), "dvc.lock: damaged or in the middle of a merge"),
         (lambda: Path("dvc.lock").unlink(), (), "results/*/timings: no record of define_tasks"),
     ],

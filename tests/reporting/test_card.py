@@ -61,9 +61,20 @@ def test_it_says_how_generated_data_were_made() -> None:
     text = card("Point-Robot", METRICS | MADE)
     assert "soft actor-critic" in text
     assert "best checkpoint by deterministic return; environment step 900 to 1,000 of training, actions: mean" in text
-    assert "half way between random and expert; environment step 300 of training, actions: mean or sampled" in text
+    assert "half way between random and expert; where none is near, the expert with uniform actions" in text
+    assert "at a share of the steps; environment step 300 of training, actions: mean or sampled" in text
+    assert "spread evenly from random to expert; environment step 100 to 1,000 of training, actions: sampled" in text
     assert "**random**: actions drawn uniformly from [-1, 1]\n" in text
     assert "mport" not in text
+
+
+def test_it_says_which_tasks_are_left_out_and_by_what_rule() -> None:
+    rule = "by less than 0.3 of the training tasks' median are left out of the datasets and of all that follows:"
+    assert f"{rule} none." in card("Point-Robot", METRICS | MADE)
+    out = [{"index": 48, "split": "test", "parameters": {}, "random": 200.04, "expert": 270.0}]
+    text = card("Hopper-Param", METRICS | MADE | {"tasks_left_out": out})
+    assert f"{rule}\n\n| task | split | random | expert |\n|---|---|---|---|\n| 48 | unseen | 200.0 | 270.0 |" in text
+    assert "No task is left out" in card("Point-Robot", METRICS | MADE | {"least_gain": 0.0})
 
 
 def test_it_claims_nothing_of_imported_data_that_is_not_known() -> None:

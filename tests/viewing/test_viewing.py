@@ -357,15 +357,16 @@ def render(
     monkeypatch: pytest.MonkeyPatch,
     shown: int = 1,
     guides: tuple[str, ...] = ("dual", "none"),
+    left_out: int = 0,
 ) -> Path:
-    """Run the stage in ``folder`` on made-up rollouts of ``shown`` tasks; return the folder of videos."""
+    """Run the stage in ``folder`` on made-up rollouts of ``shown`` tasks, none of the first ones; return the videos."""
     params = parameters(shown)
     folder.mkdir()
     monkeypatch.chdir(folder)
     job = dag.make_job(dag.STAGES["render_rollouts"], {"family": name}, params)
     run = Run(job, folder / "work", "cpu", {}, params)
-    tasks = draw_tasks(FAMILIES[name], 1, shown, np.random.default_rng(0))
-    recorded = [replace(episode(name, guide), task=task) for guide in guides for task in tasks[1:]]
+    tasks = draw_tasks(FAMILIES[name], 1, left_out + shown, np.random.default_rng(0))
+    recorded = [replace(episode(name, guide), task=task) for guide in guides for task in tasks[1 + left_out :]]
     write_json(run.path(paths.TASKS), {"family": name, "tasks": [task.to_json() for task in tasks]})
     arrays = {"positions": "positions", "paths": "path", "plans": "plans", "rewards": "rewards"}
     tensors = {
@@ -411,6 +412,13 @@ def test_every_task_shown_has_a_film_beside_the_unguided_planner(
     assert films == {f"task{index}-dual{suffix}.mp4" for index in (1, 2) for suffix in ("", "-vs-none")}
     with pytest.raises(InputError, match="no episode of task 1 with guide none; run evaluate again"):
         render("point_robot", tmp_path / "lonely", monkeypatch, guides=("dual",))
+
+
+def test_tasks_that_are_left_out_of_the_datasets_and_not_played_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_opengl: None
+) -> None:
+    folder = render("point_robot", tmp_path / "one", monkeypatch, left_out=1)
+    assert {path.name for path in folder.glob("*.mp4")} == {"task2-dual.mp4", "task2-dual-vs-none.mp4"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

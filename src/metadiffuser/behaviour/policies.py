@@ -59,24 +59,33 @@ class Policies:
         return Policies(layers, self.centre[chosen], self.scale[chosen])
 
     @classmethod
-    def join(cls, parts: Sequence[Policies]) -> Policies:
-        """Return the policies of all ``parts`` in one stack."""
+    def join(cls, parts: Sequence[Policies], groups: int = 1) -> Policies:
+        """Return the policies of all ``parts`` in one stack.
+
+        Args:
+            parts: at least one.
+            groups: equal groups that every part consists of; the first groups of all parts come first.
+        """
+
+        def joined(arrays: Sequence[Tensor]) -> Tensor:
+            return torch.cat([array.unflatten(0, (groups, -1)) for array in arrays], dim=1).flatten(0, 1)
+
         layers = [
-            (torch.cat([part.layers[i][0] for part in parts]), torch.cat([part.layers[i][1] for part in parts]))
+            (joined([part.layers[i][0] for part in parts]), joined([part.layers[i][1] for part in parts]))
             for i in range(len(parts[0].layers))
         ]
-        return cls(layers, torch.cat([part.centre for part in parts]), torch.cat([part.scale for part in parts]))
+        return cls(layers, joined([part.centre for part in parts]), joined([part.scale for part in parts]))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What behaviour training leaves of one shard: the policies of C checkpoints for N tasks.
+    """What behaviour training leaves of one shard: the policies of M agents at C checkpoints for N tasks.
 
     Attributes:
         family: key of the family.
         config: section ``behaviour`` as it was, JSON-serialisable.
         tasks: indices of the N tasks.
-        conditioned: one network (M = 1) that is given the task's vector, else one a task (M = N).
+        agents: which of the M agents learnt each task (N,).
         steps: environment steps of an agent at each checkpoint (C,).
         returns: deterministic mean return (C, N).
         policies: C * M policies, checkpoint by checkpoint; None for a shard without tasks.
@@ -85,15 +94,42 @@ class Trained:
     family: str
     config: Mapping[str, Any]
     tasks: Sequence[int]
-    conditioned: bool
+    agents: Sequence[int]
     steps: Sequence[int]
     returns: Array
     policies: Policies | None
 
+    @property
+    def conditioned(self) -> bool:
+        """Whether policies take the task's vector as input, after the observation."""
+        return bool(self.config["sharing"] == "task_conditioned")
+
+    def agent(self, task: int) -> int:
+        """Return which agent learnt ``task`` (its index)."""
+        return self.agents[list(self.tasks).index(task)]
+
     def index(self, checkpoint: int, task: int) -> int:
         """Return the position among ``policies`` of the one for ``task`` (its index) at ``checkpoint``."""
-        members = 1 if self.conditioned else len(self.tasks)
-        return checkpoint * members + (0 if self.conditioned else list(self.tasks).index(task))
+        return checkpoint * (max(self.agents) + 1) + self.agent(task)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the agents of all ``parts`` as one shard, those of the first part first.
+
+        Parts have one configuration and different tasks, at least one each.
+        """
+        first = parts[0]
+        starts = np.cumsum([0, *(max(part.agents) + 1 for part in parts[:-1])]).tolist()
+        stacks = [part.policies for part in parts if part.policies is not None]
+        return cls(
+            family=first.family,
+            config=first.config,
+            tasks=[task for part in parts for task in part.tasks],
+            agents=[start + agent for part, start in zip(parts, starts, strict=True) for agent in part.agents],
+            steps=first.steps,
+            returns=np.concatenate([part.returns for part in parts], axis=1),
+            policies=Policies.join(stacks, groups=len(first.steps)),
+        )
 
     def write(self, path: Path) -> None:
         """Write the shard as one safetensors file: ``weight0``, ``bias0``, ... (C, M, ...), ``centre``, ``scale``."""
@@ -107,7 +143,7 @@ class Trained:
             "family": self.family,
             "config": dict(self.config),
             "tasks": list(self.tasks),
-            "conditioned": self.conditioned,
+            "agents": list(self.agents),
             "steps": list(self.steps),
             "returns": self.returns.tolist(),
         }

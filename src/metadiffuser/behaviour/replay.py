@@ -50,8 +50,8 @@ class Replay:
         members: M.
         capacity: rows an agent keeps.
         observations: how many of the inputs are observations, whose statistics are gathered.
-        fixed_centre: centre of the inputs that follow (the task vector).
-        fixed_scale: scale of those.
+        fixed_centre: centre of the inputs that follow (the task vector), each agent's own (M, F).
+        fixed_scale: scale of those (M, F).
         actions: A.
     """
 
@@ -59,12 +59,13 @@ class Replay:
         self, members: int, capacity: int, observations: int, fixed_centre: Floats, fixed_scale: Floats, actions: int
     ):
         self.members, self.capacity, self.observations, self.actions = members, capacity, observations, actions
-        self.inputs = observations + len(fixed_centre)
+        self.inputs = observations + fixed_centre.shape[1]
         self.rows = np.zeros((members, capacity, 2 * self.inputs + actions + 2), np.float32)
         self.position = np.zeros(2, np.int64)  # next row to write, rows filled
         self.moments = np.zeros((3, members, observations))  # count, sum, sum of squares
-        self.centre = np.tile(np.concatenate([np.zeros(observations, np.float32), fixed_centre]), (members, 1))
-        self.scale = np.tile(np.concatenate([np.ones(observations, np.float32), fixed_scale]), (members, 1))
+        still = np.zeros((members, observations), np.float32)
+        self.centre = np.concatenate([still, fixed_centre], axis=1)
+        self.scale = np.concatenate([still + 1, fixed_scale], axis=1)
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,9 @@
-"""Training of behaviour policies for the tasks of a shard: one loop for shared and for separate networks."""
+"""Training of behaviour policies for the tasks of a shard: one loop for shared and for separate networks.
+
+Training tasks and unseen tasks are learnt by different agents, one after the other, with random streams of their own:
+nothing of an unseen task reaches a policy that acts in training data. The training tasks have several teachers, each
+of which knows its own tasks alone, so that policies do not vary smoothly from task to task (deviation 8).
+"""
 
 from __future__ import annotations
 
@@ -26,11 +31,10 @@ ANNEALED = 0.4  # last part of training in which the step size falls linearly, t
 LOWEST_RATE = 0.02  # of the step size, at the end
 
 
-def task_features(tasks: Sequence[Task]) -> tuple[Floats, Floats, Floats]:
-    """Return task vectors (N, F) with the centre (F,) and scale (F,) that bring them to [-1, 1]."""
-    vectors = np.stack([task.vector for task in tasks]).astype(np.float32)
+def feature_span(vectors: Floats) -> tuple[Floats, Floats]:
+    """Return the centre (F,) and scale (F,) that bring task vectors (N, F) to [-1, 1]."""
     low, high = vectors.min(axis=0), vectors.max(axis=0)
-    return vectors, (high + low) / 2, np.where(high > low, (high - low) / 2, np.float32(1.0))
+    return (high + low) / 2, np.where(high > low, (high - low) / 2, np.float32(1.0))
 
 
 def standard_tasks(family: Family, tasks: Sequence[Task]) -> tuple[list[Task], list[Symmetry]]:
@@ -44,16 +48,47 @@ def standard_tasks(family: Family, tasks: Sequence[Task]) -> tuple[list[Task], l
     return [t.with_vector(symmetry.tasks @ t.vector) for t, symmetry in zip(tasks, found, strict=True)], found
 
 
-class Trainer:
-    """Soft actor-critic over the environments of all agents, stepped together.
+def deal(count: int, config: Behaviour, unseen: bool) -> list[list[int]]:
+    """Return the positions of ``count`` tasks that each agent learns, one agent a list.
 
-    Member m's ``copies`` environments go through its group of tasks in turn, episode after episode: all
-    tasks for the one task-conditioned agent (M = 1), or one task for each of M agents. With ``config.symmetries``
-    tasks are what they are up to the robot's symmetries (deviation 29).
+    Args:
+        count: tasks of one kind in a shard.
+        config: section ``behaviour``.
+        unseen: whether they are unseen tasks, which have one agent; training tasks are dealt out to the teachers in
+            turn. With ``per_task`` every task has an agent.
+    """
+    agents = (1 if unseen else config.teachers) if config.sharing == "task_conditioned" else count
+    return [list(range(count))[agent::agents] for agent in range(min(agents, count))]
+
+
+def checkpoint_rounds(rounds: int, warmup: int, checkpoints: int) -> list[int]:
+    """Return after which rounds a checkpoint is kept (C,): at the squares of even shares of training after warm-up.
+
+    Agents learn fast at first. Where checkpoints were even, the first was an expert already on some families, and the
+    way there had none.
+
+    Args:
+        rounds: of the whole training, at least as many as checkpoints.
+        warmup: rounds without updates.
+        checkpoints: C.
+    """
+    start = min(warmup, rounds - checkpoints)
+    shares = np.square(np.arange(1, checkpoints + 1) / checkpoints)
+    places = np.maximum(np.round(shares * (rounds - start)).astype(int), np.arange(1, checkpoints + 1))
+    return [start + int(place) for place in places]
+
+
+class Trainer:
+    """Soft actor-critic over the environments of M agents, stepped together.
+
+    Agent m's ``copies`` environments go through its group of tasks in turn, episode after episode: some tasks for a
+    task-conditioned agent, or one task. With ``config.symmetries`` tasks are what they are up to the robot's
+    symmetries (deviation 29).
 
     Args:
         family: the family.
-        tasks: the shard's tasks, at least one.
+        tasks: at least one.
+        groups: positions of the tasks that each agent learns; every task is in one group.
         config: section ``behaviour``.
         seed: root seed.
         names: of the seed streams, such as stage, family and shard.
@@ -61,16 +96,23 @@ class Trainer:
     """
 
     def __init__(
-        self, family: Family, tasks: Sequence[Task], config: Behaviour, seed: int, names: Sequence[str], device: str
+        self,
+        family: Family,
+        tasks: Sequence[Task],
+        groups: Sequence[Sequence[int]],
+        config: Behaviour,
+        seed: int,
+        names: Sequence[str],
+        device: str,
     ):
         self.family, self.config = family, config
         self.tasks = standard_tasks(family, tasks)[0] if config.symmetries else list(tasks)
-        self.conditioned = config.sharing == "task_conditioned"
-        everything = list(range(len(self.tasks)))
-        self.groups = [everything] if self.conditioned else [[index] for index in everything]
-        features, centre, scale = task_features(self.tasks)
-        kept = features.shape[1] if self.conditioned else 0
-        self.features = features[:, :kept]
+        self.groups = [list(group) for group in groups]
+        self.agents = [next(m for m, group in enumerate(groups) if index in group) for index in range(len(tasks))]
+        kept = len(self.tasks[0].vector) if config.sharing == "task_conditioned" else 0
+        self.features = np.stack([task.vector for task in self.tasks]).astype(np.float32)[:, :kept]
+        spans = [feature_span(self.features[group]) for group in self.groups]
+        centre, scale = (np.stack(parts) for parts in zip(*spans, strict=True))
         self._seed, self._names = seed, tuple(names)
         self._noise = torch_generator(seed, *names, "noise", device=device)
         self._environment = numpy_generator(seed, *names, "environment")
@@ -80,8 +122,8 @@ class Trainer:
         self.rounds = math.ceil(config.steps / config.copies)  # steps of every environment
         self.warmup = math.ceil(config.warmup_steps / config.copies)
         capacity = min(config.replay_capacity, self.rounds * config.copies)
-        self.replay = Replay(members, capacity, size, centre[:kept], scale[:kept], actions)
-        self.marks = [round((c + 1) * self.rounds / config.checkpoints) for c in range(config.checkpoints)]
+        self.replay = Replay(members, capacity, size, centre, scale, actions)
+        self.marks = checkpoint_rounds(self.rounds, self.warmup, config.checkpoints)
         self.returns = np.zeros((config.checkpoints, len(self.tasks)))
         self.snapshots = {
             name: np.zeros((config.checkpoints, *value.shape), np.float32) for name, value in self._current().items()
@@ -116,14 +158,14 @@ class Trainer:
         """Train to the end, going on from ``checkpoint`` if it exists; return policies and learning curve.
 
         Resuming starts at an episode's beginning, which needs no state of the physics, and ends with the
-        same bits as an uninterrupted run.
+        same bits as an uninterrupted run. The end is kept in ``checkpoint``, too.
         """
         state = self._state()
         done, self._records, _ = state.load(checkpoint) if checkpoint else (0, [], {})
         with Progress(f"behaviour {self.family.name}", self.rounds, done) as progress:
             while done < self.rounds:
                 done = self._episode(done, progress)
-                if checkpoint and done < self.rounds and state.due():
+                if checkpoint and (done == self.rounds or state.due()):
                     state.save(checkpoint, done, self._records)
         return self._trained(), self._records
 
@@ -193,11 +235,10 @@ class Trainer:
         for name, value in self._current().items():
             self.snapshots[name][number] = value
         episodes, count = self.config.evaluation_episodes, len(self.tasks)
-        which = np.zeros(count, int) if self.conditioned else np.arange(count)
         generator = numpy_generator(self._seed, *self._names, "evaluation", number)
         controller = assign(
             self.policies(),
-            np.repeat(which, episodes).tolist(),
+            np.repeat(self.agents, episodes).tolist(),
             np.repeat(self.features, episodes, axis=0),
             np.zeros(count * episodes, bool),
             generator,
@@ -224,14 +265,54 @@ class Trainer:
             family=self.family.name,
             config=self.config.model_dump(),
             tasks=[task.index for task in self.tasks],
-            conditioned=self.conditioned,
+            agents=self.agents,
             steps=[mark * self.config.copies for mark in self.marks],
             returns=self.returns,
             policies=Policies(layers, stacks["centre"], stacks["scale"]),
         )
 
 
-def empty_shard(family: Family, config: Behaviour) -> Trained:
-    """Return the result of a shard that has no tasks, because there are more shards than tasks."""
-    conditioned = config.sharing == "task_conditioned"
-    return Trained(family.name, config.model_dump(), [], conditioned, [], np.zeros((0, 0)), None)
+def train_shard(
+    family: Family,
+    tasks: Sequence[Task],
+    config: Behaviour,
+    seed: int,
+    names: Sequence[str],
+    device: str,
+    folder: Path | None = None,
+) -> tuple[Trained, list[dict[str, float]]]:
+    """Train the agents of a shard's training tasks, then those of its unseen ones.
+
+    Args:
+        family: the family.
+        tasks: the shard's tasks.
+        config: section ``behaviour``.
+        seed: root seed.
+        names: of the seed streams, such as stage, family and shard.
+        device: where networks live.
+        folder: for checkpoints to go on from.
+
+    Returns:
+        The policies, and the learning curve over all of the shard's tasks.
+    """
+    parts, curves = [], []
+    for kind in ("train", "test"):
+        chosen = [task for task in tasks if task.split == kind]
+        if chosen:
+            groups = deal(len(chosen), config, kind == "test")
+            trainer = Trainer(family, chosen, groups, config, seed, (*names, kind), device)
+            trained, records = trainer.train(folder / f"{kind}.safetensors" if folder else None)
+            parts.append(trained)
+            curves.append(records)
+    if not parts:
+        return Trained(family.name, config.model_dump(), [], [], [], np.zeros((0, 0)), None), []
+    whole = Trained.join(parts)
+    losses = [
+        {name: float(np.mean([record[name] for record in several])) for name in ("critic_loss", "entropy")}
+        for several in zip(*curves, strict=True)
+    ]
+    curve = [
+        {"step": step, "return": float(returns.mean()), "return_min": float(returns.min()), **loss}
+        for step, returns, loss in zip(whole.steps, whole.returns, losses, strict=True)
+    ]
+    return whole, curve

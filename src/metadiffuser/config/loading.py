@@ -105,11 +105,11 @@ def check(tree: object, source: str = "params.yaml") -> Params:
     Raises:
         InputError: a mistake, in one sentence that names the key.
     """
-    params = complete(tree, source)
+    params = _validated(tree, source)
     if isinstance(tree, dict):
         for key in _missing(params.model_dump(exclude={"overrides"}), tree):
             raise InputError(f"{source}: key '{key}' is missing; 'metadiffuser use {source}' adds it with its default")
-    return params
+    return _consistent(params, source)
 
 
 def complete(tree: object, source: str) -> Params:
@@ -118,12 +118,19 @@ def complete(tree: object, source: str) -> Params:
     Raises:
         InputError: a mistake, in one sentence that names the key.
     """
+    return _consistent(_validated(tree, source), source)
+
+
+def _validated(tree: object, source: str) -> Params:
     if not isinstance(tree, dict):
         raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
     try:
-        params = Params.model_validate(tree)
+        return Params.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"{source}: {sentence(error, '', Params)}") from None
+
+
+def _consistent(params: Params, source: str) -> Params:
     for inconsistency in inconsistencies(params):
         raise InputError(f"{source}: {inconsistency}")
     return params

@@ -46,7 +46,10 @@ class Tasks(Section):
     """Stage ``define_tasks``: how many tasks are drawn, and their split."""
 
     train: Count = Field(45, description="tasks that models are trained on")
-    test: Count = Field(5, description="unseen tasks, drawn after the training tasks")
+    test: Count = Field(20, description="unseen tasks, drawn after the training tasks")
+    unseen: Literal["within", "beyond"] = Field(
+        "within", description="unseen tasks are from the range of the training tasks, or from outside it"
+    )
     imported: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
         None,
         exclude_if=lambda value: value is None,
@@ -60,9 +63,13 @@ class Behaviour(Section):
 
     threads: Threads = 1
     sharing: Literal["task_conditioned", "per_task"] = Field(
-        "task_conditioned", description="one network that sees the task's parameters, or one network for each task"
+        "task_conditioned", description="networks that see the task's parameters, or one network for each task"
     )
-    steps: Count = Field(1_000_000, description="environment steps of one task's agent (of the shared agent: in all)")
+    teachers: Annotated[int, Field(ge=1, le=100)] = Field(
+        3,
+        description="task-conditioned agents that a shard's training tasks are dealt out to; unseen tasks have another",
+    )
+    steps: Count = Field(400_000, description="environment steps of one agent")
     copies: Count = Field(64, description="environments stepped together by one agent")
     terminate_when_unhealthy: bool = Field(
         True, description="end training episodes, and their value, where gymnasium's robot counts as fallen"
@@ -80,7 +87,9 @@ class Behaviour(Section):
     target_rate: Rate = Field(0.005, description="tau: Polyak averaging rate of the target critics")
     entropy: Literal["automatic"] | Scale = Field("automatic", description="temperature: tuned, or a fixed value")
     replay_capacity: Count = Field(1_000_000, description="transitions an agent keeps")
-    checkpoints: Annotated[int, Field(ge=3, le=1000)] = Field(40, description="policies kept along training")
+    checkpoints: Annotated[int, Field(ge=3, le=1000)] = Field(
+        40, description="policies kept along training after warm-up, denser early: at the squares of even shares"
+    )
     evaluation_episodes: Count = Field(2, description="deterministic episodes per task and checkpoint")
 
 
@@ -92,6 +101,12 @@ class Dataset(Section):
         ["expert", "medium", "random", "mixed"], description="datasets collected of each task"
     )
     episodes: Count = Field(50, description="episodes per task and quality")
+    anchor_episodes: Count = Field(
+        20, description="episodes of random actions and of the deterministic expert, whose means anchor a task's scores"
+    )
+    least_gain: Fraction = Field(
+        0.25, description="share of the training tasks' median gain over random below which a task is left out"
+    )
 
 
 class Context(Section):

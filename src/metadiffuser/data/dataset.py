@@ -12,6 +12,7 @@ import numpy as np
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Family, Task
+from metadiffuser.envs.shared.tasks import write_left_out
 
 Anchors = Mapping[int, Mapping[str, float]]
 """By task index, the mean returns of ``random`` actions and of the ``expert``: 0 and 100 of normalised scores."""
@@ -45,9 +46,9 @@ class FamilyDataset:
     """The datasets of one family.
 
     Attributes:
-        collected: episodes by quality.
+        collected: episodes by quality; of these, those of ``tasks`` are kept.
         tasks: that the datasets are of.
-        anchors: of these tasks.
+        anchors: of these tasks, and of those that are left out.
         origin: what the metrics say of where the episodes are from.
     """
 
@@ -57,25 +58,29 @@ class FamilyDataset:
     origin: Mapping[str, Any]
 
     def write(self, root: Path, family: Family) -> None:
-        """Write one Minari dataset a task and quality below ``root``."""
+        """Write one Minari dataset a task and quality below ``root``, and which tasks are left out."""
         for quality, found in self.collected.items():
             for task in self.tasks:
                 anchor = self.anchors[task.index]
                 provenance = Provenance(found.policies[task.index], anchor["random"], anchor["expert"])
                 write_dataset(root, family, task, quality, found.episodes[task.index], provenance)
+        write_left_out(root, sorted(set(self.anchors) - {task.index for task in self.tasks}))
 
     def metrics(self, family: Family) -> dict[str, Any]:
-        """Return origin, tasks, returns, policies and anchors, as the metrics file holds them."""
-        rewards = [episodes.rewards for found in self.collected.values() for episodes in found.episodes.values()]
+        """Return origin, tasks, returns, policies and anchors, as the metrics file holds them; of kept tasks alone."""
+        indices = [task.index for task in self.tasks]
+        rewards = [found.episodes[index].rewards for found in self.collected.values() for index in indices]
         return {
             **self.origin,
             "tasks": [task.to_json() for task in self.tasks],
             "returns": {
-                quality: {str(index): episodes.returns.tolist() for index, episodes in found.episodes.items()}
+                quality: {str(index): found.episodes[index].returns.tolist() for index in indices}
                 for quality, found in self.collected.items()
             },
-            "policies": {quality: list(found.policies.values()) for quality, found in self.collected.items()},
-            "anchors": {str(index): dict(anchor) for index, anchor in self.anchors.items()},
+            "policies": {
+                quality: [found.policies[index] for index in indices] for quality, found in self.collected.items()
+            },
+            "anchors": {str(index): dict(self.anchors[index]) for index in indices},
             "optimum": {str(task.index): family.optimum(task) for task in self.tasks} if family.optimum else {},
             "episodes": sum(len(block) for block in rewards),
             "transitions": sum(block.size for block in rewards),

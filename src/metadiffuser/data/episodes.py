@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,10 @@ class Episodes:
     def transitions(self) -> Floats:
         """Return all transitions (E, T, 2S + A + 1) in the context layout (s, a, r, s')."""
         return transition_rows(self.observations[:, :-1], self.actions, self.rewards, self.observations[:, 1:])
+
+    def select(self, rows: NDArray[np.integer[Any]]) -> Episodes:
+        """Return the episodes at ``rows``, a copy of them."""
+        return Episodes(self.observations[rows], self.actions[rows], self.rewards[rows], self.parameters)
 
     @classmethod
     def join(cls, parts: Sequence[Episodes]) -> Episodes:

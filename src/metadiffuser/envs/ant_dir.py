@@ -152,4 +152,5 @@ FAMILY = Family(
     world_points=world_points,
     integrate=integrate,
     symmetries=SYMMETRIES,
+    beyond=lambda parameters: min(parameters["direction"]) > 0.0,  # a quadrant: forward and to the left
 )

@@ -16,6 +16,7 @@ from metadiffuser.envs.shared.cheetah import DT, TRAVELLED, CheetahSimulator, co
 from metadiffuser.envs.shared.robots import EPISODE_LENGTH
 
 SPEEDS = (0.075, 3.0)  # m/s: range of target speeds
+FAST = 2.5  # m/s; faster speeds are unseen tasks where these lie beyond the training range
 
 
 def sample_tasks(generator: np.random.Generator, count: int) -> list[dict[str, tuple[float, ...]]]:
@@ -50,4 +51,5 @@ FAMILY = Family(
     world_points=world_points,
     integrate=integrate,
     unbounded_dims=TRAVELLED,
+    beyond=lambda parameters: parameters["speed"][0] > FAST,
 )

@@ -21,6 +21,7 @@ from metadiffuser.envs.shared.base import Array, Family, Task
 
 STEP = 0.1  # metres of displacement at full action
 EPISODE_LENGTH = 20  # steps
+NEAR = 1.0  # metres from the origin, beyond which goals are unseen ones where these lie beyond the training range
 
 SCENE = """
 <mujoco model="point_robot">
@@ -123,4 +124,5 @@ FAMILY = Family(
     world_points=world_points,
     integrate=integrate,
     optimum=lambda task: optimal_return(np.array(task.parameters["goal"])),
+    beyond=lambda parameters: float(np.linalg.norm(parameters["goal"])) > NEAR,
 )

@@ -71,11 +71,15 @@ def _denoiser(job: _Job) -> float:
 
 def _behaviour(job: _Job) -> float:
     tasks, part, shards = job.tasks, job.behaviour, job.settings["shards"]
-    count = len(range(tasks.train + tasks.test)[int(job.wildcards["shard"]) :: len(shards)])
+    indices = range(tasks.train + tasks.test)[int(job.wildcards["shard"]) :: len(shards)]
+    count, training = len(indices), sum(index < tasks.train for index in indices)
     if not count or getattr(tasks, "imported", None) is not None:
         return 0
-    policies = 1 if part.sharing == "task_conditioned" else count
-    return policies * part.steps * part.updates_per_step * part.batch_size * _weights(part)
+    agents = count
+    if part.sharing == "task_conditioned":
+        # The unseen tasks have one agent. Jobs that were recorded before there were teachers trained one agent in all.
+        agents = min(part.teachers, training) + (training < count) if hasattr(part, "teachers") else 1
+    return agents * part.steps * part.updates_per_step * part.batch_size * _weights(part)
 
 
 def _dataset(job: _Job) -> float:

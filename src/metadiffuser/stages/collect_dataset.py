@@ -26,8 +26,9 @@ def run(job: Run) -> None:
     digest = imported_digest(job.path(paths.TASKS))
     if digest is None:
         shards = [Trained.read(path, job.device) for path in job.all_paths(paths.BEHAVIOUR)]
-        collector = Collector(family, tasks, shards, section.episodes, job.root_seed, section.threads)
-        dataset = collect(collector, section.qualities)
+        counts = (section.episodes, section.anchor_episodes)
+        collector = Collector(family, tasks, shards, *counts, job.root_seed, section.threads)
+        dataset = collect(collector, section.qualities, section.least_gain)
     else:
         imported = read_imported(Path(paths.IMPORTED.format(family=family.name, digest=digest)))
         dataset = imported_dataset(imported, digest, section.qualities)

@@ -24,7 +24,7 @@ def run(job: Run) -> None:
     record: dict[str, Any] = {"family": family.name}
     if section.imported is None:
         generator = numpy_generator(job.root_seed, "define_tasks", family.name)
-        tasks = draw_tasks(family, section.train, section.test, generator)
+        tasks = draw_tasks(family, section.train, section.test, generator, section.unseen)
     else:
         tasks = read_imported(Path(paths.IMPORTED.format(family=family.name, digest=section.imported))).tasks
         record["imported"] = section.imported

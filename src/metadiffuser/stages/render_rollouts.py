@@ -16,10 +16,10 @@ from metadiffuser.viewing.films import write_films
 def run(job: Run) -> None:
     """Write films of each shown task, alone and beside the unguided planner, and ``strip.png`` of the first."""
     family, section = get_family(job.wildcard("family")), job.section("rendering")
-    shown = split(read_tasks(job.path(paths.TASKS)), "test")[: section.tasks]
+    unseen = split(read_tasks(job.path(paths.TASKS)), "test")
     (representation, *_), (seed, *_) = job.value("representations"), job.value("seeds")
     source = job.path(paths.ROLLOUTS, representation=representation, seed=str(seed))
     if family.has_model and gl.backend() is None:
         print(f"render_rollouts: plain side views only: {gl.REMEDY}", file=sys.stderr)
     with whole_directory(job.path(paths.VIDEOS)) as folder:
-        write_films(folder, family, shown, source, section)
+        write_films(folder, family, unseen, source, section)

@@ -20,7 +20,7 @@ def run(job: Run) -> None:
     method, section = get_method(name), job.section(f"baseline.{name}")
     stream = ("train_baseline", family.name, name, job.wildcard("seed"))
     context, _ = ContextModel.load(job.path(paths.CONTEXT))
-    tasks = split(read_tasks(job.path(paths.TASKS)), "train")
+    tasks = split(read_tasks(job.path(paths.TASKS), job.path(paths.DATASET)), "train")
     qualities = list(dict.fromkeys([*section.qualities, *context.config.qualities]))
     episodes = read_family(job.path(paths.DATASET), tasks, qualities)
     training = Training(

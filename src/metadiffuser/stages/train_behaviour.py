@@ -1,8 +1,9 @@
-"""Stage ``train_behaviour``: soft actor-critic policies for the tasks of one shard, training and unseen ones alike.
+"""Stage ``train_behaviour``: soft actor-critic policies for the tasks of one shard.
+
+Unseen tasks need behaviour policies too: their episodes are the warm-start contexts and the anchors of scores. They
+are learnt by an agent of their own.
 
 Where the family's data are imported there is nothing to train: the job leaves an empty shard.
-
-Unseen tasks need behaviour policies too: their episodes are the warm-start contexts and the anchors of scores.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 
 from metadiffuser import paths
-from metadiffuser.behaviour.training import Trainer, empty_shard
+from metadiffuser.behaviour.training import train_shard
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.importing.store import imported_digest
@@ -29,12 +30,8 @@ def run(job: Run) -> None:
     if imported:
         log.warning("%s: its data are imported, so there is no behaviour to train", family.name)
     tasks = [] if imported else read_tasks(task_list)[shard :: len(job.value("shards"))]
-    config = job.section("behaviour")
-    if tasks:
-        names = ("train_behaviour", family.name, str(shard))
-        trainer = Trainer(family, tasks, config, job.root_seed, names, job.device)
-        trained, records = trainer.train(job.work / "state.safetensors")
-    else:
-        trained, records = empty_shard(family, config), []
+    names = ("train_behaviour", family.name, str(shard))
+    section = job.section("behaviour")
+    trained, records = train_shard(family, tasks, section, job.root_seed, names, job.device, job.work)
     trained.write(job.path(paths.BEHAVIOUR))
     write_curve(job.path(paths.BEHAVIOUR_CURVE), records)

@@ -26,7 +26,7 @@ def run(job: Run) -> None:
     section = job.section("context")
     representation = cast(Representation, job.wildcard("representation"))
     stream = ("train_context", family.name, representation, job.wildcard("seed"))
-    tasks = read_tasks(job.path(paths.TASKS))
+    tasks = read_tasks(job.path(paths.TASKS), job.path(paths.DATASET))
     episodes = read_family(job.path(paths.DATASET), tasks, section.qualities)
     data = TaskData.stack(episodes, [task.index for task in split(tasks, "train")])
     with torch_initialisation(job.root_seed, *stream):

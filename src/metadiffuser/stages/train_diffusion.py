@@ -22,7 +22,7 @@ def run(job: Run) -> None:
     section = job.section("diffusion")
     stream = ("train_diffusion", family.name, job.wildcard("representation"), job.wildcard("seed"))
     context, _ = ContextModel.load(job.path(paths.CONTEXT))
-    tasks = split(read_tasks(job.path(paths.TASKS)), "train")
+    tasks = split(read_tasks(job.path(paths.TASKS), job.path(paths.DATASET)), "train")
     indices = [task.index for task in tasks]
     qualities = list(dict.fromkeys([*section.qualities, *context.config.qualities]))
     episodes = read_family(job.path(paths.DATASET), tasks, qualities)

@@ -84,7 +84,7 @@ class Scratch:
         place = (records.WORK / "tuning" / params.preset).resolve()
         digest = records.digest(tasks, data)
         found = []
-        for fold, sources in enumerate(hold_out(read_tasks(tasks), count, folds)):
+        for fold, sources in enumerate(hold_out(read_tasks(tasks, data), count, folds)):
             scratch = cls(place / f"{family}-{count}-{fold}")
             scratch._fill(sources, tasks, data, get_family(family), digest)
             found.append(scratch)

@@ -21,12 +21,13 @@ SHOWN, BESIDE = "dual", "none"  # the guide that is shown, and the one beside it
 
 
 def write_films(folder: Path, family: Family, tasks: Sequence[Task], source: Path, section: Rendering) -> None:
-    """Write films of each task, alone and beside the unguided planner, and ``strip.png`` of the first.
+    """Write films of some tasks, alone and beside the unguided planner, and ``strip.png`` of the first.
 
     Args:
         folder: to write to; it exists.
         family: environment family.
-        tasks: to be shown.
+        tasks: unseen ones, of which the first ``section.tasks`` that have been played are shown; those that are left
+            out of the datasets have not.
         source: file of recorded rollouts.
         section: sizes and numbers of frames.
 
@@ -34,13 +35,17 @@ def write_films(folder: Path, family: Family, tasks: Sequence[Task], source: Pat
         InputError: the rollouts are missing or damaged, or lack an episode that is to be shown.
     """
     episodes = {(episode.task.index, episode.guide): episode for episode in read_rollouts(source)}
-    for index, guide in product((task.index for task in tasks), (SHOWN, BESIDE)):
+    played = {index for index, _ in episodes}
+    shown = [task.index for task in tasks if task.index in played][: section.tasks]
+    if not shown:
+        raise InputError(f"{source}: no episode of an unseen task; run evaluate again")
+    for index, guide in product(shown, (SHOWN, BESIDE)):
         if (index, guide) not in episodes:
             raise InputError(f"{source}: no episode of task {index} with guide {guide}; run evaluate again")
-    with Progress("render_rollouts", len(tasks)) as progress:
-        write_episode_strip(folder / "strip.png", family, episodes[tasks[0].index, SHOWN], section)
-        for task in tasks:
-            film_pair(folder, family, episodes[task.index, SHOWN], episodes[task.index, BESIDE], section)
+    with Progress("render_rollouts", len(shown)) as progress:
+        write_episode_strip(folder / "strip.png", family, episodes[shown[0], SHOWN], section)
+        for index in shown:
+            film_pair(folder, family, episodes[index, SHOWN], episodes[index, BESIDE], section)
             progress.advance()
 
 

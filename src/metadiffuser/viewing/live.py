@@ -74,17 +74,22 @@ def view(params: Params, family: str, task: int | None, method: str, factory: Pl
         raise InputError(f"--family {family}: not in params.yaml, which has {', '.join(params.families)}")
     if method not in get_args(Guide):
         raise InputError(f"--method {method}: unknown guide{nearest(method, get_args(Guide))}")
-    videos = Path(paths.VIDEOS.format(preset=params.preset, family=family))
+    place = {"preset": params.preset, "family": family}
+    videos = Path(paths.VIDEOS.format(**place))
     if not chosen.has_model:
         raise InputError(f"--family {family}: has no MuJoCo model to open a window on; play the films in {videos}")
     require_display(videos)
-    shown = pick_task(Path(paths.TASKS.format(preset=params.preset, family=family)), task)
+    shown = pick_task(Path(paths.TASKS.format(**place)), task, Path(paths.DATASET.format(**place)))
     play(chosen, shown, factory(params, chosen, shown, method))
 
 
-def pick_task(path: Path, index: int | None) -> Task:
-    """Return task ``index`` of a task list, or its first unseen task. Raises ``InputError`` if there is none."""
-    tasks = read_tasks(path)
+def pick_task(path: Path, index: int | None, dataset: Path | None = None) -> Task:
+    """Return task ``index`` of a task list, or its first unseen task, of those that are not left out of ``dataset``.
+
+    Raises:
+        InputError: there is none.
+    """
+    tasks = read_tasks(path, dataset)
     found = [task for task in tasks if task.index == index] if index is not None else split(tasks, "test")
     if not found:
         raise InputError(f"--task {index}: not in {path}, which has tasks 0 to {len(tasks) - 1}")

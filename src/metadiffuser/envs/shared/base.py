@@ -154,6 +154,8 @@ class Family:
             early. Episodes here continue in any case, but experts may be trained without the steps after a fall.
         symmetries: relabellings that turn a transition of one task into one of another task, the identity first.
         sketch: how the family is drawn where it has no MuJoCo model.
+        beyond: parameters -> whether they lie in the part of the family's range from which unseen tasks come where
+            ``tasks.unseen`` is ``beyond``; None if the family has no such part.
     """
 
     name: str
@@ -174,6 +176,7 @@ class Family:
     healthy: Callable[[Array], NDArray[np.bool_]] | None = None
     symmetries: tuple[Symmetry, ...] = ()
     sketch: Sketch = Sketch()
+    beyond: Callable[[Mapping[str, tuple[float, ...]]], bool] | None = None
 
     @property
     def gym_id(self) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from metadiffuser.artifacts import read_json
+from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.schema import Tasks
 from metadiffuser.envs.shared.base import Family, Task
 from metadiffuser.envs.shared.registry import get_family
@@ -16,11 +16,39 @@ from metadiffuser.errors import InputError, shortened
 from metadiffuser.seeding import numpy_generator
 
 SPLITS = ("train", "test")
+LEFT_OUT = "left_out.json"  # in a family's folder of datasets
 
 
-def draw_tasks(family: Family, train: int, test: int, generator: np.random.Generator) -> list[Task]:
-    """Draw ``train`` training tasks, then ``test`` unseen ones (method sections 4 and 5)."""
-    drawn = family.sample_tasks(generator, train + test)
+def draw_tasks(
+    family: Family, train: int, test: int, generator: np.random.Generator, unseen: str = "within"
+) -> list[Task]:
+    """Draw ``train`` training tasks, then ``test`` unseen ones (method sections 4 and 5).
+
+    Args:
+        family: the family.
+        train: training tasks.
+        test: unseen tasks.
+        generator: source of randomness.
+        unseen: ``within``: both kinds are drawn from one distribution; ``beyond``: unseen tasks are those of the
+            distribution that lie beyond the range of the training tasks (``Family.beyond``).
+
+    Raises:
+        InputError: the family has nothing beyond its training range.
+    """
+    if unseen == "within":
+        drawn = family.sample_tasks(generator, train + test)
+    elif family.beyond is None:
+        raise InputError(
+            f"tasks.unseen is beyond, but {family.name} has no tasks beyond its training range; set it to within, or "
+            f"take the family out of families"
+        )
+    else:
+        near: list[dict[str, tuple[float, ...]]] = []
+        far: list[dict[str, tuple[float, ...]]] = []
+        while len(near) < train or len(far) < test:
+            (parameters,) = family.sample_tasks(generator, 1)
+            (far if family.beyond(parameters) else near).append(parameters)
+        drawn = near[:train] + far[:test]
     return [Task(index, "train" if index < train else "test", parameters) for index, parameters in enumerate(drawn)]
 
 
@@ -84,6 +112,24 @@ def split(tasks: list[Task], name: str) -> list[Task]:
     return [task for task in tasks if task.split == name]
 
 
+def write_left_out(dataset: Path, indices: Sequence[int]) -> None:
+    """Write into a family's folder of datasets which tasks of its list have none there."""
+    write_json(dataset / LEFT_OUT, list(indices))
+
+
+def read_left_out(dataset: Path) -> set[int]:
+    """Return the indices of the tasks that have no datasets in a family's folder; those of any other folder are none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = dataset / LEFT_OUT
+    indices = read_json(path) if path.exists() else []
+    if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
+        raise InputError(f"{path}: not a list of task indices; run collect_dataset again, or 'dvc pull'")
+    return set(indices)
+
+
 def parameter_sizes(family: Family) -> dict[str, int]:
     """Return how many numbers each parameter of a family's tasks is, by name."""
     (drawn,) = family.sample_tasks(numpy_generator(0, "parameter names"), 1)
@@ -115,8 +161,16 @@ def misfit(family: Family, task: Task, sizes: Mapping[str, int] | None = None) -
     )
 
 
-def read_tasks(path: Path) -> list[Task]:
-    """Read a task list. Raises ``InputError`` if the file is missing or damaged, or the tasks are not the family's."""
+def read_tasks(path: Path, dataset: Path | None = None) -> list[Task]:
+    """Read a task list.
+
+    Args:
+        path: the list.
+        dataset: the family's folder of datasets; tasks that have been left out of it are left out here, too.
+
+    Raises:
+        InputError: a file is missing or damaged, or the tasks are not the family's.
+    """
     record = read_json(path)
     try:
         family, tasks = get_family(record["family"]), [Task.from_json(entry) for entry in record["tasks"]]
@@ -128,4 +182,7 @@ def read_tasks(path: Path) -> list[Task]:
     for task in tasks:
         if reason := misfit(family, task, sizes):
             raise InputError(f"{path}: task {task.index} {reason}; run define_tasks again")
-    return tasks
+    if dataset is None:
+        return tasks
+    missing = read_left_out(dataset)
+    return [task for task in tasks if task.index not in missing]
