@@ -93,8 +93,7 @@ def test_the_default_target_is_the_whole_dag(origin: Stubbed) -> None:
         said = origin.run("snakemake", "-n", METADIFFUSER_SYNC_OFF="1").stdout
     finally:
         origin.edit("params.yaml", "seed: 1", "seed: 0")
-    assert re.search(r"^make_report +1$", said, re.M)
-    assert re.search(r"^define_tasks +1$", said, re.M)
+    assert re.search(r"^\d+ jobs to run: 1 define_tasks, .*\b1 make_report$", said, re.M)
 
 
 @pytest.mark.parametrize("engine", ["snakemake", "dvc"])

@@ -62,7 +62,7 @@ def test_an_experiment_in_a_folder_of_its_own_runs_its_own_source(tmp_path: Path
     """``--temp`` runs beside the workspace; PYTHONPATH=src makes the package that of the copy, wherever that is."""
     project: Stubbed = stubbed_copy(tmp_path / "project", "smoke")
     stub = project.root / ".stub" / "metadiffuser"
-    stub.write_text(stub.read_text().replace("params = load()", "receipts.check_source()\nparams = load()"))
+    stub.write_text(stub.read_text().replace("params = load()", "records.check_source()\nparams = load()"))
     shrink(project)
     put_in_force(project.root)
     identity = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}

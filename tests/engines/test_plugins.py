@@ -145,4 +145,4 @@ def test_the_example_runs_from_data_to_report(tmp_path: Path, site: Path, engine
     if other == "dvc":
         assert "up to date" in project.run("dvc", "status").stdout
     else:
-        assert "Nothing to be done" in project.run("snakemake", "--cores", "1", "--dry-run", "all").stderr
+        assert "Nothing to be done" in project.run("snakemake", "--cores", "1", "--dry-run", "all").stdout

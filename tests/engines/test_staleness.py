@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
@@ -30,12 +30,21 @@ EVERY = os.environ.get("EVERY_KEY") == "true"
 FAMILY = "point_robot"
 TREE: dict[str, Any] = yaml.safe_load(whole())
 TREE |= {"families": [FAMILY], "baselines": ["bc", "macaw"]}  # less jobs, no less keys
-WORDS = [
-    word
-    for name in ("Representation", "Window", "Guide", "ContextSource", "Sampler", "Quality")
-    for word in get_args(getattr(schema, name))
-]
-WORDS += [*plugins.names("method"), "cheetah_vel", "cuda", "other", "per_task", "variational", "noise"]
+
+
+def words(annotation: Any) -> Iterator[str]:
+    """The strings that a field of this type may have, where they are listed."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif isinstance(annotation, type) and issubclass(annotation, schema.Section):
+        for field in annotation.model_fields.values():
+            yield from words(field.annotation)
+    else:
+        for part in get_args(annotation):
+            yield from words(part)
+
+
+WORDS = [*dict.fromkeys(words(Params)), *plugins.names("method"), "cheetah_vel", "other"]
 
 
 def leaves(model: type[schema.Section], above: str = "") -> Iterator[str]:
