@@ -330,14 +330,3 @@ def test_the_file_for_walkers_fits_the_laptop_preset() -> None:
     tuning = read_settings(ROOT / "workflow" / "tuning_walker.yaml")
     found = trials(tuning, load(ROOT / "presets" / "laptop.yaml"), "metadiffuser", "walker_param")
     assert len({record.text(trial.values) for trial in found}) == 4
-
-
-def test_the_file_for_mixed_data_fits_its_preset() -> None:
-    tuning = read_settings(ROOT / "workflow" / "tuning_mixed.yaml")
-    params = load(ROOT / "presets" / "mixed.yaml")
-    for family in tuning.settings["metadiffuser"]:
-        found = trials(tuning, params, "metadiffuser", family)
-        assert len({record.text(trial.values) for trial in found}) == 4
-        recorded = [trial.params.section("context", family).qualities for trial in found]
-        second = ["mixed"] if family == "point_robot" else ["mixed", "random"]
-        assert recorded == [["mixed", "random"], second, ["mixed", "random"], ["mixed", "random"]]

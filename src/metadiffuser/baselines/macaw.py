@@ -41,7 +41,6 @@ VALIDATION_TASKS = 16
 class Parameters(schema.MethodParameters):
     """Method ``macaw``: value function and policy meta-learned for one inner gradient step."""
 
-    qualities: schema.Qualities = Field(["expert", "medium", "random"])
     steps: schema.GradientSteps = 5000
     batch_size: schema.BatchSize = 32
     learning_rate: schema.LearningRate = 0.002

@@ -113,7 +113,7 @@ class Context(Section):
     """Stage ``train_context``: context encoder with reward and dynamics models (method section 2.1)."""
 
     threads: Threads = 1
-    qualities: Qualities = ["expert", "medium", "random"]
+    qualities: Qualities = ["mixed", "random"]
     latent_size: Count = Field(16, description="Z, the size of the task representation")
     latent: Literal["deterministic", "variational"] = Field(
         "deterministic", description="the encoder outputs z, or a normal distribution that training samples z from"
@@ -149,7 +149,7 @@ class Diffusion(Section):
     """Stage ``train_diffusion``: the conditional denoiser (method section 2.2)."""
 
     threads: Threads = 1
-    qualities: Qualities = ["expert"]
+    qualities: Qualities = ["mixed"]
     horizon: Horizon = Field(8, description="H, steps of a plan")
     denoising_steps: Annotated[int, Field(ge=2, le=1000)] = Field(20, description="T of the forward process")
     prediction_type: Literal["x0", "noise"] = Field("x0", description="what the network is trained to output")
@@ -229,7 +229,7 @@ class MethodParameters(Section):
     least_tasks: ClassVar[int] = 1
 
     threads: Threads = 1
-    qualities: Qualities = ["expert"]
+    qualities: Qualities = ["mixed"]
     steps: GradientSteps = 10000
     batch_size: BatchSize = 256
     learning_rate: LearningRate = 0.001
