@@ -21,6 +21,8 @@ preset: small
 families: [pendulum]
 baselines: [bc, nearest]
 tasks: {train: 3, test: 2}
+baseline:
+  nearest: {steps: 20, memory: 128}
 """
 
 
