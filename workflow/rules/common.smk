@@ -21,6 +21,10 @@ def read_params():
             f"--config {' '.join(config)}: not supported; edit params.yaml, or use 'metadiffuser use PRESET', "
             "so that both engines see the same parameters"
         )
+    if "{" in str(workflow.basedir):
+        refuse(
+            f"{workflow.basedir}: Snakemake takes braces in a path for wildcards; move the project to a folder without"
+        )
     try:
         params = load("params.yaml")
         links.link_plugins(params)
