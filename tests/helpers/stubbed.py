@@ -27,16 +27,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from metadiffuser.pipeline import dag, locks, records
 from metadiffuser.errors import InputError
-from metadiffuser.config import params as parameters
 from metadiffuser.config.loading import PARAMS, load
-from metadiffuser.config.schema import MethodParameters
 
-
-class Unchecked(MethodParameters, extra="allow"):
-    pass
-
-
-parameters.method_parameters = lambda name: Unchecked  # the methods' own types cost seconds of imports a job
 params = load()
 words = sys.argv[2:]
 job = dag.find_job(sys.argv[1], {k[2:]: v for k, v in zip(words[::2], words[1::2])}, params)

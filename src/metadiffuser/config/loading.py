@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from metadiffuser.config import checked
 from metadiffuser.config.consistency import inconsistencies
 from metadiffuser.config.inheritance import KEY as EXTENDS
 from metadiffuser.config.inheritance import extended, resolved
-from metadiffuser.config.params import Params, sentence
+from metadiffuser.config.params import CHECKED, Params, sentence
 from metadiffuser.errors import InputError, shortened
 
 PARAMS = Path("params.yaml")
@@ -152,12 +154,19 @@ def load(path: Path | str = PARAMS) -> Params:
         InputError: a mistake, in one sentence that names file and key.
     """
     path = Path(path)
-    if path.name == PARAMS.name:  # DVC reads it as it is
-        tree = read_tree(path, IN_FORCE)
-        if EXTENDS in tree:
-            raise InputError(f"{path}: '{EXTENDS}' is for presets; 'metadiffuser use {path}' writes the file whole")
-        return check(tree, str(path))
-    return load_partial(path)
+    if path.name != PARAMS.name:
+        return load_partial(path)
+    text = read_text(path, IN_FORCE)  # DVC reads it as it is
+    if path == PARAMS and (known := checked.recall(text)) is not None:
+        with suppress(ValidationError):
+            return Params.model_validate(known, context=CHECKED)
+    tree = _mapping_of(text, str(path))
+    if EXTENDS in tree:
+        raise InputError(f"{path}: '{EXTENDS}' is for presets; 'metadiffuser use {path}' writes the file whole")
+    params = check(tree, str(path))
+    if path == PARAMS:
+        checked.remember(text, params.model_dump())
+    return params
 
 
 def load_partial(path: Path) -> Params:
@@ -180,7 +189,11 @@ def load_partial(path: Path) -> Params:
 
 def read_tree(path: Path, remedy: str = "run from the project's root, or name another file") -> dict[str, Any]:
     """Read a YAML file strictly: a mapping without repeated keys or aliases. Raises ``InputError``."""
-    tree = _tree(read_text(path, remedy), str(path))
+    return _mapping_of(read_text(path, remedy), str(path))
+
+
+def _mapping_of(text: str, source: str) -> dict[str, Any]:
+    tree = _tree(text, source)
     if not isinstance(tree, dict):
-        raise InputError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
+        raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
     return tree

@@ -38,6 +38,7 @@ from metadiffuser.config.schema import (
 )
 from metadiffuser.errors import InputError, nearest, shortened
 
+CHECKED = {"checked": True}  # validation context of parameters that were found valid before
 NO_OVERRIDE = "none"  # stands in params.yaml where a family overrides nothing: DVC needs the keys that it tracks
 
 SHARED: dict[str, type[Section]] = {  # sections that a family may override, beside those of the methods
@@ -65,6 +66,10 @@ def method_parameters(name: str) -> type[MethodParameters]:
             "(metadiffuser.config.schema)"
         )
     return found
+
+
+class UncheckedParameters(MethodParameters, extra="allow"):
+    """A method's section as it was read before: its values are known to be valid (module ``checked``)."""
 
 
 def section_type(name: str) -> type[Section]:
@@ -156,6 +161,8 @@ class Params(Section):
         """Read each section as its method's type; a method in force without a section gets the defaults."""
         if not isinstance(given, dict):
             return given
+        if info.context == CHECKED:
+            return {name: UncheckedParameters.model_validate(values) for name, values in given.items()}
         known = plugins.names("method")
         read: dict[str, MethodParameters] = {}
         for name, values in given.items():
@@ -232,6 +239,13 @@ class Params(Section):
         if not override:
             return section
         return _validated(type(section), {**section.model_dump(), **override}, f"overrides.{family}.{name}")
+
+    def typed_section(self, name: str, family: str | None = None) -> Any:
+        """Return section ``name`` as ``section`` does, that of a method as the type in the method's own file."""
+        section = self.section(name, family)
+        if not isinstance(section, UncheckedParameters):
+            return section
+        return method_parameters(name.removeprefix("baseline.")).model_validate(section.model_dump())
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:

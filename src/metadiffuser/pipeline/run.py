@@ -71,7 +71,7 @@ class Run:
     def section(self, name: str) -> Any:
         """Return a section that the stage declares, with the family's overrides merged in."""
         self._declared_key(name)
-        return self._params.section(name, self.job.wildcards.get("family"))
+        return self._params.typed_section(name, self.job.wildcards.get("family"))
 
     def whole(self) -> Params:
         """Return all parameters, for a stage that declares them all."""
