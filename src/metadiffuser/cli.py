@@ -79,6 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     summary = verbs.add_parser("summary", help="print where the report is, and the main result in three lines")
     summary.set_defaults(run=_summary)
+    compare = verbs.add_parser("compare", help="compare your run with the committed one, cell by cell")
+    compare.add_argument("--preset", help="(default: params.yaml)")
+    compare.add_argument("--with", dest="revision", default="HEAD", metavar="COMMIT", help="(default: %(default)s)")
+    compare.add_argument(
+        "--write-spread",
+        nargs="+",
+        type=Path,
+        metavar="METRICS",
+        help="instead, write the preset's spread from the metrics folders of runs with different root seeds",
+    )
+    compare.set_defaults(run=_compare)
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
     tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
     tune.add_argument("--family", help="(default: all in params.yaml)")
@@ -182,6 +193,16 @@ def _summary(arguments: argparse.Namespace) -> None:
     print_summary(load())
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    preset = _preset(arguments.preset).preset
+    from metadiffuser.pipeline.compare import compare, write_spread
+
+    if arguments.write_spread:
+        print(write_spread(preset, arguments.write_spread))
+        return 0
+    return compare(preset, arguments.revision)
+
+
 def _preset(name: str | None) -> Params:
     """Return the parameters of a preset, or those of params.yaml."""
     from metadiffuser.pipeline import presets
@@ -232,7 +253,8 @@ def _use_threads(count: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code.
 
-    0 done, 1 ``verify`` found something, 2 a mistake in the input, 3 the file system refused, 130 interrupted.
+    0 done, 1 ``verify`` or ``compare`` found something, 2 a mistake in the input, 3 the file system refused, 130
+    interrupted.
     """
     _open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -29,6 +29,9 @@ REPORT = "results/{preset}/report.html"
 # What 'metadiffuser import' keeps, by the hash of its contents: no job writes it.
 IMPORTED = "imports/{family}/{digest}.safetensors"
 
+# The scores of several runs of a preset, which 'metadiffuser compare' reads; no job writes or reads it.
+SPREAD = "results/{preset}/spread.json"
+
 # What 'metadiffuser tune' writes: no job reads it.
 TUNING = "results/{preset}/tuning.csv"
 TUNING_PAGE = "results/{preset}/tuning.md"

@@ -1,0 +1,117 @@
+"""``metadiffuser compare``: your run beside the committed one, cell by cell."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from metadiffuser import paths
+from metadiffuser.artifacts import write_json
+from metadiffuser.errors import InputError, one_line
+from metadiffuser.reporting.agreement import (
+    OUTSIDE,
+    SAME,
+    UNKNOWN,
+    WITHIN,
+    Agreement,
+    agreements,
+    read_run,
+    read_spread,
+    spread,
+)
+from metadiffuser.reporting.labels import OWN
+
+WORDS = {
+    SAME: "the same to the last digit",
+    WITHIN: "within the spread over seeds",
+    OUTSIDE: "outside the spread over seeds",
+    UNKNOWN: "differs, and no spread is known",
+}
+
+
+def compare(preset: str, revision: str) -> int:
+    """Print how the run in ``results/`` agrees with the committed one; return 1 if a cell lies outside the spread.
+
+    Args:
+        preset: name of the preset.
+        revision: git revision whose results are compared with.
+
+    Raises:
+        InputError: there is no run, or git cannot say what is committed.
+    """
+    own = read_run(_metrics(preset))
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = _committed(preset, revision, Path(folder))
+        if unpacked is None:
+            print(f"{revision} has no results of {preset}, so there is nothing to compare yours with.")
+            return 0
+        committed = read_run(unpacked)
+    file = Path(paths.SPREAD.format(preset=preset))
+    found = agreements(committed, own, read_spread(file) if file.exists() else {})
+    for line in table(found):
+        print(line)
+    counts = Counter(agreement.verdict for agreement in found)
+    said = "; ".join(f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict])
+    print(f"{len(found)} cells of {preset} beside those of {revision}: {said}")
+    return int(counts[OUTSIDE] > 0)
+
+
+def table(found: Sequence[Agreement]) -> list[str]:
+    """Return the lines of a table of all cells that are not the same; none if all are."""
+    rows = [("family", "method", "guide", "context", "committed", "yours", "spread", "")]
+    for each in found:
+        if each.verdict != SAME:
+            family, representation, method, guide, context = each.cell
+            name = f"{method} ({representation})" if method == OWN else method
+            width = "-" if each.verdict == UNKNOWN else f"+-{each.width:.1f}"
+            mark = "OUTSIDE" if each.verdict == OUTSIDE else each.verdict
+            rows.append((family, name, guide, context, f"{each.committed:.1f}", f"{each.own:.1f}", width, mark))
+    if len(rows) == 1:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def write_spread(preset: str, folders: Sequence[Path]) -> Path:
+    """Write the spread file of a preset from the metrics of several runs; return its path.
+
+    Args:
+        preset: name of the preset.
+        folders: ``metrics`` folders of runs with different root seeds.
+
+    Raises:
+        InputError: a folder has no metrics, or the runs do not match.
+    """
+    runs = [read_run(folder) for folder in folders]
+    path = Path(paths.SPREAD.format(preset=preset))
+    write_json(
+        path, spread(runs, [folder.parent.name if folder.name == "metrics" else folder.name for folder in folders])
+    )
+    return path
+
+
+def _metrics(preset: str) -> Path:
+    return Path(paths.DATASET_METRICS.format(preset=preset, family="x")).parents[1]
+
+
+def _committed(preset: str, revision: str, target: Path) -> Path | None:
+    """Unpack the committed metrics of a preset below ``target``; return their folder, None if none are committed."""
+    folder = _metrics(preset)
+    command = ("git", "archive", "--format=tar", revision, "--", str(folder))
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise InputError("git: not found; it knows the results that yours are compared with") from None
+    if done.returncode:
+        reason = one_line(done.stderr.decode(errors="replace"))
+        if "did not match any files" in reason:
+            return None
+        raise InputError(f"{revision}: git cannot read it ({reason}); name a commit: --with COMMIT")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(target, filter="data")
+    return target / folder
