@@ -18,9 +18,10 @@ help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
 		printf '  make %-12s %s\n' "$$name" "$$does"; done
 
-reproduce: $(READY)  ## set up, then run the pipeline on params.yaml and print the main result
+reproduce: $(READY)  ## set up, run the pipeline on params.yaml, print the main result beside the committed one
 	$(BIN)/snakemake --cores all all
 	@$(BIN)/metadiffuser summary
+	@$(BIN)/metadiffuser compare
 
 check: lint  ## lint, types, and the fast tests: no engine, window, browser, cluster or storage
 	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def test_by_chance_alone_a_run_has_a_cell_outside_in_one_of_twenty_cases() -> No
 def test_the_spread_file_holds_every_run(project: Path) -> None:
     before = agreement.means(agreement.read_run(METRICS))
     other = project / "other" / "metrics"
-    subprocess.run(["cp", "-r", METRICS, other.parent.mkdir() or other], check=True)
+    shutil.copytree(METRICS, other)
     change(points=3.0)
     assert cli.main(["compare", "--write-spread", str(METRICS), str(other)]) == 0
     found = agreement.read_spread(Path(paths.SPREAD.format(preset=PARAMS.preset)))
