@@ -25,8 +25,9 @@ from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.evaluation import blocks as blocks_module
 from metadiffuser.evaluation import planner as evaluation
 from metadiffuser.evaluation import setup as setups
-from metadiffuser.evaluation.blocks import Outcome, blocks, load_or_play, play_cells
+from metadiffuser.evaluation.blocks import blocks, play_cells
 from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells
+from metadiffuser.evaluation.outcomes import Outcome, load_or_play
 from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.run import Run

@@ -64,6 +64,8 @@ _METHOD = (  # a method's file holds its training and its acting
     *("baselines/__init__.py", "baselines/shared", "baselines/{method}.py", "behaviour/networks.py"),
     *("context", "data", *_ENVS, "checkpointing.py", "training.py"),
 )
+_CALIBRATION = ("descent", "judge", "models", "record")
+_PLAY = ("rollout", "setup", "warm_start")  # of evaluation/: what playing a baseline's episodes takes
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -123,12 +125,26 @@ STAGES: dict[str, Stage] = {
             code=("stages/train_diffusion.py", "diffusion", "context", "data", *_ENVS, *_TRAINING),
         ),
         Stage(
+            name="calibrate",
+            wildcards=_MODEL,
+            params=("seed", "device", *_sections("planning", "calibration")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION),
+            outputs=(paths.CALIBRATION,),
+            code=(
+                *("stages/calibrate.py", *(f"calibration/{name}.py" for name in (*_CALIBRATION, "choice", "planner"))),
+                *("evaluation", "planning", "diffusion", "context", "data", *_ENVS),
+            ),
+        ),
+        Stage(
             name="evaluate",
             wildcards=_MODEL,
             params=("seed", "device", *_sections("planning", "evaluation")),
-            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION, paths.CALIBRATION),
             outputs=(paths.PLANNER_METRICS, paths.ROLLOUTS),
-            code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", *_ENVS),
+            code=(
+                *("stages/evaluate.py", "calibration/choice.py", "evaluation", "planning", "diffusion", "context"),
+                *("data", *_ENVS),
+            ),
         ),
         Stage(
             name="train_baseline",
@@ -140,14 +156,26 @@ STAGES: dict[str, Stage] = {
             first=("representation",),
         ),
         Stage(
+            name="calibrate_baseline",
+            wildcards=_BASELINE,
+            params=("seed", *_sections("calibration")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
+            outputs=(paths.BASELINE_CALIBRATION,),
+            code=(
+                *("stages/calibrate_baseline.py", *(f"calibration/{name}.py" for name in (*_CALIBRATION, "baseline"))),
+                *(*_METHOD, *(f"evaluation/{name}.py" for name in (*_PLAY, "outcomes", "statistics"))),
+            ),
+            first=("representation",),
+        ),
+        Stage(
             name="evaluate_baseline",
             wildcards=_BASELINE,
             params=("seed", *_sections("evaluation")),
-            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE, paths.BASELINE_CALIBRATION),
             outputs=(paths.BASELINE_METRICS,),
             code=(
-                *("stages/evaluate_baseline.py", *_METHOD, "evaluation/baseline.py", "evaluation/rollout.py"),
-                *("evaluation/setup.py", "evaluation/warm_start.py"),
+                *("stages/evaluate_baseline.py", "calibration/choice.py", *_METHOD),
+                *(f"evaluation/{name}.py" for name in (*_PLAY, "baseline")),
             ),
             first=("representation",),
         ),
@@ -164,7 +192,10 @@ STAGES: dict[str, Stage] = {
             name="make_tables",
             wildcards=(),
             params=_LISTS,
-            inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
+            inputs=(
+                *(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
+                *(paths.CALIBRATION, paths.BASELINE_CALIBRATION),
+            ),
             outputs=(paths.TABLES,),
             code=("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
         ),
