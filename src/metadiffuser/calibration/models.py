@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import encode_tasks
 from metadiffuser.data.episodes import Floats
-from metadiffuser.data.windows import TaskData, draw_transitions
+from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
 from metadiffuser.evaluation.setup import EpisodeSetup
 
 CONTEXTS = 64  # expert contexts whose mean z is the task's
@@ -77,9 +76,14 @@ class Models:
 
 
 def _task_latents(model: ContextModel, setup: EpisodeSetup) -> Tensor:
-    device, expert = model.latent_mean.device, setup.data["expert"]
-    moved = TaskData(*(getattr(expert, name).to(device) for name in TaskData.__dataclass_fields__))
-    return encode_tasks(model, moved, CONTEXTS, setup.generator("latents")).mean(dim=1)
+    """Return z (N, Z) of the setup's tasks: of each, the mean over ``CONTEXTS`` expert contexts."""
+    config, expert, device = model.config, setup.data["expert"], model.latent_mean.device
+    tasks = torch.tensor(setup.repeated(CONTEXTS))
+    drawn = draw_contexts(
+        expert, tasks, config.context_length, setup.generator("latents"), full=True, window=config.window
+    )
+    contexts, mask, parameters = (part.to(device) for part in (*drawn, expert.parameters[tasks]))
+    return model.encode(contexts, mask, parameters).unflatten(0, (-1, CONTEXTS)).mean(dim=1)
 
 
 def _pairs(model: ContextModel, parts: Sequence[TaskData], count: int, generator: torch.Generator) -> Tensor:
