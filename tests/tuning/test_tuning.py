@@ -123,8 +123,10 @@ def test_tune_tries_every_setting_once_and_records_the_best(
     assert Counter(ran) == {
         "train_context": 1,
         "train_diffusion": 2,
+        "calibrate": 3,
         "evaluate": 3,
         "train_baseline": 3,
+        "calibrate_baseline": 3,
         "evaluate_baseline": 3,
     }
     rows = record.read_record(project / "results/smoke/tuning.csv")
