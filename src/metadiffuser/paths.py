@@ -14,6 +14,8 @@ ROLLOUTS = "artifacts/{preset}/rollouts/{family}/{representation}/seed{seed}.saf
 
 DATASET_METRICS = "results/{preset}/metrics/dataset/{family}.json"
 CONTEXT_METRICS = "results/{preset}/metrics/context/{family}/{representation}/seed{seed}.json"
+CALIBRATION = "results/{preset}/metrics/calibration/planner/{family}/{representation}/seed{seed}.json"
+BASELINE_CALIBRATION = "results/{preset}/metrics/calibration/baselines/{family}/{method}/seed{seed}.json"
 PLANNER_METRICS = "results/{preset}/metrics/planner/{family}/{representation}/seed{seed}.json"
 BASELINE_METRICS = "results/{preset}/metrics/baselines/{family}/{method}/seed{seed}.json"
 DATASET_CARD = "results/{preset}/datasets/{family}"

@@ -54,7 +54,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_both(params: Params = PARAMS) -> bytes:
-    for stage in ("train_baseline", "evaluate_baseline"):
+    for stage in ("train_baseline", "calibrate_baseline", "evaluate_baseline"):
         execute(dag.find_job(stage, JOB, params), params)
     return Path(paths.BASELINE_METRICS.format(**PLACE)).read_bytes()
 

@@ -72,7 +72,7 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("representation", get_args(Representation))
 def test_every_representation_goes_through_the_stages(representation: str, dataset: Path) -> None:
-    for name in ("train_context", "train_diffusion", "evaluate"):
+    for name in ("train_context", "train_diffusion", "calibrate", "evaluate"):
         stage(name, representation=representation, seed="0")
     context: dict[str, Any] = read_json(Path(paths.CONTEXT_METRICS.format(**NAMES, representation=representation)))
     assert context["representation"] == representation

@@ -72,7 +72,7 @@ def test_a_fresh_clone_has_nothing_to_do_after_a_pull_and_later_edits_make_the_s
     in_snakemake, in_dvc = (clone.waiting_after(engine, edits) for engine in ("snakemake", "dvc"))
     assert in_snakemake == in_dvc
     assert {name.split("@")[0] for name in in_dvc[0]} == {
-        "train_diffusion", "evaluate", "render_rollouts", "make_tables", "make_figures", "make_report",
+        "train_diffusion", "calibrate", "evaluate", "render_rollouts", "make_tables", "make_figures", "make_report",
     }  # fmt: skip
     assert len(in_dvc[1]) > len(in_dvc[0]) > 0
     assert "evaluate@smoke-point_robot-generalised-0" in in_dvc[2]

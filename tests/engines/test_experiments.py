@@ -27,7 +27,8 @@ def test_an_experiment_is_run_shown_compared_and_taken_back(tmp_path: Path) -> N
 
     project.run("dvc", "exp", "run", "--name", "longer", "--set-param", "diffusion.horizon=16", check=True, **git_name)
     ran = {name.split("@")[0] for name in project.ran()}
-    expected = {"train_diffusion", "evaluate", "render_rollouts", "make_tables", "make_figures", "make_report"}
+    made = {"make_tables", "make_figures", "make_report"}
+    expected = {"train_diffusion", "calibrate", "evaluate", "render_rollouts"} | made
     assert ran == expected
     assert yaml.safe_load((project.root / "params.yaml").read_text())["diffusion"]["horizon"] == 16
     assert "Nothing to be done" in project.snakemake("--dry-run"), "Snakemake takes the experiment for its own"

@@ -25,8 +25,9 @@ from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.evaluation import blocks as blocks_module
 from metadiffuser.evaluation import planner as evaluation
 from metadiffuser.evaluation import setup as setups
-from metadiffuser.evaluation.blocks import Outcome, blocks, load_or_play, play_cells
+from metadiffuser.evaluation.blocks import blocks, play_cells
 from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells
+from metadiffuser.evaluation.outcomes import Outcome, load_or_play
 from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.run import Run
@@ -38,6 +39,7 @@ from tests.helpers.models import CONTEXT, DIFFUSION, PLANNING, Z
 
 FAMILY = get_family("point_robot")
 TASKS = draw_tasks(FAMILY, 3, 2, np.random.default_rng(0))
+CHOSEN = {"return_scale": 7.0, "sampler": "ddim", "sampling_steps": 3}
 
 
 def parameters() -> Params:
@@ -164,6 +166,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     diffusion, context = models()
     context.save(run.path(paths.CONTEXT), {})
     diffusion.save(run.path(paths.DIFFUSION), {})
+    write_json(run.path(paths.CALIBRATION), {"chosen": CHOSEN})
     return run
 
 
@@ -176,6 +179,8 @@ def plays(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         planner: Planner, cells: Sequence[Cell], setup: EpisodeSetup, label: str, shown: Sequence[int] = ()
     ) -> Any:
         labels.append(label)
+        if "cells" in label:
+            assert CHOSEN.items() <= planner.config.model_dump().items(), "not the calibrated settings"
         return play_cells(planner, cells, setup, label, shown)
 
     monkeypatch.setattr(evaluation, "play_cells", counted)
@@ -222,6 +227,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
     (own,) = metrics["training_tasks"]
     assert (own["method"], own["guide"], own["context"]) == ("metadiffuser", "dual", "expert")
     assert set(own["returns"]) == {"0", "1"}
+    assert metrics["settings"] == CHOSEN
     assert metrics["parameters"] > 0 < metrics["context_parameters"]
     study = metrics["sampler_study"]
     assert [(entry["sampler"], entry["steps"]) for entry in study] == [(s.sampler, s.steps) for s in section.samplers]

@@ -308,6 +308,29 @@ def baseline_metrics(family: str, method: str, seed: int, number: int = 0) -> di
     return {**model, "cells": cells, "training_tasks": training_tasks(family, method, "none", base, seed)}
 
 
+def calibration(family: str, seed: int, method: str = "", number: int = 0) -> dict[str, Any]:
+    """Return a calibration file: two settings of the planner, the second chosen; one of ``bc``, which has no key."""
+    title, colour = method_label(method)
+    named = {"method": method, "method_title": title, "method_colour": colour}
+    score = 60.0 + 3 * place(family) - 0.7 * number + 2 * seed
+    settings = [{"scale": 0.1}, {"scale": 3.0 + seed}] if method != "bc" else [{}]
+    return {
+        "family": family,
+        **family_label(family),
+        **(named if method else {"representation": "generalised"}),
+        "seed": seed,
+        "judged_by": "simulator",
+        "tasks": [0, 1],
+        "episodes": 2,
+        "contexts": ["expert"],
+        "settings": [
+            {"values": values, "score": score + 10 * order, "scores": {"0": score + 10 * order - 1, "1": None}}
+            for order, values in enumerate(settings)
+        ],
+        "chosen": settings[-1],
+    }
+
+
 def curve(last: float, first: float, *names: str) -> list[dict[str, float]]:
     """Return records that run from ``first`` to ``last``, exponentially levelling off."""
     steps = np.arange(0, 3000, 100)
@@ -340,9 +363,12 @@ def write_metrics(params: Params) -> None:
         for model in _models(params, family):
             write_json(Path(paths.CONTEXT_METRICS.format(**model)), context_metrics(family, model["seed"]))
             write_json(Path(paths.PLANNER_METRICS.format(**model)), planner_metrics(family, model["seed"]))
+            write_json(Path(paths.CALIBRATION.format(**model)), calibration(family, model["seed"]))
             for number, method in enumerate(params.baselines):
                 path = paths.BASELINE_METRICS.format(**model, method=method)
                 write_json(Path(path), baseline_metrics(family, method, model["seed"], number))
+                path = paths.BASELINE_CALIBRATION.format(**model, method=method)
+                write_json(Path(path), calibration(family, model["seed"], method, number + 1))
 
 
 def write_curves(params: Params) -> None:

@@ -31,6 +31,7 @@ NAMES = (
     "errors_by_latent",
     "probe_by_parameter",
     "training_tasks",
+    "calibration",
     "behaviour",
 )
 APART = fabricated.NO_UNSEEN

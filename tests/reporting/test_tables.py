@@ -251,6 +251,19 @@ class TestWhatScoresRestOn:
             average = np.mean([mean["score"] for mean in means.values()])
             assert interval(rows[name], "All families score") == pytest.approx(average, abs=1e-5)
 
+    def test_calibrations_have_a_row_a_method_and_family(self) -> None:
+        rows = rows_of("calibration", "Family", "Method")
+        assert len(rows) == len(FAMILIES) * (1 + len(METHODS))
+        for family, (number, method) in itertools.product(FAMILIES, enumerate(["", *METHODS])):
+            row = rows[title(family), METHODS.get(method, "MetaDiffuser")]
+            records = [fabricated.calibration(family, seed, method, number) for seed in PARAMS.seeds]
+            for name, place in (("before", 0), ("after", -1)):
+                expected = np.mean([each["settings"][place]["score"] for each in records])
+                assert float(row[name]) == pytest.approx(expected, abs=1e-5)
+            shown = ("", "1") if method == "bc" else ("scale 3 / 4", "2")
+            assert (row["Chosen"], row["Settings tried"]) == shown
+            assert (row["Judge"], row["Seeds"]) == ("simulator", "2")
+
     @pytest.mark.parametrize(("split", "shown"), [("train", "training"), ("test", "unseen")])
     @pytest.mark.parametrize("family", FAMILIES)
     def test_behaviour_policies_by_split_and_quality(self, family: str, split: str, shown: str) -> None:

@@ -27,6 +27,7 @@ LAYERS = (
     {"planning"},
     {"baselines"},
     {"evaluation"},
+    {"calibration"},
     {"reporting"},
     {"viewing"},
     {"pipeline"},
@@ -45,6 +46,7 @@ LIBRARY = {
     "planning",
     "baselines",
     "evaluation",
+    "calibration",
     "reporting",
 }
 PROJECT = {"paths", "pipeline", "stages", "tuning", "cli"}

@@ -15,14 +15,14 @@ from metadiffuser import cli, paths
 from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
-from metadiffuser.data.minari_store import Provenance, read_dataset, read_family, write_dataset
+from metadiffuser.data.minari_store import Provenance, read_anchors, read_dataset, read_family, write_dataset
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import draw_tasks, read_tasks, split
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.pipeline import dag, run
 from metadiffuser.tuning import record, trial
-from metadiffuser.tuning.holdout import anchors, hold_out, write_split
+from metadiffuser.tuning.holdout import hold_out, write_split
 from metadiffuser.tuning.settings import Trial, Tuning, methods, read_settings, trials
 from metadiffuser.tuning.tune import tune
 from tests.baselines.test_baseline_stages import random_walks
@@ -103,7 +103,7 @@ def test_two_training_tasks_are_held_out_by_episodes(tmp_path: Path) -> None:
     for index, origin, rows in ((0, 0, slice(0, 4)), (1, 1, slice(0, 4)), (2, 0, slice(4, 8)), (3, 1, slice(4, 8))):
         part = read_dataset(tmp_path / "some", "point_robot", index, "expert")
         assert np.array_equal(part.rewards, everything[origin].rewards[rows])
-        assert anchors(tmp_path / "some", "point_robot", index) == (-9.0, -1.0)
+        assert read_anchors(tmp_path / "some", "point_robot", index) == (-9.0, -1.0)
 
 
 def test_tune_tries_every_setting_once_and_records_the_best(
@@ -123,8 +123,10 @@ def test_tune_tries_every_setting_once_and_records_the_best(
     assert Counter(ran) == {
         "train_context": 1,
         "train_diffusion": 2,
+        "calibrate": 3,
         "evaluate": 3,
         "train_baseline": 3,
+        "calibrate_baseline": 3,
         "evaluate_baseline": 3,
     }
     rows = record.read_record(project / "results/smoke/tuning.csv")
@@ -171,7 +173,7 @@ def test_folds_are_trained_apart_and_scored_together(project: Path) -> None:
     for metrics in (project / ".work/tuning").glob("*/*/results/t*/metrics/baselines/**/seed0.json"):
         cells = [cell for cell in read_json(metrics)["cells"] if cell["method"] == "bc"]
         (held,) = {task for cell in cells for task in cell["returns"]}
-        low, high = anchors(Path(paths.DATASET.format(**PLACE)), "point_robot", int(held))
+        low, high = read_anchors(Path(paths.DATASET.format(**PLACE)), "point_robot", int(held))
         scores += [100 * (np.mean(cell["returns"][held]) - low) / (high - low) for cell in cells]
     assert float(found[1][1]) == pytest.approx(np.mean(scores), abs=0.01)
     assert len(scores) == 3 * 2
@@ -213,7 +215,7 @@ def test_the_scratch_folder_holds_links_to_training_data_and_nothing_of_unseen_t
     shutil.rmtree(place)
     shutil.copytree("more/metadiffuser/point_robot/000-expert-v0", place)
     trial.Scratch.prepare(SMOKE, "point_robot", 1, 1)
-    assert anchors(data, "point_robot", 0) == (-9.0, -1.0), "made anew when the data change"
+    assert read_anchors(data, "point_robot", 0) == (-9.0, -1.0), "made anew when the data change"
 
 
 def judged(method: str, scores: dict[str, dict[str, list[float]]], **overrides: Any) -> record.Judged:

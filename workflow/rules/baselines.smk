@@ -34,6 +34,40 @@ rule train_baseline:
         " --seed {wildcards.seed} > {log} 2>&1"
 
 
+rule calibrate_baseline:
+    input:
+        code=code_of("calibrate_baseline"),
+        tasks="artifacts/{preset}/tasks/{family}.json",
+        dataset="artifacts/{preset}/datasets/{family}",
+        context=expand(
+            "artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
+            representation=PARAMS.representations[0],
+            allow_missing=True,
+        ),
+        model="artifacts/{preset}/baselines/{family}/{method}/seed{seed}.safetensors",
+    output:
+        calibration="results/{preset}/metrics/calibration/baselines/{family}/{method}/seed{seed}.json",
+        timing="results/{preset}/timings/calibrate_baseline-{family}-{method}-{seed}.json",
+    log:
+        "logs/{preset}/calibrate_baseline/{family}-{method}-{seed}.log",
+    benchmark:
+        "logs/{preset}/calibrate_baseline/{family}-{method}-{seed}.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: threads_of("calibration")
+    resources:
+        runtime=240,
+        mem_mb=4000,
+        gpu=0,
+    params:
+        parameters=params_of("calibrate_baseline"),
+    message:
+        "{wildcards.family}: choosing the settings of {wildcards.method} on training tasks, seed {wildcards.seed}"
+    shell:
+        "metadiffuser calibrate_baseline --family {wildcards.family} --method {wildcards.method}"
+        " --seed {wildcards.seed} > {log} 2>&1"
+
+
 rule evaluate_baseline:
     input:
         code=code_of("evaluate_baseline"),
@@ -45,6 +79,7 @@ rule evaluate_baseline:
             allow_missing=True,
         ),
         model="artifacts/{preset}/baselines/{family}/{method}/seed{seed}.safetensors",
+        calibration="results/{preset}/metrics/calibration/baselines/{family}/{method}/seed{seed}.json",
     output:
         metrics="results/{preset}/metrics/baselines/{family}/{method}/seed{seed}.json",
         timing="results/{preset}/timings/evaluate_baseline-{family}-{method}-{seed}.json",

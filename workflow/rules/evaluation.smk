@@ -1,3 +1,33 @@
+rule calibrate:
+    input:
+        code=code_of("calibrate"),
+        tasks="artifacts/{preset}/tasks/{family}.json",
+        dataset="artifacts/{preset}/datasets/{family}",
+        context="artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
+        diffusion="artifacts/{preset}/diffusion/{family}/{representation}/seed{seed}.safetensors",
+    output:
+        calibration="results/{preset}/metrics/calibration/planner/{family}/{representation}/seed{seed}.json",
+        timing="results/{preset}/timings/calibrate-{family}-{representation}-{seed}.json",
+    log:
+        "logs/{preset}/calibrate/{family}-{representation}-{seed}.log",
+    benchmark:
+        "logs/{preset}/calibrate/{family}-{representation}-{seed}.tsv"
+    conda:
+        "../envs/metadiffuser.yaml"
+    threads: threads_of("calibration")
+    resources:
+        runtime=240,
+        mem_mb=4000,
+        gpu=GPUS,
+    params:
+        parameters=params_of("calibrate"),
+    message:
+        "{wildcards.family}: choosing the planner's settings on training tasks, {wildcards.representation}, seed {wildcards.seed}"
+    shell:
+        "metadiffuser calibrate --family {wildcards.family} --representation {wildcards.representation}"
+        " --seed {wildcards.seed} > {log} 2>&1"
+
+
 rule evaluate:
     input:
         code=code_of("evaluate"),
@@ -5,6 +35,7 @@ rule evaluate:
         dataset="artifacts/{preset}/datasets/{family}",
         context="artifacts/{preset}/context/{family}/{representation}/seed{seed}.safetensors",
         diffusion="artifacts/{preset}/diffusion/{family}/{representation}/seed{seed}.safetensors",
+        calibration="results/{preset}/metrics/calibration/planner/{family}/{representation}/seed{seed}.json",
     output:
         metrics="results/{preset}/metrics/planner/{family}/{representation}/seed{seed}.json",
         rollouts="artifacts/{preset}/rollouts/{family}/{representation}/seed{seed}.safetensors",

@@ -5,6 +5,10 @@ CONTEXT_METRICS = (
 PLANNER_METRICS = (
     "results/{preset}/metrics/planner/{family}/{representation}/seed{seed}.json"
 )
+CALIBRATION = "results/{preset}/metrics/calibration/planner/{family}/{representation}/seed{seed}.json"
+BASELINE_CALIBRATION = (
+    "results/{preset}/metrics/calibration/baselines/{family}/{method}/seed{seed}.json"
+)
 BASELINE_METRICS = (
     "results/{preset}/metrics/baselines/{family}/{method}/seed{seed}.json"
 )
@@ -17,6 +21,8 @@ rule make_tables:
         context=per_job(CONTEXT_METRICS),
         planner=per_job(PLANNER_METRICS),
         baselines=per_job(BASELINE_METRICS),
+        calibration=per_job(CALIBRATION),
+        baseline_calibration=per_job(BASELINE_CALIBRATION),
     output:
         tables=report(
             directory("results/{preset}/tables"),

@@ -25,7 +25,17 @@ from metadiffuser.training import Losses, MovingAverage, fit
 
 # ---- Config ----
 
-METHOD = MethodInfo(title="CVAE-Planner", colour="#C53078", uses_context=True)
+METHOD = MethodInfo(
+    title="CVAE-Planner",
+    colour="#C53078",
+    uses_context=True,
+    calibrated={
+        "return_scale": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+        "dynamics_scale": (0.0, 0.1, 1.0, 10.0),
+        "guide_steps": (1, 5, 20),
+        "temperature": (0.0, 0.5, 1.0),
+    },
+)
 EMBEDDING = 64  # features of the embedded task, as in the denoiser
 LOG_VARIANCE = (-10.0, 4.0)  # bounds of the code's
 VALIDATION_SEGMENTS = 256

@@ -30,7 +30,11 @@ from metadiffuser.training import Losses, fit
 
 # ---- Config ----
 
-METHOD = MethodInfo(title="MACAW", colour="#B7791F")
+METHOD = MethodInfo(
+    title="MACAW",
+    colour="#B7791F",
+    calibrated={"adaptation_steps": (1, 2, 4, 8), "adaptation_rate": (0.1, 0.3, 1.0, 3.0)},
+)
 HEAD = 32  # hidden width of the advantage head
 SIGMA = 0.2  # standard deviation of the policy around its mean, which is what acts
 LARGEST_WEIGHT = 20.0  # of a transition in the policy's loss
@@ -51,6 +55,7 @@ class Parameters(schema.MethodParameters):
     head_weight: schema.Positive = Field(0.1, description="initial weight of the head's loss, which is learned")
     temperature: schema.Positive = Field(0.1, description="T of the weights exp(A / T), in units of normalised rewards")
     adaptation_steps: Annotated[int, Field(ge=1, le=100)] = Field(1, description="inner steps at evaluation")
+    adaptation_rate: schema.Positive = Field(1.0, description="factor of the learned step sizes at evaluation")
 
 
 # ---- Networks ----
@@ -180,16 +185,16 @@ def policy_losses(model: Model, copies: Copies, batch: Batch, advantage: Tensor)
     return batch.mean(weighted), batch.mean((predicted - advantage).square())
 
 
-def inner_step(model: Model, copies: Copies, batch: Batch, create_graph: bool) -> Copies:
+def inner_step(model: Model, copies: Copies, batch: Batch, create_graph: bool, factor: float = 1.0) -> Copies:
     """Return the copies after one step on each task's batch: first the value function, then the policy by it.
 
-    Tasks do not mix: a copy's gradient is that of its own task's loss.
+    Tasks do not mix: a copy's gradient is that of its own task's loss. ``factor`` scales the learned step sizes.
     """
-    value = model.value_step(copies.value, value_loss(copies, batch).sum(), create_graph)
+    value = model.value_step(copies.value, value_loss(copies, batch).sum(), create_graph, factor)
     moved = Copies(value, copies.policy)
     weighted, head = policy_losses(model, moved, batch, advantages(moved, batch))
     loss = (weighted + model.log_head_weight.exp() * head).sum()
-    return Copies(value, model.policy_step(copies.policy, loss, create_graph))
+    return Copies(value, model.policy_step(copies.policy, loss, create_graph, factor))
 
 
 def meta_loss(model: Model, inner: Batch, outer: Batch) -> tuple[Tensor, Tensor]:
@@ -282,8 +287,9 @@ def adapted(model: Model, transitions: Tensor, mask: Tensor) -> Layers:
     """
     batch = batch_of(model, transitions, mask)
     copies = meta_copies(model, len(mask))
-    for _ in range(model.config.adaptation_steps):
-        copies = inner_step(model, copies.leaves(), batch, create_graph=False)
+    config: Parameters = model.config
+    for _ in range(config.adaptation_steps):
+        copies = inner_step(model, copies.leaves(), batch, create_graph=False, factor=config.adaptation_rate)
     return [(weight.detach(), bias.detach()) for weight, bias in copies.policy]
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from metadiffuser.baselines.shared.interface import MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
-from metadiffuser.baselines.shared.transformer import PromptedModel, PromptedParameters, Steps
+from metadiffuser.baselines.shared.transformer import TARGETS, PromptedModel, PromptedParameters, Steps
 from metadiffuser.config.schema import Count
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
@@ -27,7 +27,7 @@ from metadiffuser.training import fit_first
 
 # ---- Config ----
 
-METHOD = MethodInfo(title="Meta-DT", colour="#B794F4")
+METHOD = MethodInfo(title="Meta-DT", colour="#B794F4", calibrated=TARGETS)
 LABEL = "train_baseline meta_dt"
 WORLD_BATCH = 256  # transitions in one step of the world model (ours)
 WORLD_RATE = 1e-3  # step size of the world model, as published

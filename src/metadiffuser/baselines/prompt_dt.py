@@ -10,13 +10,13 @@ from torch import Tensor
 
 from metadiffuser.baselines.shared.interface import MethodInfo, Records, Training
 from metadiffuser.baselines.shared.prompting import PromptedAgent, Sequences, draw_windows, no_latents, train_prompted
-from metadiffuser.baselines.shared.transformer import PromptedModel, PromptedParameters, Steps
+from metadiffuser.baselines.shared.transformer import TARGETS, PromptedModel, PromptedParameters, Steps
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.warm_start import WarmStart
 
 # ---- Config ----
 
-METHOD = MethodInfo(title="Prompt-DT", colour="#6B46C1")
+METHOD = MethodInfo(title="Prompt-DT", colour="#6B46C1", calibrated=TARGETS)
 LABEL = "train_baseline prompt_dt"
 
 

@@ -51,7 +51,7 @@ def _repeated(values: Sequence[Hashable]) -> bool:
 
 def _repetitions(params: Params, family: str, name: Name) -> Iterator[str]:
     lists = {"dataset": ["qualities"], "context": ["qualities"], "diffusion": ["qualities"]}
-    lists |= {"evaluation": ["contexts", "guides"]} | {
+    lists |= {"evaluation": ["contexts", "guides"], "calibration": ["contexts"]} | {
         f"baseline.{method}": ["qualities"] for method in params.baselines
     }
     for section, keys in lists.items():

@@ -23,6 +23,7 @@ from pydantic import (
 from metadiffuser.config import plugins
 from metadiffuser.config.schema import (
     Behaviour,
+    Calibration,
     Context,
     Dataset,
     Diffusion,
@@ -48,6 +49,7 @@ SHARED: dict[str, type[Section]] = {  # sections that a family may override, bes
     "context": Context,
     "diffusion": Diffusion,
     "planning": Planning,
+    "calibration": Calibration,
     "evaluation": Evaluation,
     "rendering": Rendering,
 }
@@ -131,6 +133,7 @@ class Params(Section):
     context: Context = Context()
     diffusion: Diffusion = Diffusion()
     planning: Planning = Planning()
+    calibration: Calibration = Calibration()
     evaluation: Evaluation = Evaluation()
     baseline: dict[str, SerializeAsAny[MethodParameters]] = Field(
         default_factory=dict,

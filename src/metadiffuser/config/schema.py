@@ -16,6 +16,7 @@ Window = Literal["scattered", "consecutive"]
 Loss = Literal["squared", "huber"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
+GivenSource = Literal["expert", "medium", "random", "zero_shot"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -183,6 +184,23 @@ class Planning(Section):
     actions_per_plan: Count = Field(1, description="actions executed before planning again")
     candidates: Count = Field(1, description="plans per decision; the one rated best by the guide's models is executed")
     online_context: bool = Field(False, description="add the agent's own transitions to a warm-start context")
+
+
+class Calibration(Section):
+    """Stages ``calibrate`` and ``calibrate_baseline``: what acts at test time only is chosen on training tasks."""
+
+    threads: Threads = 1
+    tasks: Count = Field(8, description="training tasks, evenly spread over the list; all if there are fewer")
+    episodes: Count = Field(4, description="episodes per task, context and setting")
+    contexts: Annotated[list[GivenSource], Field(min_length=1)] = Field(
+        ["expert"], description="sources of the warm-start context; the score is the mean over them"
+    )
+    settings: Count = Field(
+        18, description="most settings that are tried of any method, its own included; 1 keeps its own"
+    )
+    simulator: bool = Field(
+        True, description="settings are judged in the simulator, or, without access to one, by the learned models"
+    )
 
 
 class SamplerSetting(Section):

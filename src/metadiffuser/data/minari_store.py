@@ -183,3 +183,17 @@ def read_family(root: Path, tasks: Sequence[Task], qualities: Sequence[str]) -> 
         }
         for quality in qualities
     }
+
+
+def read_anchors(root: Path, family: str, task: int) -> tuple[float, float]:
+    """Return the mean returns (random, expert) of a task, by the metadata of its expert episodes.
+
+    Raises:
+        InputError: the metadata are missing or damaged; the message names the file.
+    """
+    path = data_folder(root, family, task, "expert") / METADATA_FILE_NAME
+    metadata = read_json(path)
+    try:
+        return float(metadata["ref_min_score"]), float(metadata["ref_max_score"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: no reference returns ({error}); run collect_dataset again, or 'dvc pull'") from None

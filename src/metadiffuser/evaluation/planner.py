@@ -12,8 +12,9 @@ import torch
 
 from metadiffuser.config.schema import Evaluation
 from metadiffuser.envs import Task
-from metadiffuser.evaluation.blocks import Outcome, blocks, load_or_play, play_cells, play_random
+from metadiffuser.evaluation.blocks import blocks, play_cells, play_random
 from metadiffuser.evaluation.cells import Cell, make_cells
+from metadiffuser.evaluation.outcomes import Outcome, load_or_play
 from metadiffuser.evaluation.records import cell_record, rollout_episodes, rollout_tensors, traces
 from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.planning.planner import Planner

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from metadiffuser.envs import Family, Task
-from metadiffuser.evaluation.blocks import Outcome
 from metadiffuser.evaluation.cells import Cell
+from metadiffuser.evaluation.outcomes import Outcome
 from metadiffuser.evaluation.setup import EpisodeSetup
 
 TRACED = 0.1  # share of an episode after which the plan is made that the figures show

@@ -27,6 +27,18 @@ class Observer(Protocol):
         ...
 
 
+class Environments(Protocol):
+    """B episodes that are stepped together."""
+
+    def reset(self) -> Floats:
+        """Start all episodes; return observations (B, S)."""
+        ...
+
+    def step(self, actions: Floats) -> tuple[Floats, Floats]:
+        """Apply actions (B, A); return observations (B, S) and rewards (B,)."""
+        ...
+
+
 class BatchedEnvs:
     """Simulators of several blocks of episodes that one agent plays together.
 
@@ -86,7 +98,7 @@ class Recording:
     decision_seconds: float
 
 
-def play(agent: Agent, envs: BatchedEnvs, steps: int, label: str, observers: Sequence[Observer] = ()) -> Recording:
+def play(agent: Agent, envs: Environments, steps: int, label: str, observers: Sequence[Observer] = ()) -> Recording:
     """Play ``steps`` steps of every episode in ``envs`` with ``agent``.
 
     Args:

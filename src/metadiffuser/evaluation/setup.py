@@ -90,6 +90,30 @@ class EpisodeSetup:
         }
 
 
+def read_setup(
+    family: Family,
+    tasks: Sequence[Task],
+    dataset: Path,
+    qualities: Sequence[str],
+    episodes: int,
+    threads: int,
+    root_seed: int,
+    stream: tuple[str, ...],
+    start: tuple[str, ...],
+) -> EpisodeSetup:
+    """Return ``episodes`` episodes on each of ``tasks``, whose datasets of ``qualities`` are read, and no others.
+
+    Arguments are as the attributes of ``EpisodeSetup``; ``dataset`` is the family's Minari root.
+
+    Raises:
+        InputError: a dataset is missing or damaged; the message names it.
+    """
+    found = read_family(dataset, tasks, qualities)
+    indices = [task.index for task in tasks]
+    data = {quality: TaskData.stack({quality: found[quality]}, indices) for quality in qualities}
+    return EpisodeSetup(family, tasks, episodes, data, threads, root_seed, stream, start)
+
+
 def episode_setups(
     family: Family,
     tasks: Sequence[Task],
@@ -115,12 +139,9 @@ def episode_setups(
     """
 
     def setup(chosen: Sequence[Task], episodes: int, qualities: Sequence[str], *names: str) -> EpisodeSetup:
-        found = read_family(dataset, chosen, qualities)
-        indices = [task.index for task in chosen]
-        data = {quality: TaskData.stack({quality: found[quality]}, indices) for quality in qualities}
         stream = ("evaluate", family.name, representation, seed, *names)
         start = ("evaluate", family.name, *names, "start")
-        return EpisodeSetup(family, chosen, episodes, data, section.threads, root_seed, stream, start)
+        return read_setup(family, chosen, dataset, qualities, episodes, section.threads, root_seed, stream, start)
 
     studied = split(list(tasks), "train")[: section.study_tasks]
     return (

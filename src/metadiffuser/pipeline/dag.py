@@ -58,12 +58,19 @@ _BASELINE = ("family", "method", "seed")
 _LISTS = ("families", "representations", "baselines", "seeds", "report")  # what tables and figures depend on
 
 _ENVS = ("envs/__init__.py", "envs/shared", "envs/{family}.py")  # a family's file holds its tasks and its simulator
+_TASK_LIST = ("importing/store.py", "data/episodes.py", *_ENVS)
 _TRAINING = ("checkpointing.py", "tracking.py", "training.py")
-_SAC = ("adam", "networks", "policies", "replay", "sac", "training")
+_SAC = tuple(f"behaviour/{name}.py" for name in ("adam", "networks", "policies", "replay", "sac", "training"))
 _METHOD = (  # a method's file holds its training and its acting
     *("baselines/__init__.py", "baselines/shared", "baselines/{method}.py", "behaviour/networks.py"),
     *("context", "data", *_ENVS, "checkpointing.py", "training.py"),
 )
+_PLANNER = ("evaluation", "planning", "diffusion", "context", "data", *_ENVS)
+_PLAY = tuple(f"evaluation/{name}.py" for name in ("rollout", "setup", "warm_start"))
+_KEPT = ("evaluation/outcomes.py", "evaluation/statistics.py")
+_CALIBRATION = tuple(f"calibration/{name}.py" for name in ("descent", "judge", "models", "record"))
+_CURVES = (paths.BEHAVIOUR_CURVE, paths.CONTEXT_CURVE, paths.DIFFUSION_CURVE, paths.BASELINE_CURVE)
+_METRICS = (paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS)
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -74,7 +81,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", *_sections("tasks")),
             inputs=(),
             outputs=(paths.TASKS,),
-            code=("stages/define_tasks.py", "importing/store.py", "data/episodes.py", *_ENVS),
+            code=("stages/define_tasks.py", *_TASK_LIST),
         ),
         Stage(
             name="train_behaviour",
@@ -82,10 +89,7 @@ STAGES: dict[str, Stage] = {
             params=("seed", "device", "shards", *_sections("behaviour")),
             inputs=(paths.TASKS,),
             outputs=(paths.BEHAVIOUR, paths.BEHAVIOUR_CURVE),
-            code=(
-                *("stages/train_behaviour.py", *(f"behaviour/{name}.py" for name in _SAC)),
-                *("importing/store.py", "data/episodes.py", *_ENVS, "checkpointing.py", "tracking.py"),
-            ),
+            code=("stages/train_behaviour.py", *_SAC, *_TASK_LIST, "checkpointing.py", "tracking.py"),
         ),
         Stage(
             name="collect_dataset",
@@ -123,12 +127,20 @@ STAGES: dict[str, Stage] = {
             code=("stages/train_diffusion.py", "diffusion", "context", "data", *_ENVS, *_TRAINING),
         ),
         Stage(
+            name="calibrate",
+            wildcards=_MODEL,
+            params=("seed", "device", *_sections("planning", "calibration")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION),
+            outputs=(paths.CALIBRATION,),
+            code=("stages/calibrate.py", *_CALIBRATION, "calibration/choice.py", "calibration/planner.py", *_PLANNER),
+        ),
+        Stage(
             name="evaluate",
             wildcards=_MODEL,
             params=("seed", "device", *_sections("planning", "evaluation")),
-            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.DIFFUSION, paths.CALIBRATION),
             outputs=(paths.PLANNER_METRICS, paths.ROLLOUTS),
-            code=("stages/evaluate.py", "evaluation", "planning", "diffusion", "context", "data", *_ENVS),
+            code=("stages/evaluate.py", "calibration/choice.py", *_PLANNER),
         ),
         Stage(
             name="train_baseline",
@@ -140,15 +152,21 @@ STAGES: dict[str, Stage] = {
             first=("representation",),
         ),
         Stage(
+            name="calibrate_baseline",
+            wildcards=_BASELINE,
+            params=("seed", *_sections("calibration")),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
+            outputs=(paths.BASELINE_CALIBRATION,),
+            code=("stages/calibrate_baseline.py", "calibration/baseline.py", *_CALIBRATION, *_METHOD, *_PLAY, *_KEPT),
+            first=("representation",),
+        ),
+        Stage(
             name="evaluate_baseline",
             wildcards=_BASELINE,
             params=("seed", *_sections("evaluation")),
-            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE),
+            inputs=(paths.TASKS, paths.DATASET, paths.CONTEXT, paths.BASELINE, paths.BASELINE_CALIBRATION),
             outputs=(paths.BASELINE_METRICS,),
-            code=(
-                *("stages/evaluate_baseline.py", *_METHOD, "evaluation/baseline.py", "evaluation/rollout.py"),
-                *("evaluation/setup.py", "evaluation/warm_start.py"),
-            ),
+            code=("stages/evaluate_baseline.py", "calibration/choice.py", *_METHOD, *_PLAY, "evaluation/baseline.py"),
             first=("representation",),
         ),
         Stage(
@@ -164,7 +182,7 @@ STAGES: dict[str, Stage] = {
             name="make_tables",
             wildcards=(),
             params=_LISTS,
-            inputs=(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
+            inputs=(*_METRICS, paths.CALIBRATION, paths.BASELINE_CALIBRATION),
             outputs=(paths.TABLES,),
             code=("stages/make_tables.py", "reporting", "evaluation/statistics.py"),
         ),
@@ -172,10 +190,7 @@ STAGES: dict[str, Stage] = {
             name="make_figures",
             wildcards=(),
             params=_LISTS,
-            inputs=(
-                *(paths.DATASET_METRICS, paths.CONTEXT_METRICS, paths.PLANNER_METRICS, paths.BASELINE_METRICS),
-                *(paths.BEHAVIOUR_CURVE, paths.CONTEXT_CURVE, paths.DIFFUSION_CURVE, paths.BASELINE_CURVE),
-            ),
+            inputs=(*_METRICS, *_CURVES),
             outputs=(paths.FIGURES,),
             code=("stages/make_figures.py", "reporting", "evaluation/statistics.py", "tracking.py"),
         ),

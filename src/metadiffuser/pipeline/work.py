@@ -95,6 +95,20 @@ def _diffusion(job: _Job) -> float:
     return job.diffusion.steps * job.diffusion.batch_size * _denoiser(job)
 
 
+def _calibrate(job: _Job) -> float:
+    part, planning = job.calibration, job.planning
+    episodes = part.settings * len(part.contexts) * min(part.tasks, job.tasks.train) * part.episodes
+    steps = min(planning.sampling_steps, job.diffusion.denoising_steps)
+    return episodes * steps * planning.candidates / planning.actions_per_plan * _denoiser(job)
+
+
+def _calibrate_baseline(job: _Job) -> float:
+    part, method = job.calibration, plugins.load("method", job.wildcards["method"])
+    declared = sum(len(values) for values in method.METHOD.calibrated.values())
+    settings = min(part.settings, 1 + declared)
+    return settings * len(part.contexts) * min(part.tasks, job.tasks.train) * part.episodes
+
+
 def _evaluate(job: _Job) -> float:
     part, planning, made = job.evaluation, job.planning, job.diffusion.denoising_steps
     cells = len(part.contexts) + len(part.guides)
@@ -134,8 +148,10 @@ WORK: Mapping[str, Callable[[_Job], float]] = {
     "collect_dataset": _dataset,
     "train_context": _context,
     "train_diffusion": _diffusion,
+    "calibrate": _calibrate,
     "evaluate": _evaluate,
     "train_baseline": _train_baseline,
+    "calibrate_baseline": _calibrate_baseline,
     "evaluate_baseline": _evaluate_baseline,
     "render_rollouts": _rollouts,
     "make_tables": _tables,

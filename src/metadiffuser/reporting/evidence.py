@@ -37,6 +37,7 @@ class Evidence:
         seed: the training seed that single-seed figures and videos show.
         bootstrap: draws the intervals.
         digits: decimals of scores in tables.
+        calibration: CALIBRATION and BASELINE_CALIBRATION of all families, representations, methods and seeds.
         curves: {(stage, family): learning curves by step, one a shard or seed}.
         baseline_curves: {(method, family): learning curves by step, one a seed}.
     """
@@ -49,6 +50,7 @@ class Evidence:
     seed: int
     bootstrap: Bootstrap
     digits: int
+    calibration: Sequence[Path] = ()
     curves: Curves = field(default_factory=dict)
     baseline_curves: Curves = field(default_factory=dict)
 

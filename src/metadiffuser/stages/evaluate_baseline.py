@@ -5,6 +5,8 @@ from __future__ import annotations
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.baselines import get_method
+from metadiffuser.baselines.shared.interface import with_settings
+from metadiffuser.calibration.choice import read_chosen
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.labels import labels
 from metadiffuser.envs import get_family
@@ -20,7 +22,9 @@ def run(job: Run) -> None:
     representation, seed = job.wildcard("representation"), job.wildcard("seed")
     context, _ = ContextModel.load(job.path(paths.CONTEXT))
     method = get_method(name)
-    model, _ = method.Model.load(job.path(paths.BASELINE))
+    trained, _ = method.Model.load(job.path(paths.BASELINE))
+    chosen = read_chosen(job.path(paths.BASELINE_CALIBRATION))
+    model = with_settings(trained, chosen)
     data = job.path(paths.DATASET)
     tasks = read_tasks(job.path(paths.TASKS), data)
     unseen, studied = episode_setups(family, tasks, data, section, job.root_seed, representation, seed)
@@ -28,4 +32,4 @@ def run(job: Run) -> None:
     job.notes.update(times)
     names = labels("family", family.name, family) | labels("method", name, method.METHOD)
     names |= {"representation": representation, "seed": int(seed)}
-    write_json(job.path(paths.BASELINE_METRICS), names | metrics)
+    write_json(job.path(paths.BASELINE_METRICS), names | {"settings": chosen} | metrics)

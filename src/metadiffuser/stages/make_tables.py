@@ -22,6 +22,7 @@ def run(job: Run) -> None:
         seed=job.value("seeds")[0],
         bootstrap=Bootstrap(section.confidence, section.bootstrap_samples),
         digits=section.digits,
+        calibration=[*job.all_paths(paths.CALIBRATION), *job.all_paths(paths.BASELINE_CALIBRATION)],
     )
     with whole_directory(job.path(paths.TABLES)) as folder:
         write_tables(folder, evidence)

@@ -126,9 +126,3 @@ def _half(episodes: Episodes, half: int, origin: Path) -> Episodes:
         )
     rows = slice(half * size, (half + 1) * size)
     return Episodes(episodes.observations[rows], episodes.actions[rows], episodes.rewards[rows])
-
-
-def anchors(data: Path, family: str, task: int) -> tuple[float, float]:
-    """Return the mean returns (random, expert) of a task, by the metadata of its expert episodes."""
-    metadata = read_json(data_folder(data, family, task, "expert") / METADATA_FILE_NAME)
-    return float(metadata["ref_min_score"]), float(metadata["ref_max_score"])

@@ -150,6 +150,8 @@ def _changed_params(tuning: Tuning, params: Params, method: str, family: str, ov
     override_in(tree, family, "evaluation").update(
         {"episodes": tuning.episodes, "contexts": list(tuning.contexts), "guides": ["dual"], "samplers": []}
     )
+    # A trial is judged by its own values: its calibration tries nothing beside them, on as little as there can be.
+    override_in(tree, family, "calibration").update({"tasks": 1, "episodes": 1, "settings": 1})
     for key, value in overrides.items():
         section, name = _section_of(method, key, f"settings.{method}")
         override_in(tree, family, section)[name] = value

@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.params import Params
+from metadiffuser.data.minari_store import read_anchors
 from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import normalised_score
 from metadiffuser.pipeline import dag, records
 from metadiffuser.pipeline.run import execute
-from metadiffuser.tuning.holdout import Source, anchors, hold_out, write_split
+from metadiffuser.tuning.holdout import Source, hold_out, write_split
 from metadiffuser.tuning.settings import OWN, Trial
 
 DATA = "data"  # the scratch folder's preset that holds the tasks and datasets
-CHAINS = {OWN: ("train_context", "train_diffusion", "evaluate")}
-RIVAL = ("train_context", "train_baseline", "evaluate_baseline")
+CHAINS = {OWN: ("train_context", "train_diffusion", "calibrate", "evaluate")}
+RIVAL = ("train_context", "train_baseline", "calibrate_baseline", "evaluate_baseline")
 SHARED = "train_context"  # whose time counts for the planner alone: every rival is handed its model
 
 
@@ -150,7 +151,8 @@ def _normalised(cells: Sequence[dict[str, Any]], data: Path, trial: Trial) -> di
         wanted = {"method": trial.method, "guide": guide, "context": context}
         (returns,) = [cell["returns"] for cell in cells if wanted.items() <= cell.items()]
         scores = {
-            task: normalised_score(values, *anchors(data, trial.family, int(task))) for task, values in returns.items()
+            task: normalised_score(values, *read_anchors(data, trial.family, int(task)))
+            for task, values in returns.items()
         }
         found[context] = {task: values for task, values in scores.items() if np.isfinite(values).all()}
         if not found[context]:

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 
 from metadiffuser import paths
+from metadiffuser.calibration.choice import read_chosen, with_values
 from metadiffuser.config.params import Params
 from metadiffuser.config.schema import Evaluation, Planning
 from metadiffuser.context.representation import ContextModel
@@ -34,7 +35,8 @@ def make_player(params: Params, family: Family, task: Task, guide: str) -> LiveP
     context, _ = ContextModel.load(Path(paths.CONTEXT.format(**names)))
     diffusion, _ = DiffusionModel.load(Path(paths.DIFFUSION.format(**names)))
     episodes = read_family(Path(paths.DATASET.format(**names)), [task], ["expert"])
-    planning = cast(Planning, params.section("planning", family.name))
+    chosen = read_chosen(Path(paths.CALIBRATION.format(**names)))
+    planning = with_values(cast(Planning, params.section("planning", family.name)), chosen)
     torch.set_num_threads(cast(Evaluation, params.section("evaluation", family.name)).threads)
     return LivePlayer(
         family,

@@ -28,10 +28,13 @@ class InnerStep(nn.Module):
         self.log_rates = nn.Parameter(torch.full((len(layers), 2), math.log(rate)))
         self.maps = nn.ParameterList(torch.eye(weight.shape[-1]) for weight, _ in layers)
 
-    def forward(self, layers: Layers, loss: Tensor, create_graph: bool) -> Layers:
-        """Return the layers after the step on ``loss``; ``create_graph`` lets gradients flow through it."""
+    def forward(self, layers: Layers, loss: Tensor, create_graph: bool, factor: float = 1.0) -> Layers:
+        """Return the layers after the step on ``loss``, ``factor`` times as long as learned.
+
+        ``create_graph`` lets gradients flow through it.
+        """
         gradients = iter(torch.autograd.grad(loss, list(chain.from_iterable(layers)), create_graph=create_graph))
         moved = []
-        for (weight, bias), rates, outputs in zip(layers, self.log_rates.exp(), self.maps, strict=True):
+        for (weight, bias), rates, outputs in zip(layers, factor * self.log_rates.exp(), self.maps, strict=True):
             moved.append((weight - rates[0] * next(gradients) @ outputs, bias - rates[1] * next(gradients) @ outputs))
         return moved

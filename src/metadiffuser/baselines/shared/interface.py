@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from metadiffuser.artifacts import load_module, write_tensors
@@ -20,6 +22,7 @@ from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.normaliser import Normaliser
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
+from metadiffuser.errors import InputError
 
 Records = list[dict[str, float]]
 
@@ -32,6 +35,9 @@ class MethodInfo:
         title: display name.
         colour: of its curves and bars, ``#rrggbb``.
         uses_context: whether the method acts on z of the shared context model, whose cost then counts as its own.
+        calibrated: {key of the method's section: values}, in the order in which they are tried: what its paper leaves
+            to the user at test time. Only keys that ``adapt`` and acting read, and training does not; they are chosen
+            on training tasks by the stage ``calibrate_baseline``.
 
     Raises:
         ValueError: the title is empty, or the colour is written otherwise.
@@ -40,6 +46,7 @@ class MethodInfo:
     title: str
     colour: str
     uses_context: bool = False
+    calibrated: Mapping[str, Sequence[Any]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.title or not re.fullmatch("#[0-9A-Fa-f]{6}", self.colour):
@@ -129,6 +136,38 @@ class BaselineModel(nn.Module):
             method,
             "train_baseline",
         )
+
+
+def settings_of(model: BaselineModel, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values of some keys of a model's section.
+
+    Raises:
+        InputError: the section has no such key.
+    """
+    found = model.config.model_dump()
+    for key in keys:
+        if key not in found:
+            raise InputError(
+                f"method '{type(model).__module__.rpartition('.')[2]}': MethodInfo.calibrated names '{key}', which its "
+                "class Parameters does not have; add the key or take it out"
+            )
+    return {key: found[key] for key in keys}
+
+
+def with_settings(model: BaselineModel, values: Mapping[str, Any]) -> BaselineModel:
+    """Return a model of the same weights whose section has other values of some keys.
+
+    Raises:
+        InputError: a value is none that the section can have.
+    """
+    changed = copy.copy(model)
+    try:
+        changed.config = type(model.config).model_validate({**model.config.model_dump(), **values})
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        method = type(model).__module__.rpartition(".")[2]
+        raise InputError(f"method '{method}': {dict(values)} does not fit its section at '{key}'") from None
+    return changed
 
 
 class Method(Protocol):

@@ -8,6 +8,7 @@ steps of another episode of the task.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -19,6 +20,7 @@ from metadiffuser.config.schema import BatchSize, Count, GradientSteps, Learning
 
 ORDER = (0, 2, 1)  # place within a step of its return-to-go, action and state, the order of tokens in memory
 KINDS = len(ORDER)
+TARGETS = {"target_shift": (-0.5, -0.2, 0.0, 0.2, 0.5, 1.0)}  # what a user may set at test time
 
 
 class PromptedParameters(MethodParameters):
@@ -31,6 +33,9 @@ class PromptedParameters(MethodParameters):
     width: Count = Field(64, description="features of a token")
     window: Count = Field(10, description="K, the most steps of history that are read")
     prompt: Count = Field(5, description="steps of the prompt")
+    target_shift: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = Field(
+        0.0, description="added to the return that the prompt promises, in standard deviations of returns-to-go"
+    )
 
 
 @dataclass(frozen=True)
@@ -183,10 +188,11 @@ class PromptedModel(BaselineModel):
         return torch.tanh(self.action_head(output[:, 1:])), self.target_head(output[:, 0])[:, 0]
 
     def targets(self, prompt: Steps) -> Tensor:
-        """Return the return (B,) that is within reach on the task of a prompt."""
+        """Return the return (B,) asked for on the task of a prompt: what is within reach there, and the shift."""
         before = self._prompt_tokens(prompt)
         normalised: Tensor = self.target_head(self._read(before, before[:, :0]))[:, 0, 0]
-        return normalised * self.target_std + self.target_mean
+        shift: Tensor = self.config.target_shift * self.return_std
+        return normalised * self.target_std + self.target_mean + shift
 
     def _read(self, before: Tensor, after: Tensor) -> Tensor:
         """Return what separator and states (B, 1 + L, W) have read of a prompt's and a history's tokens."""

@@ -1,0 +1,104 @@
+"""The calibration of one trained planner: alpha, lambda, omega, sampler and candidates, in this order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metadiffuser.calibration.choice import with_values
+from metadiffuser.calibration.descent import Coordinate, Scores, Trial, Values, descend, one_key
+from metadiffuser.calibration.judge import Judge
+from metadiffuser.config.schema import Calibration, Planning
+from metadiffuser.context.representation import ContextModel
+from metadiffuser.diffusion.model import DiffusionModel
+from metadiffuser.evaluation.blocks import blocks
+from metadiffuser.evaluation.cells import Cell, agent_inputs
+from metadiffuser.evaluation.outcomes import Outcome, load_or_play
+from metadiffuser.evaluation.rollout import play
+from metadiffuser.planning.agent import AgentInputs, PlanningAgent
+from metadiffuser.planning.planner import Planner
+
+RETURN_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # alpha
+RATIOS = (0.0, 0.1, 0.3, 1.0)  # lambda
+GUIDANCE_WEIGHTS = (1.0, 1.2, 2.0, 4.0)  # omega
+SAMPLERS = (("ddim", 3), ("ddpm", 2), ("ddpm", 10))  # and denoising steps
+CANDIDATES = (1, 4)
+KEYS = ("return_scale", "dynamics_scale", "guidance_weight", "sampler", "sampling_steps", "candidates")
+ROWWISE = {"return_scale", "dynamics_scale"}  # keys in which the plans of one batch may differ
+
+
+def coordinates(planning: Planning, denoising_steps: int) -> list[Coordinate]:
+    """Return what is compared, in order; samplers only where some denoising steps are guided.
+
+    Args:
+        planning: the planner's own section.
+        denoising_steps: T of the forward process, the most that a sampler can make.
+    """
+    samplers: list[dict[str, Any]] = [
+        {"sampler": name, "sampling_steps": steps}
+        for name, steps in SAMPLERS
+        if planning.unguided_steps < steps <= denoising_steps
+    ]
+    return [
+        one_key("return_scale", RETURN_SCALES),
+        lambda chosen: [{"dynamics_scale": round(ratio * chosen["return_scale"], 6)} for ratio in RATIOS],
+        one_key("guidance_weight", GUIDANCE_WEIGHTS),
+        lambda _: samplers,
+        one_key("candidates", CANDIDATES),
+    ]
+
+
+def calibrate_planner(
+    diffusion: DiffusionModel,
+    context: ContextModel,
+    planning: Planning,
+    section: Calibration,
+    judge: Judge,
+    work: Path,
+) -> tuple[list[Trial], Trial]:
+    """Return the settings tried, the first being those of ``planning``, and the chosen one.
+
+    Args:
+        diffusion: the trained denoiser.
+        context: the context model.
+        planning: the planner's section.
+        section: contexts, and how many settings are tried.
+        judge: where settings are played.
+        work: folder that keeps finished batches, to go on from after a kill.
+    """
+    size, numbers = len(section.contexts) * judge.setup.size, itertools.count()
+
+    def play_all(settings: Sequence[Values]) -> list[Scores]:
+        planners = [Planner(diffusion, context, with_values(planning, values)) for values in settings]
+        found: dict[int, Scores] = {}
+        for batch in (block for alike in _batches(planners) for block in blocks(alike, size)):
+            path, together = work / f"settings{next(numbers)}.safetensors", [planners[place] for place in batch]
+            outcome = load_or_play(path, partial(_play, together, section.contexts, judge))
+            for place, returns in zip(batch, np.split(outcome.returns, len(batch)), strict=True):
+                found[place] = judge.scores(returns)
+        return [found[place] for place in range(len(settings))]
+
+    start = {key: getattr(planning, key) for key in KEYS}
+    return descend(start, coordinates(planning, diffusion.config.denoising_steps), section.settings, play_all)
+
+
+def _batches(planners: Sequence[Planner]) -> Iterator[list[int]]:
+    """Yield the places of planners whose plans can be made as one batch: only the scales of their guides differ."""
+    by_rest: dict[str, list[int]] = {}
+    for place, planner in enumerate(planners):
+        by_rest.setdefault(planner.config.model_dump_json(exclude=ROWWISE), []).append(place)
+    yield from by_rest.values()
+
+
+def _play(planners: Sequence[Planner], contexts: Sequence[str], judge: Judge) -> Outcome:
+    """Play the judge's episodes with each planner and context, all with the same noise, as one batch."""
+    cells = [Cell("metadiffuser", "dual", context) for context in contexts]
+    parts = [agent_inputs(planner, cell, judge.setup) for planner in planners for cell in cells]
+    agent = PlanningAgent(planners[0], AgentInputs.join(parts), judge.setup.generator("noise"), blocks=len(parts))
+    label = f"calibrate {judge.setup.family.name}, {len(planners)} settings"
+    return Outcome.of(play(agent, judge.environments(len(parts)), judge.steps, label))

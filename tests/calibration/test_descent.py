@@ -1,0 +1,83 @@
+"""The descent over settings and its rule of choice, on scores that a hand computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from metadiffuser.calibration.descent import Scores, Trial, Values, choose, descend, one_key
+from metadiffuser.calibration.planner import RATIOS, RETURN_SCALES, SAMPLERS, coordinates
+from metadiffuser.config.schema import Planning
+
+
+def trial(name: str, *scores: float) -> Trial:
+    return Trial({"name": name}, np.array(scores))
+
+
+@pytest.mark.parametrize(
+    ("trials", "chosen"),
+    [
+        ([trial("own", 10, 20), trial("better", 15, 26)], "better"),
+        ([trial("own", 10, 20), trial("worse", 5, 21)], "own"),
+        ([trial("own", 10, 20), trial("the same", 10, 20)], "own"),
+        ([trial("own", 10, 20, 30), trial("noise", 40, 5, 16)], "own"),  # 30, -15, -14: mean 0.3, error 14.8
+        ([trial("own", 0, 0, 0), trial("good", 50, 52, 51), trial("best", 51, 53, 51)], "best"),
+        ([trial("own", 0, 0, 0), trial("good", 50, 52, 51), trial("noise", 55, 50, 52)], "good"),
+        ([trial("own", 10), trial("one task", 11)], "one task"),
+        ([trial("own", np.nan, 10, 20), trial("better", np.nan, 15, 26)], "better"),
+        ([trial("own", np.nan, np.nan), trial("no score", np.nan, np.nan)], "own"),
+    ],
+)
+def test_the_first_within_a_standard_error_of_the_best_is_chosen(trials: list[Trial], chosen: str) -> None:
+    assert choose(trials).values["name"] == chosen
+
+
+class Peaks:
+    """Scores of settings by their distance from the best, the same on all tasks; keeps what it was asked for."""
+
+    def __init__(self, **best: float):
+        self.best = best
+        self.asked: list[list[Values]] = []
+
+    def __call__(self, settings: Sequence[Values]) -> list[Scores]:
+        self.asked.append(list(settings))
+        return [np.full(3, -sum(abs(values[key] - best) for key, best in self.best.items())) for values in settings]
+
+
+def test_each_coordinate_is_one_batch_and_goes_on_from_what_was_chosen() -> None:
+    play = Peaks(a=3, b=20)
+    tried, chosen = descend({"a": 1, "b": 10}, [one_key("a", (1, 2, 3, 4)), one_key("b", (10, 20, 30))], 99, play)
+    assert play.asked == [
+        [{"a": 1, "b": 10}, {"a": 2, "b": 10}, {"a": 3, "b": 10}, {"a": 4, "b": 10}],
+        [{"a": 3, "b": 20}, {"a": 3, "b": 30}],
+    ]
+    assert [trial.values for trial in tried] == [values for batch in play.asked for values in batch]
+    assert chosen.values == {"a": 3, "b": 20}
+    assert chosen.mean == 0
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5, 6])
+def test_no_more_settings_are_tried_than_the_budget_and_the_own_is_the_first(budget: int) -> None:
+    play = Peaks(a=4, b=20)
+    tried, chosen = descend({"a": 1, "b": 10}, [one_key("a", (1, 2, 3, 4)), one_key("b", (10, 20))], budget, play)
+    assert len(tried) == min(budget, 5)
+    assert tried[0].values == {"a": 1, "b": 10}
+    assert chosen.values == {1: {"a": 1, "b": 10}, 2: {"a": 2, "b": 10}}.get(budget, {"a": 4, "b": 20})
+
+
+def test_a_method_with_nothing_to_choose_is_played_once() -> None:
+    tried, chosen = descend({}, [], 12, Peaks())
+    assert [each.values for each in tried] == [chosen.values] == [{}]
+
+
+def test_the_planners_ratio_follows_the_chosen_alpha_and_samplers_fit_the_denoiser() -> None:
+    scale, ratio, weight, sampler, candidates = coordinates(Planning(unguided_steps=2), 6)
+    assert [each["return_scale"] for each in scale({})] == list(RETURN_SCALES)
+    found = [each["dynamics_scale"] for each in ratio({"return_scale": 3.0})]
+    assert found == pytest.approx([3 * each for each in RATIOS])
+    assert sampler({}) == [{"sampler": "ddim", "sampling_steps": 3}], "one is too long, one has no guided step"
+    assert len(SAMPLERS) == 3
+    assert {"guidance_weight"} == {key for each in weight({}) for key in each}
+    assert {"candidates"} == {key for each in candidates({}) for key in each}
