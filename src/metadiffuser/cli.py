@@ -17,6 +17,8 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, one_line, say
 
 OUTPUT = "standard output"
+QUALITIES = ("expert", "medium", "random", "mixed")
+FORMATS = ("minari", "npz", "d4rl")  # those of pipeline/export_data.py, which takes seconds to import
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +55,20 @@ def _parser() -> argparse.ArgumentParser:
             metavar="X",
             help=f"largest accepted difference of {what} from the family's own (default: %(default)s)",
         )
+    importing.add_argument(
+        "--action-scale",
+        type=_factor,
+        default=1.0,
+        metavar="X",
+        help="what stored actions are multiplied by, such as 10 where Point-Robot's are displacements (default: 1)",
+    )
     importing.set_defaults(run=_import)
+    exporting = verbs.add_parser("export", help="write a family's datasets in a layout that other projects read")
+    exporting.add_argument("--family", required=True)
+    exporting.add_argument("--quality", choices=QUALITIES, help="only the datasets of this quality (default: all)")
+    exporting.add_argument("--format", required=True, choices=FORMATS, dest="layout")
+    exporting.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new or an empty folder")
+    exporting.set_defaults(run=_export)
     verify = verbs.add_parser("verify", help="compare outputs on disk with the records of the jobs that made them")
     which = verify.add_mutually_exclusive_group()
     which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="only jobs of this stage")
@@ -111,6 +126,13 @@ def _tolerance(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 on, got '{one_line(text)}'")
 
 
+def _factor(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number above 0, got '{one_line(text)}'")
+
+
 def _use(arguments: argparse.Namespace) -> None:
     from metadiffuser.pipeline.presets import use
 
@@ -139,11 +161,18 @@ def _gc(arguments: argparse.Namespace) -> None:
 
 def _import(arguments: argparse.Namespace) -> None:
     params = load()  # before the imports, which take seconds
-    from metadiffuser.importing.checks import Tolerances
+    from metadiffuser.importing.comparison import Tolerances
     from metadiffuser.pipeline.import_data import import_data
 
     tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
-    import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
+    import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances, arguments.action_scale)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    params = load()
+    from metadiffuser.pipeline.export_data import export_data
+
+    export_data(params, arguments.family, arguments.quality, arguments.layout, arguments.to)
 
 
 def _tune(arguments: argparse.Namespace) -> None:
