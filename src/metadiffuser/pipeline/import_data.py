@@ -59,8 +59,8 @@ def import_data(
     locks.check_idle()
     threads = params.section("dataset", name).threads
     sources = read_task_list(source, task_list, family)
-    counts = (sum(each.task.split == split for each in sources) for split in ("train", "test"))
-    for inconsistency in too_few_tasks(params, name, *counts, str(task_list or source)):
+    train, test = (sum(each.task.split == split for each in sources) for split in ("train", "test"))
+    for inconsistency in too_few_tasks(params, name, train, test, str(task_list or source)):
         raise InputError(inconsistency)
     imported = assemble(sources, family, tolerances, threads, action_scale)
     _text_naming(name, "0" * 32)  # a parameter file that cannot be edited is refused before anything is written

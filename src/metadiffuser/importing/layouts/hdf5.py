@@ -75,6 +75,7 @@ def read(request: Request) -> Steps | None:
         raise InputError(f"{path}: missing; the task list names it")
     with readable(path), h5py.File(path, "r") as file:
         names = set(file.keys())
+        names -= {other for name, others in OTHER_NAMES.items() if name in names for other in others}
         arrays = {name: own(path, file, name, h5py.Dataset, LAYOUT)[()] for name in (*READ, DISCOUNTS) if name in names}
         order, ends = (None, None) if names.isdisjoint(MACAW) else _macaw(request, arrays)
     return from_arrays(request, arrays.keys(), arrays.__getitem__, order, ends, buffer=True)
