@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, one_line, say
+from metadiffuser.pipeline.streams import OUTPUT, discard_output, open_streams
 
-OUTPUT = "standard output"
+QUALITIES = ("expert", "medium", "random", "mixed")
+FORMATS = ("minari", "npz", "d4rl")  # those of pipeline/export_data.py, which takes seconds to import
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +53,20 @@ def _parser() -> argparse.ArgumentParser:
             metavar="X",
             help=f"largest accepted difference of {what} from the family's own (default: %(default)s)",
         )
+    importing.add_argument(
+        "--action-scale",
+        type=_factor,
+        default=1.0,
+        metavar="X",
+        help="what stored actions are multiplied by, such as 10 where Point-Robot's are displacements (default: 1)",
+    )
     importing.set_defaults(run=_import)
+    exporting = verbs.add_parser("export", help="write a family's datasets in a layout that other projects read")
+    exporting.add_argument("--family", required=True)
+    exporting.add_argument("--quality", choices=QUALITIES, help="only the datasets of this quality (default: all)")
+    exporting.add_argument("--format", required=True, choices=FORMATS, dest="layout")
+    exporting.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new or an empty folder")
+    exporting.set_defaults(run=_export)
     verify = verbs.add_parser("verify", help="compare outputs on disk with the records of the jobs that made them")
     which = verify.add_mutually_exclusive_group()
     which.add_argument("of", nargs="?", choices=list(STAGES), metavar="STAGE", help="only jobs of this stage")
@@ -122,6 +135,13 @@ def _tolerance(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 on, got '{one_line(text)}'")
 
 
+def _factor(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number above 0, got '{one_line(text)}'")
+
+
 def _use(arguments: argparse.Namespace) -> None:
     from metadiffuser.pipeline.presets import use
 
@@ -150,11 +170,18 @@ def _gc(arguments: argparse.Namespace) -> None:
 
 def _import(arguments: argparse.Namespace) -> None:
     params = load()  # before the imports, which take seconds
-    from metadiffuser.importing.checks import Tolerances
+    from metadiffuser.importing.comparison import Tolerances
     from metadiffuser.pipeline.import_data import import_data
 
     tolerances = Tolerances(arguments.reward_tolerance, arguments.state_tolerance)
-    import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances)
+    import_data(params, arguments.family, arguments.source, arguments.tasks, tolerances, arguments.action_scale)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    params = load()
+    from metadiffuser.pipeline.export_data import export_data
+
+    export_data(params, arguments.family, arguments.quality, arguments.layout, arguments.to)
 
 
 def _tune(arguments: argparse.Namespace) -> None:
@@ -256,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 ``verify`` or ``compare`` found something, 2 a mistake in the input, 3 the file system refused, 130
     interrupted.
     """
-    _open_streams()
+    open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
@@ -270,54 +297,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"metadiffuser: interrupted{goes_on}")
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        _discard_output()
+        discard_output()
         return 0
     except OSError as error:
         if error.filename == OUTPUT:
-            _discard_output()
+            discard_output()
         where = error.filename or current_folder()
         remedy = "free space or rights there, then run again; what was finished before is kept"
         say(f"metadiffuser: {where}: {error.strerror or error}; {remedy}")
         return 3
     return code
-
-
-def _open_streams() -> None:
-    """Open standard streams that are closed on the null device, lest a file take their number and get the output."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
-            os.set_inheritable(number, True)  # programs that this one starts need it, too
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, mode, closefd=False))
-    output = sys.__stdout__
-    if output is not None and output is sys.stdout and not output.isatty():
-        stream = io.BufferedWriter(_Output(output.fileno(), "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(stream, output.encoding, output.errors)
-
-
-def _discard_output() -> None:
-    """Let nothing that is still to be written to standard output fail again when the program ends."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
-class _Output(io.FileIO):
-    """Standard output, which names itself in an error."""
-
-    def write(self, data: Any) -> int:
-        """Write bytes as a file does."""
-        try:
-            return super().write(data)
-        except OSError as error:
-            error.filename = OUTPUT
-            raise
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.errors import InputError
 from metadiffuser.importing import replay as module
 from metadiffuser.importing.assemble import assemble
-from metadiffuser.importing.checks import Agreement, Tolerances
+from metadiffuser.importing.comparison import Agreement, Tolerances
 from metadiffuser.importing.replay import replay
 from metadiffuser.importing.store import Imported
 from metadiffuser.importing.tasklist import read_task_list

@@ -10,6 +10,7 @@ from metadiffuser.config.schema import Evaluation
 from metadiffuser.data.episodes import Floats
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.point_robot import optimal_return
+from metadiffuser.errors import InputError
 from metadiffuser.evaluation.blocks import UniformAgent
 from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells
 from metadiffuser.evaluation.rollout import BatchedEnvs, play
@@ -51,6 +52,8 @@ def test_the_wrong_task_is_another_one() -> None:
         assert quality == "expert"
         assert source != position
     assert warm_start_source("medium", 3, 5) == ("medium", 3)
+    with pytest.raises(InputError, match="wrong_task takes data of another unseen task, and there is only one"):
+        warm_start_source("wrong_task", 0, 1)
 
 
 def test_without_warm_start_no_model_knows_the_task_and_no_cell_claims_it() -> None:

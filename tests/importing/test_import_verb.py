@@ -236,6 +236,70 @@ class TestInPlace:
         assert f"{stored}: missing; run 'metadiffuser import'" in capsys.readouterr().err
         assert files(Path("artifacts")) == before
 
+    @pytest.mark.parametrize(
+        ("split", "kept", "said"),
+        [
+            ("train", 1, "the number of tasks with the split 'train' is 1, but focal needs 2 or more; add tasks, or"),
+            ("test", 1, "the number of tasks with the split 'test' is 1, but wrong_task in evaluation.contexts takes"),
+        ],
+    )
+    def test_too_few_tasks_are_refused_before_anything_is_read(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str, kept: int, said: str
+    ) -> None:
+        write_foreign(tmp_path / "data")
+        path = tmp_path / "data" / "tasks.json"
+        tasks = json.loads(path.read_text())["tasks"]
+        few = [task for task in tasks if task["split"] == split][:kept]
+        path.write_text(json.dumps({"tasks": few + [task for task in tasks if task["split"] != split]}))
+        (tmp_path / "data" / "goal0.npz").write_bytes(b"")  # would be refused, were it read
+        before = files(Path())
+        assert self.bring(tmp_path / "data") == 2
+        assert f"metadiffuser: {tmp_path / 'data'}: {said}" in capsys.readouterr().err
+        assert files(Path()) == before
+
+    def test_few_tasks_are_enough_where_nothing_needs_more(self, tmp_path: Path) -> None:
+        text = Path("params.yaml").read_text()
+        text = re.sub(r"^baselines: .*$", "baselines: [bc]", text, flags=re.M)
+        text = text.replace("wrong_task, ", "", 1)
+        Path("few.yaml").write_text(re.sub(r"^baseline:\n( .*\n)+", "", text, flags=re.M))
+        assert cli.main(["use", "few.yaml"]) == 0
+        assert "wrong_task" not in load().section("evaluation", "point_robot").contexts
+        write_foreign(tmp_path / "data")
+        path = tmp_path / "data" / "tasks.json"
+        tasks = json.loads(path.read_text())["tasks"]
+        path.write_text(json.dumps({"tasks": [tasks[0], tasks[-1]]}))
+        assert self.bring(tmp_path / "data") == 0
+
+    def test_actions_on_another_scale_are_imported_with_it(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        episodes = write_foreign(tmp_path / "data")
+        for path in (tmp_path / "data").glob("*.npz"):
+            with np.load(path) as archive:
+                arrays = dict(archive)
+            arrays["actions"] = np.float32(0.1) * arrays["actions"]
+            np.savez(path, **arrays)
+        assert self.bring(tmp_path / "data") == 2
+        assert "import with --action-scale 10)" in capsys.readouterr().err
+        assert self.bring(tmp_path / "data", "--action-scale", "30") == 2
+        assert "import with --action-scale 10)" in capsys.readouterr().err
+        assert self.bring(tmp_path / "data", "--action-scale", "10") == 0
+        assert "Actions: stored ones were multiplied by 10." in capsys.readouterr().out
+        stored = read_family(DATASET, TASKS, ["mixed"])["mixed"][0]
+        wanted = np.sort(episodes[0].actions.reshape(len(episodes[0]), -1), axis=0)
+        np.testing.assert_allclose(np.sort(stored.actions.reshape(wanted.shape), axis=0), wanted, rtol=0, atol=1e-6)
+        assert read_json(METRICS)["action_scale"] == 10
+        assert "Stored actions were multiplied by 10." in (CARD / "README.md").read_text()
+        for wrong in ("0", "-1", "inf", "x"):
+            with pytest.raises(SystemExit):
+                self.bring(tmp_path / "data", "--action-scale", wrong)
+
+    def test_parameters_with_a_byte_order_mark_are_edited_all_the_same(self, tmp_path: Path) -> None:
+        Path("params.yaml").write_bytes(Path("params.yaml").read_text().encode("utf-8-sig"))
+        write_foreign(tmp_path / "data")
+        assert self.bring(tmp_path / "data") == 0
+        assert load().section("tasks", "point_robot").imported is not None
+
     def test_reward_tolerance(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_foreign(tmp_path / "data")
         listed = json.loads((tmp_path / "data" / "tasks.json").read_text())

@@ -20,8 +20,8 @@ from metadiffuser.data.minari_store import DATA_FILE, Provenance, data_folder, w
 from metadiffuser.envs import Task, get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble, rank
-from metadiffuser.importing.checks import Tolerances
-from metadiffuser.importing.readers import METADATA_FILE
+from metadiffuser.importing.comparison import Tolerances
+from metadiffuser.importing.layouts.minari import METADATA_FILE
 from metadiffuser.importing.store import Imported, file_digest, read_imported
 from metadiffuser.importing.tasklist import read_task_list
 from tests.conftest import ROOT
@@ -93,13 +93,14 @@ class TestReading:
 
     def test_labels_are_kept(self, folder: Path) -> None:
         def label(record: dict[str, Any]) -> None:
-            for entry in record["tasks"]:
+            for entry, other in zip(record["tasks"], (1, 2, 0, 4, 3), strict=True):  # of the same split
                 # The labels say the opposite of the returns: a ranking would undo them.
-                entry["data"] = {"expert": "goal4.npz", "medium": "goal4.npz", "random": entry["data"]}
+                worse = f"goal{other}.npz"
+                entry["data"] = {"expert": worse, "medium": worse, "random": entry["data"]}
 
         edit_list(folder, label)
         found = imported(folder, reward=10)
-        np.testing.assert_array_equal(found.episodes["expert"][0].actions, play(TASKS[4], 6).actions)
+        np.testing.assert_array_equal(found.episodes["expert"][0].actions, play(TASKS[1], 6).actions)
         np.testing.assert_array_equal(found.episodes["random"][0].actions, play(TASKS[0], 6).actions)
         assert found.notes["labels"] == "given"
 
@@ -153,7 +154,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "nan": (put("observations", (7, 1), np.nan), r"observations\[7\] is \[.*nan\]; expected finite"),
     "infinite": (put("rewards", 119, np.inf), r"rewards\[119\] is inf; expected finite"),
     "empty": (lambda a: a.update({n: v[:0] for n, v in a.items()}), r"observations is empty; expected at least one"),
-    "action range": (put("actions", (33, 0), -1.5), r"actions\[33\] is -1.5; expected actions in \[-1, 1\]"),
+    "action range": (put("actions", (33, 0), -1.5), r"actions\[33\] is -1.5; expected actions in \[-1, 1\]$"),
     "swapped states": (swap("observations", "next_observations"), r"next_observations\[0\] differs from observations"),
     "swapped widths": (swap("observations", "actions"), r"next_observations\[0\] differs|actions\[\d+\] is"),
     "reward": (put("rewards", 21, 3.0), r"rewards\[21\] is 3; expected -.* for task 1, the largest difference of [34]"),
@@ -162,7 +163,19 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda a: a.update(actions=a["actions"][::-1].copy()),
         r"next_observations\[\d+\] has .* as entry \d; expected .* by the physics of task 1, .* --state-tolerance\)",
     ),
-    "actions in metres": (lambda a: a.update(actions=0.1 * a["actions"]), r"next_observations\[\d+\] has .* as entry"),
+    "actions in metres": (
+        lambda a: a.update(actions=0.1 * a["actions"]),
+        r"actions\[\d+\] and the others are on another scale than Point-Robot has \(multiplied by 10, they lead to the "
+        r"next observations: import with --action-scale 10\)",
+    ),
+    "actions in halves": (
+        lambda a: a.update(actions=2 * a["actions"]),
+        r"actions\[\d+\] is -?[12]\S*; expected actions in \[-1, 1\] \(multiplied by 0\.5, .* --action-scale 0\.5\)",
+    ),
+    "actions that were clipped": (
+        lambda a: a.update(actions=np.where(np.abs(a["actions"]) == 1, 1.5, 1) * a["actions"]),
+        r"actions\[\d+\] is -?1\.5; expected actions in \[-1, 1\] \(clipped to that, they lead to the next obs.*: clip",
+    ),
     "missing": (lambda a: a.pop("actions"), r"has no array 'actions'; expected observations"),
     "text": (lambda a: a.update(rewards=np.full(120, "x")), r"rewards holds <U1; expected numbers"),
     "cut short": (
@@ -272,7 +285,7 @@ LISTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "long name": (entry(data="x" * 300), r"tasks\[1\]\.data is 'x{56}\.\.\. \(File name too long\); expected a path"),
     "no data": (lambda r: r["tasks"][1].pop("data"), r"tasks\[1\]\.data is None; expected a path"),
     "missing file": (entry(data="x.npz"), r"x\.npz: missing; the task list names it"),
-    "not data": (entry(data="tasks.json"), r"tasks\.json: expected an \.npz file or the folder of a Minari"),
+    "not data": (entry(data="tasks.json"), r"tasks\.json: expected an \.npz file, the folder of a Minari"),
     "split": (entry(split="tset"), r"tasks\[1\]\.split is 'tset'; expected 'train' or 'test'"),
     "key": (entry(gaol=[0, 1]), r"tasks\[1\]: unknown key 'gaol'; did you mean 'goal'\?"),
     "no goal": (lambda r: r["tasks"][1].pop("goal"), r"tasks\[1\]: expected the parameters goal of Point-Robot"),

@@ -55,7 +55,8 @@ SAFE_YAML = {"StrictLoader", "loader"}  # subclasses or instances of a safe load
 IMPORTED_BY_NAME = {"pipeline/run.py", "config/plugins.py", "envs/shared/gl.py", "reporting/registry.py"}
 HDF5 = {
     "data/minari_store.py",
-    "importing/readers.py",
+    "importing/layouts/hdf5.py",
+    "importing/layouts/minari.py",
     "pipeline/verify.py",
 }  # the last opens files and reads nothing of them
 
@@ -394,7 +395,7 @@ def test_files_are_written_below_the_project_only(words: list[str], project: Pat
 
 
 def test_an_array_of_objects_or_strings_in_hdf5_is_no_data(tmp_path: Path) -> None:
-    from metadiffuser.importing.readers import read_minari
+    from metadiffuser.importing.layouts.minari import read_minari
 
     for kind in (h5py.string_dtype(), h5py.vlen_dtype(np.float32), h5py.ref_dtype):
         folder = tmp_path / str(kind.metadata)[:24].replace("/", "_")
@@ -411,7 +412,7 @@ def test_an_array_of_objects_or_strings_in_hdf5_is_no_data(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("count", ["-1", "1e3", "1e400", '"x"', "null", "[1]", "999999999999"])
 def test_metadata_that_lie_of_the_number_of_episodes(count: str, tmp_path: Path) -> None:
-    from metadiffuser.importing.readers import read_minari
+    from metadiffuser.importing.layouts.minari import read_minari
 
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "metadata.json").write_text(f'{{"total_episodes": {count}}}')

@@ -66,19 +66,49 @@ def _repetitions(params: Params, family: str, name: Name) -> Iterator[str]:
 
 def _tasks(params: Params, family: str, name: Name) -> Iterator[str]:
     tasks = params.section("tasks", family)
-    if tasks.imported is not None:
-        return  # the imported data decide how many tasks there are, and 'import' checks them
-    if tasks.train < 2:
+    if tasks.imported is None:  # how many there are of imported ones, 'import' knows
+        yield from _few_training_tasks(params, tasks.train, name("tasks", "train"))
+
+
+def _few_training_tasks(params: Params, count: int, named: str) -> Iterator[str]:
+    """Yield what ``count`` training tasks are too few for; ``named`` says whose number that is."""
+    if count < 2:
         for representation in CONTRASTING:
             if representation in params.representations:
                 yield (
-                    f"{name('tasks', 'train')} is {tasks.train}, but the representation {representation} tells tasks "
-                    "apart and needs two or more"
+                    f"{named} is {count}, but the representation {representation} tells tasks apart and needs two or "
+                    "more"
                 )
     for method in params.baselines:
-        least = params.baseline[method].least_tasks
-        if tasks.train < least:
-            yield f"{name('tasks', 'train')} is {tasks.train}, but {method} needs {least} or more"
+        least = params.typed_section(f"baseline.{method}").least_tasks
+        if count < least:
+            yield f"{named} is {count}, but {method} needs {least} or more"
+
+
+def _few_unseen_tasks(count: int, named: str, name: Name) -> Iterator[str]:
+    """Yield what ``count`` unseen tasks are too few for; ``named`` says whose number that is."""
+    if count < 2:
+        yield (
+            f"{named} is {count}, but wrong_task in {name('evaluation', 'contexts')} takes data of another unseen "
+            "task; expected two or more"
+        )
+
+
+def too_few_tasks(params: Params, family: str, train: int, test: int, source: str) -> Iterator[str]:
+    """Yield one sentence for each thing that a family's imported tasks are too few for, as for drawn ones.
+
+    Args:
+        params: the parameters in force.
+        family: whose data are imported.
+        train: training tasks.
+        test: unseen tasks.
+        source: the file or folder that they come from.
+    """
+    name, number = partial(_name, params, family), f"{source}: the number of tasks with the split"
+    for sentence in _few_training_tasks(params, train, f"{number} 'train'"):
+        yield f"{sentence}; add tasks, or take it out of params.yaml"
+    if "wrong_task" in params.section("evaluation", family).contexts:
+        yield from _few_unseen_tasks(test, f"{number} 'test'", name)
 
 
 def _behaviour(params: Params, family: str, name: Name) -> Iterator[str]:
@@ -133,11 +163,8 @@ def _planner(params: Params, family: str, name: Name) -> Iterator[str]:
 
 def _protocol(params: Params, family: str, name: Name) -> Iterator[str]:
     tasks, evaluation = params.section("tasks", family), params.section("evaluation", family)
-    if tasks.imported is None and "wrong_task" in evaluation.contexts and tasks.test < 2:
-        yield (
-            f"{name('tasks', 'test')} is {tasks.test}, but wrong_task in {name('evaluation', 'contexts')} takes data "
-            "of another unseen task; expected two or more"
-        )
+    if tasks.imported is None and "wrong_task" in evaluation.contexts:
+        yield from _few_unseen_tasks(tasks.test, name("tasks", "test"), name)
     guides = evaluation.guides
     if guides[0] != SHOWN[0] or SHOWN[1] not in guides:
         yield (

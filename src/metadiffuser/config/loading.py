@@ -89,7 +89,7 @@ def read_text(path: Path, remedy: str) -> str:
     try:
         if path.exists() and not path.is_file():
             raise OSError(0, "not a file")  # a pipe or a device could be read for ever
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:  # with or without a byte order mark, as some editors write
             return stream.read(LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"

@@ -9,6 +9,7 @@ import torch
 from metadiffuser.config.schema import Context
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData
+from metadiffuser.errors import InputError
 
 QUALITIES = ("expert", "medium", "random")  # of the episodes that warm-start data are drawn from
 WITHOUT_CONTEXT = ("none", "zero_shot", "oracle")  # evaluation contexts that start without transitions
@@ -18,8 +19,16 @@ def warm_start_source(context: str, position: int, count: int) -> tuple[str, int
     """Return (quality, position of the task) that a context's transitions come from.
 
     ``wrong_task`` takes expert data of the next of the ``count`` tasks.
+
+    Raises:
+        InputError: there is no other task.
     """
     if context == "wrong_task":
+        if count < 2:
+            raise InputError(
+                "evaluation.contexts: wrong_task takes data of another unseen task, and there is only one; take it "
+                "out, or have two unseen tasks or more"
+            )
         return "expert", (position + 1) % count
     return context, position
 

@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.envs import Array, Family, Task
 from metadiffuser.errors import InputError
-from metadiffuser.importing.readers import STEPS, Steps
-from metadiffuser.importing.replay import Replayed, replay, replay_rounded
-
-ROUNDING = 1e-5  # absolute and relative: what storage in float32 may have cost
-FEW, FEW_SHARE = 8, 0.01  # steps of a file, and share of them, that may be due to rounding
-TINY = 1e-12  # in place of a tolerance of zero, as a divisor
-
-
-@dataclass(frozen=True)
-class Tolerances:
-    """Largest differences from the family's own simulator that are accepted.
-
-    A few steps beyond them are played again from states that round to the same float32 numbers, and count as the best
-    of these does: where a foot is about to meet the floor, rounding decides whether it does.
-
-    Attributes:
-        reward: of a reward.
-        state: of an entry of the next observation, in its own unit.
-    """
-
-    reward: float
-    state: float
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far stored transitions are from the family's own simulator.
-
-    Attributes:
-        reward: largest difference of a reward, None where no step could be compared.
-        state: largest difference of an entry of a next observation, likewise.
-        steps: how many there are.
-        not_restored: of these, how many begin in a state that their observation does not tell, and are not compared.
-    """
-
-    reward: float | None
-    state: float | None
-    steps: int
-    not_restored: int
-
-    @classmethod
-    def join(cls, parts: Sequence[Agreement]) -> Agreement:
-        """Return the agreement of all ``parts`` together."""
-        rewards = [part.reward for part in parts if part.reward is not None]
-        states = [part.state for part in parts if part.state is not None]
-        steps, not_restored = sum(part.steps for part in parts), sum(part.not_restored for part in parts)
-        return cls(max(rewards, default=None), max(states, default=None), steps, not_restored)
+from metadiffuser.importing.comparison import ROUNDING, Agreement, Comparison, Tolerances
+from metadiffuser.importing.steps import Steps
 
 
 def checked_episodes(
-    steps: Steps, family: Family, task: Task, tolerances: Tolerances, threads: int
+    steps: Steps, family: Family, task: Task, tolerances: Tolerances, threads: int, action_scale: float = 1.0
 ) -> tuple[Episodes, Agreement]:
     """Check the steps of one file and cut them into episodes.
 
@@ -70,6 +24,7 @@ def checked_episodes(
         task: the task, for the rewards.
         tolerances: differences from the family's own simulator that are accepted.
         threads: CPU threads of the simulator.
+        action_scale: what the stored actions are multiplied by to be the family's, in [-1, 1].
 
     Returns:
         The episodes, and how far they are from the family's own simulator.
@@ -79,14 +34,19 @@ def checked_episodes(
     """
     arrays = _shaped(steps, family)
     _finite(steps, arrays)
-    excess = np.abs(arrays["actions"]).max(axis=1) - 1.0
-    if (worst := int(excess.argmax())) >= 0 and excess[worst] > ROUNDING:
-        value = arrays["actions"][worst][np.abs(arrays["actions"][worst]).argmax()]
-        raise InputError(f"{steps.where('actions', worst)} is {value:.6g}; expected actions in [-1, 1]")
-    _cut(steps, family, len(arrays["rewards"]))
-    _continuous(steps, arrays, family.episode_length)
+    arrays["actions"] = action_scale * arrays["actions"]
+    stored = len(arrays["rewards"])
+    kept = _cut(steps, family, stored)
+    arrays = {name: array[:kept] for name, array in arrays.items()}
+    comparison = Comparison(steps, family, task, tolerances, threads, action_scale)
+    comparison.check_range(arrays)
     arrays["actions"] = np.clip(arrays["actions"], -1.0, 1.0)
-    agreement = _agreement(steps, arrays, family, task, tolerances, threads)
+    known = np.ones(kept, bool)
+    if "next_observations" not in arrays:
+        known, arrays["next_observations"] = comparison.successors(arrays)
+    _continuous(steps, arrays, family.episode_length)
+    agreement = comparison.agreement(arrays, known)
+    agreement = replace(agreement, unfinished=stored - kept, computed=int((~known).sum()))
     shaped = {name: array.reshape(-1, family.episode_length, *array.shape[1:]) for name, array in arrays.items()}
     observations = np.concatenate([shaped["observations"], shaped["next_observations"][:, -1:]], axis=1)
     return Episodes(*(a.astype(np.float32) for a in (observations, shaped["actions"], shaped["rewards"]))), agreement
@@ -119,8 +79,11 @@ def _finite(steps: Steps, arrays: dict[str, Array]) -> None:
             raise InputError(f"{steps.where(name, step)} is {shown}; expected finite float32 numbers")
 
 
-def _cut(steps: Steps, family: Family, count: int) -> None:
-    """Check that the steps are whole episodes of the family's length."""
+def _cut(steps: Steps, family: Family, count: int) -> int:
+    """Check that the steps are whole episodes of the family's length; return how many steps these are.
+
+    They are all of them, unless the file is a buffer that stops within an episode.
+    """
     expected = family.episode_length
     if steps.ends is not None and steps.ends.any():
         last = np.flatnonzero(steps.ends)
@@ -133,21 +96,25 @@ def _cut(steps: Steps, family: Family, count: int) -> None:
                 f"{where} ends episode {episode} after {lengths[episode]} steps; expected {expected}, "
                 f"as episodes of {family.title} last"
             )
-        if last[-1] != count - 1:
+        open_end = steps.buffer and count - 1 - last[-1] < expected
+        if last[-1] != count - 1 and not open_end:
             where = steps.where("rewards", count - 1)
             raise InputError(
                 f"{where} is the last step but ends no episode; expected whole episodes of {expected} steps"
             )
-        return
+        return int(last[-1]) + 1
     if steps.length not in (None, expected):
         raise InputError(
             f"{steps.path}: episodes of {steps.length} steps; expected {expected}, as episodes of {family.title} last"
         )
+    if steps.buffer and count >= expected:
+        return count - count % expected
     if count % expected:
         raise InputError(
             f"{steps.path}: rewards has {count} entries; expected a multiple of {expected}, "
             f"as episodes of {family.title} last, or an array episode_ends"
         )
+    return count
 
 
 def _continuous(steps: Steps, arrays: dict[str, Array], length: int) -> None:
@@ -164,45 +131,3 @@ def _continuous(steps: Steps, arrays: dict[str, Array], length: int) -> None:
             f"{where} differs from observations of the next step by {gap[step]:.3g}; expected them equal within an "
             "episode (are arrays swapped, steps shuffled, or episode ends missing?)"
         )
-
-
-def _agreement(
-    steps: Steps, arrays: dict[str, Array], family: Family, task: Task, tolerances: Tolerances, threads: int
-) -> Agreement:
-    """Compare every step with the family's own simulator, as far as observations tell its state."""
-    states, actions, rewards, successors = (arrays[name] for name in STEPS)
-    own = replay(family, task, states, actions, threads)
-    not_restored = int((~own.restored).sum())
-    if not_restored == len(rewards):
-        return Agreement(None, None, len(rewards), not_restored)
-    off, paid = _differences(own, successors, rewards)
-    off[~own.restored], paid[~own.restored] = 0.0, 0.0
-    beyond = np.flatnonzero(~((off.max(axis=1) <= tolerances.state) & (paid <= tolerances.reward)))
-    if 0 < len(beyond) <= max(FEW, FEW_SHARE * len(rewards)):
-        near = replay_rounded(family, task, states[beyond], actions[beyond], threads)
-        others = [_differences(other, successors[beyond], rewards[beyond]) for other in near]
-        scale = [max(limit, TINY) for limit in (tolerances.state, tolerances.reward)]
-        badness = np.stack([np.maximum(o.max(axis=1) / scale[0], p / scale[1]) for o, p in others])
-        for row, best in enumerate(badness.argmin(axis=0)):
-            off[beyond[row]], paid[beyond[row]] = others[best][0][row], others[best][1][row]
-    step, entry = (int(i) for i in np.unravel_index(off.argmax(), off.shape))
-    if not off[step, entry] <= tolerances.state:
-        raise InputError(
-            f"{steps.where('next_observations', step)} has {successors[step, entry]:.6g} as entry {entry}; expected "
-            f"{own.successors[step, entry]:.6g}, where the action leads in {family.title} from there by the physics of "
-            f"task {task.index}, the largest difference of {off[step, entry]:.3g} (if it is meant to differ: "
-            "--state-tolerance)"
-        )
-    worst = int(paid.argmax())
-    if not paid[worst] <= tolerances.reward:
-        raise InputError(
-            f"{steps.where('rewards', worst)} is {rewards[worst]:.6g}; expected {own.rewards[worst]:.6g} by the "
-            f"reward of {family.title} for task {task.index}, the largest difference of {paid[worst]:.3g} (if it "
-            "is meant to differ: --reward-tolerance)"
-        )
-    return Agreement(float(paid[worst]), float(off[step, entry]), len(rewards), not_restored)
-
-
-def _differences(own: Replayed, successors: Array, rewards: Array) -> tuple[Array, Array]:
-    """Return the differences of next observations (N, S) and of rewards (N,)."""
-    return np.abs(successors - own.successors), np.abs(rewards - own.rewards)

@@ -9,6 +9,7 @@ from metadiffuser.data.episodes import Episodes
 from metadiffuser.importing.store import Imported
 
 COMPARED = ("reward_difference", "state_difference", "steps", "not_restored")  # with the family's own simulator
+PREPARED = ("action_scale", "unfinished", "computed")  # what was done to the stored steps
 
 
 def imported_dataset(imported: Imported, digest: str, qualities: Sequence[str]) -> FamilyDataset:
@@ -33,6 +34,7 @@ def imported_dataset(imported: Imported, digest: str, qualities: Sequence[str]) 
         for quality, episodes in by_quality.items()
     }
     notes = {name: imported.notes[name] for name in ("labels", "left_out", *COMPARED)}
+    notes |= {name: imported.notes[name] for name in PREPARED if name in imported.notes}
     origin = {"source": "imported", "imported": digest, "joined": "mixed" not in imported.episodes, **notes}
     anchors = anchors_of(imported.tasks, found["random"], found["expert"])
     return FamilyDataset({quality: found[quality] for quality in qualities}, imported.tasks, anchors, origin)

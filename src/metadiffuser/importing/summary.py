@@ -23,6 +23,27 @@ def summarise(imported: Imported) -> list[str]:
         )
     if notes["labels"] == "ranked":
         lines.append("Qualities: none given; each task's episodes were ranked by return, a third to each.")
+    if notes["action_scale"] != 1.0:
+        lines.append(f"Actions: stored ones were multiplied by {notes['action_scale']:g}.")
+    if notes["unfinished"]:
+        lines.append(f"Cut: {notes['unfinished']} steps of episodes that the files break off.")
+    if notes["computed"]:
+        lines.append(
+            f"Computed: {notes['computed']} last observations of episodes, by the family's physics, as the files have "
+            "no next_observations."
+        )
+    lines += _repeated(imported)
     if notes["left_out"]:
         lines.append(f"Left out: {notes['left_out']} episodes, so that all tasks have equally many.")
     return lines
+
+
+def _repeated(imported: Imported) -> list[str]:
+    """Return a line for each unseen task that is, by its parameters, one of the training tasks."""
+    trained = {tuple(task.vector): task.index for task in imported.tasks if task.split == "train"}
+    return [
+        f"Task {task.index}: unseen by its split, but its parameters are those of training task "
+        f"{trained[tuple(task.vector)]}."
+        for task in imported.tasks
+        if task.split == "test" and tuple(task.vector) in trained
+    ]

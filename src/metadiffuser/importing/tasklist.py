@@ -13,13 +13,13 @@ from metadiffuser.data.minari_store import NAMESPACE
 from metadiffuser.envs import Family, Task
 from metadiffuser.envs.shared.tasks import parameter_sizes
 from metadiffuser.errors import InputError, nearest, shortened
-from metadiffuser.importing.readers import DATA_FILE, METADATA_FILE, read_metadata
+from metadiffuser.importing.layouts.minari import DATA_FILE, METADATA_FILE, read_metadata
 
 TASK_LIST = "tasks.json"
 LABELS = ("expert", "medium", "random", "mixed")
 REQUIRED = LABELS[:3]  # what the stages after collect_dataset read
 ALL = ""  # key of files without a label
-KEYS = ("data", "split", "parameters")
+KEYS = ("data", "task", "split", "parameters")
 MOST_NAMED = 3  # datasets of others in a sentence
 
 
@@ -30,10 +30,12 @@ class Source:
     Attributes:
         task: the task.
         files: {quality: file}, or {ALL: file} without labels.
+        number: of the task in files that hold a mixture of tasks, else None.
     """
 
     task: Task
     files: Mapping[str, Path]
+    number: int | None = None
 
 
 def read_task_list(root: Path, path: Path | None, family: Family) -> list[Source]:
@@ -43,14 +45,16 @@ def read_task_list(root: Path, path: Path | None, family: Family) -> list[Source
         InputError: no list, or a mistake in it; the message names the file and the entry.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: expected a folder of .npz files or of Minari datasets")
+        raise InputError(f"{root}: expected a folder of data with a task list; docs/data.md shows the layouts")
     path = path or root / TASK_LIST
     if not path.is_file():
         if any(root.glob(f"**/{METADATA_FILE}")):
             return _checked(path, _from_metadata(root, family))
         raise InputError(f"{path}: missing; docs/data.md shows a task list")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte order mark
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
     if not isinstance(record, dict) or not isinstance(record.get("tasks"), list):
@@ -81,6 +85,20 @@ def _checked(path: Path, sources: list[Source]) -> list[Source]:
                 f"{path}: task {source.task.index} has data of {_shown(source.files)}, task {sources[0].task.index} of "
                 f"{_shown(sources[0].files)}; expected the same of every task"
             )
+    trained = {
+        (file.resolve(), source.number): source.task.index
+        for source in sources
+        if source.task.split == "train"
+        for file in source.files.values()
+    }
+    for source in sources:
+        for file in source.files.values():
+            other = trained.get((file.resolve(), source.number))
+            if source.task.split == "test" and other is not None:
+                raise InputError(
+                    f"{path}: the unseen task {source.task.index} and the training task {other} both have the data "
+                    f"{file}; expected an unseen task to have data of its own"
+                )
     return sources
 
 
@@ -89,7 +107,7 @@ def _shown(files: Mapping[str, Path]) -> str:
 
 
 def _source(root: Path, where: str, index: int, entry: Any, family: Family) -> Source:
-    """Check one entry: ``data`` (a path or {quality: path}), ``split`` and the task's parameters."""
+    """Check one entry: ``data`` (a path or {quality: path}), ``task``, ``split`` and the task's parameters."""
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {entry!r}; expected a mapping with 'data', 'split' and the task's parameters")
     sizes = parameter_sizes(family)
@@ -103,7 +121,13 @@ def _source(root: Path, where: str, index: int, entry: Any, family: Family) -> S
     if not isinstance(given, dict) or given.keys() != sizes.keys():
         raise InputError(f"{where}: expected the parameters {', '.join(sizes)} of {family.title}, got {given!r}")
     parameters = {name: _vector(f"{where}.{name}", given[name], size) for name, size in sizes.items()}
-    return Source(Task(index, split, parameters), _files(root, f"{where}.data", entry.get("data")))
+    number = entry.get("task")
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+        raise InputError(
+            f"{where}.task is {shortened(repr(number))}; expected the whole number that a file with several tasks has "
+            "for this one"
+        )
+    return Source(Task(index, split, parameters), _files(root, f"{where}.data", entry.get("data")), number)
 
 
 def _vector(where: str, value: Any, size: int) -> tuple[float, ...]:

@@ -16,12 +16,13 @@ from ruamel.yaml import YAML
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_text
+from metadiffuser.config.consistency import too_few_tasks
 from metadiffuser.config.loading import PARAMS, parse
 from metadiffuser.config.params import Params, override_in
 from metadiffuser.envs import get_family
 from metadiffuser.errors import InputError
 from metadiffuser.importing.assemble import assemble
-from metadiffuser.importing.checks import Tolerances
+from metadiffuser.importing.comparison import Tolerances
 from metadiffuser.importing.summary import summarise
 from metadiffuser.importing.tasklist import read_task_list
 from metadiffuser.pipeline import dag, locks, presets, records
@@ -30,18 +31,26 @@ from metadiffuser.pipeline.run import execute
 STAGES = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
 
 
-def import_data(params: Params, name: str, source: Path, task_list: Path | None, tolerances: Tolerances) -> None:
+def import_data(
+    params: Params,
+    name: str,
+    source: Path,
+    task_list: Path | None,
+    tolerances: Tolerances,
+    action_scale: float = 1.0,
+) -> None:
     """Check data, keep them, name them in params.yaml and run the stages whose place they take.
 
     Args:
         params: the parameters in force.
         name: key of the family.
-        source: folder of ``.npz`` files or of Minari datasets.
+        source: folder of data, in any of the layouts of ``importing.readers``.
         task_list: the list of tasks, by default ``tasks.json`` in the folder.
         tolerances: differences from the family's own simulator that are accepted.
+        action_scale: what the stored actions are multiplied by to be the family's, in [-1, 1].
 
     Raises:
-        InputError: the data are not the family's, and nothing has been written; or an engine is at work.
+        InputError: the data are not the family's or too few, and nothing has been written; or an engine is at work.
     """
     records.check_source()
     family = get_family(name)
@@ -49,7 +58,11 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
         raise InputError(f"--family {name}: not in params.yaml, which has {', '.join(params.families)}")
     locks.check_idle()
     threads = params.section("dataset", name).threads
-    imported = assemble(read_task_list(source, task_list, family), family, tolerances, threads)
+    sources = read_task_list(source, task_list, family)
+    train, test = (sum(each.task.split == split for each in sources) for split in ("train", "test"))
+    for inconsistency in too_few_tasks(params, name, train, test, str(task_list or source)):
+        raise InputError(inconsistency)
+    imported = assemble(sources, family, tolerances, threads, action_scale)
     _text_naming(name, "0" * 32)  # a parameter file that cannot be edited is refused before anything is written
     locks.check_idle()  # again, for playing the data in the simulator may have taken minutes
     digest = imported.write(Path(paths.IMPORTED.format(family=name, digest="")).parent)
@@ -67,7 +80,7 @@ def import_data(params: Params, name: str, source: Path, task_list: Path | None,
 
 def _text_naming(family: str, digest: str) -> str:
     """Return the text of params.yaml with the hash named for the family, and all else as it is."""
-    text = PARAMS.read_text(encoding="utf-8")
+    text = PARAMS.read_text(encoding="utf-8-sig")
     wanted = parse(text).model_dump()
     override_in(wanted, family, "tasks")["imported"] = digest
     editor = YAML()

@@ -90,6 +90,7 @@ def _made(metrics: Mapping[str, Any], qualities: Sequence[str]) -> list[str]:
         lines += ["", _compared(metrics)]
         if metrics["left_out"]:
             lines[-1] += f" {metrics['left_out']} episodes were left out, so that all tasks have equally many."
+        lines[-1] += _prepared(metrics)
         lines += ["", f"Hash of the imported data: `{metrics['imported']}`."]
     lines += [
         "",
@@ -116,6 +117,18 @@ def _left_out(metrics: Mapping[str, Any]) -> list[str]:
         for task in found
     ]
     return [rule, "", "| task | split | random | expert |", "|---|---|---|---|", *rows]
+
+
+def _prepared(metrics: Mapping[str, Any]) -> str:
+    """Return what the import did to the stored steps; nothing if they are as they were."""
+    text = ""
+    if (scale := metrics.get("action_scale", 1.0)) != 1.0:
+        text += f" Stored actions were multiplied by {scale:g}."
+    if unfinished := metrics.get("unfinished", 0):
+        text += f" {unfinished:,} steps of episodes that the files break off were cut."
+    if computed := metrics.get("computed", 0):
+        text += f" The last observations of {computed:,} episodes, which the files lack, are the simulator's."
+    return text
 
 
 def _compared(metrics: Mapping[str, Any]) -> str:

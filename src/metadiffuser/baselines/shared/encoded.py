@@ -95,7 +95,10 @@ def fit_part(module: nn.Module, loss_of: EncoderLoss, model: EncodedModel, train
     """
     config: EncodedParameters = model.config
     if len(training.tasks) < 2:
-        raise InputError(f"tasks.train: encoders that distinguish tasks need two or more, got {len(training.tasks)}")
+        raise InputError(
+            f"the family's task list has {len(training.tasks)} training task with data; encoders that distinguish "
+            "tasks need two or more (draw or import more, or take the method out of baselines)"
+        )
     fitting, held_out = training.contexts().split_episodes()
     generator = training.generator
     optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
