@@ -33,7 +33,7 @@ from metadiffuser.training import Losses, fit
 METHOD = MethodInfo(
     title="MACAW",
     colour="#B7791F",
-    calibrated={"adaptation_steps": (1, 2, 4, 8), "adaptation_rate": (0.1, 0.3, 1.0, 3.0)},
+    calibrated={"adaptation_steps": (1, 2, 4, 8), "adaptation_rate": (1.0, 0.3, 3.0, 0.1)},
 )
 HEAD = 32  # hidden width of the advantage head
 SIGMA = 0.2  # standard deviation of the policy around its mean, which is what acts

@@ -35,9 +35,9 @@ class MethodInfo:
         title: display name.
         colour: of its curves and bars, ``#rrggbb``.
         uses_context: whether the method acts on z of the shared context model, whose cost then counts as its own.
-        calibrated: {key of the method's section: values}, in the order in which they are tried: what its paper leaves
-            to the user at test time. Only keys that ``adapt`` and acting read, and training does not; they are chosen
-            on training tasks by the stage ``calibrate_baseline``.
+        calibrated: {key of the method's section: values}, in the order in which they are tried and, of equally good
+            ones, preferred: what its paper leaves to the user at test time. Only keys that ``adapt`` and acting read,
+            and training does not; the stage ``calibrate_baseline`` chooses them on training tasks.
 
     Raises:
         ValueError: the title is empty, or the colour is written otherwise.

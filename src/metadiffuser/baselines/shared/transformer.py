@@ -20,7 +20,7 @@ from metadiffuser.config.schema import BatchSize, Count, GradientSteps, Learning
 
 ORDER = (0, 2, 1)  # place within a step of its return-to-go, action and state, the order of tokens in memory
 KINDS = len(ORDER)
-TARGETS = {"target_shift": (-0.5, -0.2, 0.0, 0.2, 0.5, 1.0)}  # what a user may set at test time
+TARGETS = {"target_shift": (0.0, 0.2, -0.2, 0.5, -0.5, 1.0)}  # what a user may set at test time
 
 
 class PromptedParameters(MethodParameters):
