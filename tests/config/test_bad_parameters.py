@@ -22,6 +22,7 @@ from metadiffuser.config.loading import LARGEST, check, load, parse
 from metadiffuser.config.params import Params, override_in
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
+from metadiffuser.tuning.settings import read_settings
 from tests.conftest import ROOT, Project, copy_project, whole
 
 SMOKE = whole()
@@ -391,6 +392,12 @@ def test_a_file_that_is_no_parameter_file(kind: str, folder: Path, capsys: pytes
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(SMOKE.encode("utf-8-sig"))
     assert load(tmp_path / "params.yaml") == parse(SMOKE)
+    preset = (ROOT / "presets" / "smoke.yaml").read_text(encoding="utf-8")
+    (tmp_path / "smoke.yaml").write_bytes(preset.encode("utf-8-sig"))
+    assert load(tmp_path / "smoke.yaml") == load(ROOT / "presets" / "smoke.yaml")
+    settings = ROOT / "workflow" / "tuning.yaml"
+    (tmp_path / "tuning.yaml").write_bytes(settings.read_text(encoding="utf-8").encode("utf-8-sig"))
+    assert read_settings(tmp_path / "tuning.yaml") == read_settings(settings)
 
 
 # Both engines, as processes.
