@@ -199,6 +199,20 @@ def test_metrics_of_earlier_versions_have_no_table_of_what_they_lack(tmp_path: P
     assert diagnostics(found) is not None
 
 
+@pytest.mark.usefixtures("results")
+def test_experts_that_were_not_given_other_parameters_have_no_score(tmp_path: Path) -> None:
+    record = fabricated.dataset_metrics(UNSEEN[0])
+    write_json(tmp_path / "old.json", {key: value for key, value in record.items() if key != "transfer"})
+    found = gathered()
+    assert set(found.transfer["given"]) == {"own", "wrong", "mean"}
+    found = gathered()
+    found.dataset = [tmp_path / "old.json"]
+    assert found.transfer.empty
+    table = errors_by_latent(found)
+    assert table is not None
+    assert all(row[-3:] == [None] * 3 for row in table.rows)
+
+
 def cells_of(values: list[tuple[str, int, int, float]], fixed: tuple[str, ...] = ()) -> Cells:
     frame = pd.DataFrame(values, columns=["method", "seed", "task", "error"]).assign(family="f")
     return Cells(frame, Bootstrap(0.9, 500), keys=("method",), columns=("error",), fixed=fixed)
