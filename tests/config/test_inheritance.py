@@ -139,13 +139,14 @@ def resolved(path: Path) -> dict[str, Any]:
 # Of the resolved values, which were compared with those of the whole files that presets had been before. A change of a
 # default or of a preset changes them: then write down what this test shows, and say in the CHANGELOG what changed.
 DIGESTS = {
-    "extrapolation": "d724e01efa924e26",
-    "laptop": "d5db8f1b763f008b",
-    "mixed": "2230b22cb1d4f328",
-    "paper": "b04c74d4046da1b6",
-    "quick": "9a5a8ecffa3e6266",
-    "representations": "de9f0926b47a0ace",
-    "smoke": "2f3c8cfb5721528d",
+    "literature": "e8cb139c4a2c1d5c",
+    "extrapolation": "c3516f7449ce2c7c",
+    "laptop": "e6c37cf950338f0a",
+    "mixed": "f28acf330a20d6cf",
+    "paper": "0c49c4428e5089f7",
+    "quick": "1aa517397debc23a",
+    "representations": "b526b0089ff768dd",
+    "smoke": "a473a920e114c466",
 }
 
 
@@ -170,10 +171,12 @@ STUDIES = {
     "representations": {"families", "representations", "baselines", "evaluation"},
     "mixed": {"families", "baselines", "evaluation", "qualities"},
     "extrapolation": {"families", "baselines", "tasks"},
+    "literature": {"families", "baselines", "diffusion", "planning", "evaluation"},
 }
 TUNED = {
     "representations": set(),
     "extrapolation": set(),
+    "literature": set(),
     "mixed": {
         f"overrides.ant_dir.{key}"
         for key in (

@@ -45,6 +45,7 @@ SHARES = {
     ("random", "none", "none"): 0.0,
     ("metadiffuser", "dual", "oracle"): 0.95,
     ("unconditional", "return", "expert"): 0.35,
+    ("one_call", "none", "expert"): 0.77,
 }
 BASELINE_SHARES = {"expert": 0.7, "medium": 0.65, "random": 0.55, "zero_shot": 0.4, "wrong_task": -0.1}
 TRAINING_SHARE = 0.97  # of MetaDiffuser on training tasks

@@ -77,7 +77,7 @@ def test_metrics_of_earlier_versions_have_names_in_title_case_and_colours_by_ord
         "Ant-Dir",
         "New-One",
     ]
-    assert list(labels.methods) == ["metadiffuser", "prompt_dt", "bc", "unconditional", "random", "expert"]
+    assert list(labels.methods) == ["metadiffuser", "prompt_dt", "bc", "unconditional", "one_call", "random", "expert"]
     assert labels.method("prompt_dt") == "Prompt Dt"
     assert [labels.method_colour(name) for name in ("prompt_dt", "bc")] == list(style.PALETTE[:2])
     assert Labels.from_json(labels.to_json(), ["point_robot", "ant_dir"], ["prompt_dt", "bc"]) == labels

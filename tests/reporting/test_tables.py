@@ -300,6 +300,7 @@ class TestWhatScoresRestOn:
             "oracle z": ("metadiffuser", "dual", "oracle"),
             "expert context": OWN,
             "wrong task": ("metadiffuser", "dual", "wrong_task"),
+            "one network call": ("one_call", "none", "expert"),
             "cloning with z": ("bc", "none", "expert"),
         }
         for name, cell in cells.items():

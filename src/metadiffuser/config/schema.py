@@ -17,6 +17,7 @@ Loss = Literal["squared", "huber"]
 Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
+ZeroShot = Literal["null", "hypotheses"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -183,6 +184,12 @@ class Planning(Section):
     actions_per_plan: Count = Field(1, description="actions executed before planning again")
     candidates: Count = Field(1, description="plans per decision; the one rated best by the guide's models is executed")
     online_context: bool = Field(False, description="add the agent's own transitions to a warm-start context")
+    zero_shot: ZeroShot = Field(
+        "null",
+        description="without warm-start data: the null condition, then the encoder's z of the agent's own transitions; "
+        "or at first the training tasks' z, weighed by how well the models explain those transitions (ours)",
+    )
+    hypotheses: Count = Field(16, description="training tasks whose z are weighed, at most")
 
 
 class SamplerSetting(Section):
