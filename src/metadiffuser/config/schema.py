@@ -186,10 +186,13 @@ class Planning(Section):
     online_context: bool = Field(False, description="add the agent's own transitions to a warm-start context")
     zero_shot: ZeroShot = Field(
         "null",
-        description="without warm-start data: the null condition, then the encoder's z of the agent's own transitions; "
-        "or at first the training tasks' z, weighed by how well the models explain those transitions (ours)",
+        description="z without warm-start data: the encoder's, of the agent's own transitions; or, until these fill a "
+        "context, the training tasks', weighed by how well the models explain them, and then refined (ours)",
     )
-    hypotheses: Count = Field(16, description="training tasks whose z are weighed, at most")
+    hypotheses: Count = Field(64, description="training tasks whose z are weighed, at most")
+    refinement_steps: Natural = Field(
+        20, description="gradient steps of the weighed z, through the reward and dynamics models"
+    )
 
 
 class SamplerSetting(Section):

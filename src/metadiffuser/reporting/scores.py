@@ -136,8 +136,9 @@ def read_transfer(dataset: Sequence[Path]) -> pd.DataFrame:
         with metrics_record(path) as content:
             split = {int(task["index"]): task["split"] for task in content["tasks"]}
             for given, by_task in content.get("transfer", {}).items():
-                for episode in _episodes(by_task, content["anchors"]):
-                    rows.append({"family": content["family"], "given": given, "split": split[episode["task"]], **episode})
+                named = {"family": content["family"], "given": given}
+                episodes = _episodes(by_task, content["anchors"])
+                rows += [{**named, "split": split[episode["task"]], **episode} for episode in episodes]
     columns = ["family", "given", "split", "task", "episode", "return", "normalised"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -97,8 +97,8 @@ def diagnostics(evidence: Evidence) -> Table:
         "follow. "
         f"Score: of the planner ({style.guide_name(guide)} guide) given the mean z of many contexts from all expert "
         "episodes of the task (oracle z), given one episode as context, and given an episode of another task; of the "
-        "planner given the one episode that asks the denoiser once, unguided (one network call): what is gained without "
-        "denoising; and of behaviour cloning given the same episode, where it was trained (cloning with z): what z is "
+        "planner given the one episode that asks the denoiser once, unguided (one network call); and of behaviour "
+        "cloning given the same episode, where it was trained (cloning with z): what z is "
         "worth without a plan.",
         NORMALISED,
         evidence.intervals(),

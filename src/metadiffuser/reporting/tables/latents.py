@@ -38,10 +38,11 @@ def errors_by_latent(evidence: Evidence) -> Table | None:
         "RMSE of one step's prediction in normalised units, all z on the same transitions: with the z of a context of "
         "the task (right), of another task, the mean of all tasks, and the z that explains the task's transitions best "
         "by gradient steps through the frozen models (fitted). Where right and wrong z are alike, z carries nothing "
-        "that these models use. Expert's score: of the deterministic behaviour expert as it is, and when it is given the "
-        "parameters of other tasks of its teacher, or the mean of all of them, on the same initial states; what it does "
-        "not lose with them, no z can bring a planner that learns from it. None for imported data, and for policies that "
-        f"are not given any parameters. Mean over training seeds ({_seeds(evidence, errors)}), without an interval."
+        "that these models use. Expert's score: of the deterministic behaviour expert as it is, and when it is given "
+        "the parameters of other tasks of its teacher, or the mean of all of them, from the same initial states. What "
+        "it keeps with them, a planner that learns from it keeps without z. There is none for imported data and for "
+        "policies that are not given any parameters. "
+        f"Mean over training seeds ({_seeds(evidence, errors)}), without an interval."
     )
     columns = [Column("Family", words=True), Column("Representation", words=True), Column("Tasks", words=True)]
     columns += [Column(title, f"{part} error") for part in ("Reward", "Dynamics") for title in LATENTS.values()]
