@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metadiffuser.behaviour.policies import Policies
-from metadiffuser.behaviour.transfer import OTHERS, transfer_returns
+from metadiffuser.behaviour.transfer import OTHERS, transfer_by_teacher, transfer_returns
 from metadiffuser.envs import Family, Task, get_family
 from metadiffuser.envs.shared.symmetry import Symmetry
 from metadiffuser.envs.shared.tasks import draw_tasks
@@ -104,6 +104,24 @@ def test_another_tasks_parameters_come_with_its_symmetry() -> None:
     for name in found:
         for task in ("5", "6"):
             assert found[name][task] == pytest.approx(plain[name][task], abs=1e-4)
+
+
+def test_the_other_tasks_are_those_of_the_same_teacher() -> None:
+    tasks = [Task(5 + index, "train", {"goal": goal}) for index, goal in enumerate([*GOALS, (0.0, -0.6), (0.1, 0.1)])]
+    features = np.array([task.parameters["goal"] for task in tasks], np.float32)
+    teachers = ["left", "right", "left", "right", "alone"]
+    args = POINT, tasks, seeker(), [0] * 5, features, teachers
+    found = transfer_by_teacher(*args, generator())
+    assert all(set(by_task) == {"5", "6", "7", "8"} for by_task in found.values()), "one task has no other"
+    for pair in ((0, 2), (1, 3)):
+        some = [tasks[row] for row in pair]
+        alone = transfer_returns(POINT, some, seeker(), [0, 0], features[list(pair)], generator())
+        for given, by_task in alone.items():
+            for task, returns in by_task.items():
+                assert found[given][task] == pytest.approx(returns, abs=1e-5)
+    assert found == transfer_by_teacher(*args, generator())
+    nothing = np.zeros((5, 0), np.float32)
+    assert transfer_by_teacher(POINT, tasks, seeker(), [0] * 5, nothing, teachers, generator()) == {}
 
 
 def test_policies_that_are_given_no_parameters_have_nothing_to_be_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from metadiffuser.behaviour.collection import Collector, collect
 from metadiffuser.data.dataset import Anchors, Collected, FamilyDataset
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import read_family
-from metadiffuser.envs import get_family
+from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.shared.tasks import draw_tasks, read_left_out, read_tasks
 
 FAMILY = get_family("point_robot")
@@ -40,6 +41,9 @@ class FakeCollector:
     def collect(self, quality: str, anchors: Anchors) -> Collected:
         assert anchors == self.anchors()
         return collected(quality)
+
+    def transfer(self, kept: Sequence[Task]) -> dict[str, dict[str, list[float]]]:
+        return {"own": {str(task.index): [-3.5] for task in kept}}
 
 
 def collect_fakes(qualities: list[str], least_gain: float = 0.0) -> FamilyDataset:
@@ -83,6 +87,7 @@ def test_tasks_on_which_the_expert_gains_little_are_left_out(tmp_path: Path) -> 
     assert metrics["policies"]["random"] == [{"role": "random"}] * 2
     assert (metrics["episodes"], metrics["transitions"]) == (2 * 2 * 2, 2 * 2 * 2 * 3)
     assert not list(tmp_path.rglob("*1-expert*"))
+    assert set(metrics["transfer"]["own"]) == {"0", "2"}
     assert read_left_out(tmp_path) == {1}
     write_json(tmp_path / "tasks.json", {"family": FAMILY.name, "tasks": [task.to_json() for task in TASKS]})
     assert [task.index for task in read_tasks(tmp_path / "tasks.json", tmp_path)] == [0, 2]

@@ -202,3 +202,15 @@ def test_actions_are_uniform_at_the_share_of_steps(share: float) -> None:
     assert ((acted != 5.0).any(axis=1) == slipped).all()
     assert slipped.mean() == pytest.approx(share, abs=0.03)
     assert np.abs(acted[slipped]).max(initial=0.0) <= 1.0
+
+
+def test_experts_lose_what_they_miss_with_another_tasks_goal() -> None:
+    collector = collector_of([0.5, 0.9])
+    anchors, found = collector.anchors(), collector.transfer(TASKS)
+    for task in TASKS:
+        name = str(task.index)
+        assert found["own"][name] == pytest.approx([anchors[task.index]["expert"]] * len(found["own"][name]), abs=0.1)
+        assert np.mean(found["wrong"][name]) < np.mean(found["own"][name]) - 0.5
+    some = collector.transfer(TASKS[:2])
+    assert set(some["own"]) == {str(task.index) for task in TASKS[:2]}
+    assert collector.transfer(TASKS) == found

@@ -195,7 +195,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
     evaluate.run(whole)
     first = [(whole.path(name)).read_bytes() for name in (paths.PLANNER_METRICS, paths.ROLLOUTS)]
     count = len(plays)
-    assert count == 4 + len(parameters().evaluation.samplers)
+    assert count == 5 + len(parameters().evaluation.samplers)
 
     parted = prepare(tmp_path / "parted", monkeypatch)
     plays.clear()
@@ -207,7 +207,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
         patch.setattr(evaluation, "play_random", refuse)
         with pytest.raises(KeyboardInterrupt):
             evaluate.run(parted)
-    assert len(plays) == 3
+    assert len(plays) == 4
     assert not parted.path(paths.PLANNER_METRICS).exists()
     evaluate.run(parted)
     assert len(plays) == count, "a finished block was played again"

@@ -12,7 +12,7 @@ from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.point_robot import optimal_return
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.blocks import UniformAgent
-from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells
+from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells, one_call, one_call_planner
 from metadiffuser.evaluation.rollout import BatchedEnvs, play
 from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.evaluation.warm_start import warm_start_source
@@ -42,6 +42,7 @@ def test_cells_cross_contexts_with_the_first_guide_and_guides_with_the_first_con
         Cell("metadiffuser", "return", "expert"),
         Cell("unconditional", "return", "expert"),
         Cell("unconditional", "none", "none"),
+        Cell("one_call", "none", "expert"),
         Cell("random", "none", "none"),
     ]
 
@@ -59,6 +60,21 @@ def test_the_wrong_task_is_another_one() -> None:
 def test_without_warm_start_no_model_knows_the_task_and_no_cell_claims_it() -> None:
     cells = make_cells(CONFIG.model_copy(update={"contexts": ["zero_shot"]}))
     assert [cell for cell in cells if cell.method == "unconditional"] == [Cell("unconditional", "none", "none")]
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
+def test_one_call_is_one_forward_pass_of_the_conditional_denoiser(sampler: str) -> None:
+    planner = make_planner(sampler=sampler, sampling_steps=4, guidance_weight=3.0, candidates=5)
+    given = inputs(one_call(CONFIG))
+    assert not given.return_scale.any()
+    assert not given.dynamics_scale.any()
+    passes: list[int] = []
+    planner.diffusion.network.register_forward_pre_hook(lambda _, arguments: passes.append(len(arguments[0])))
+    agent = PlanningAgent(one_call_planner(planner), given, torch.Generator().manual_seed(0))
+    actions = agent.act(np.zeros((len(given), S), np.float32))
+    assert passes == [len(given)]
+    assert actions.shape == (len(given), A)
+    assert len(planner.steps) == 4, "the planner itself stays as it is"
 
 
 def inputs(cell: Cell, tasks: int = 4, episodes: int = 1) -> AgentInputs:

@@ -45,11 +45,13 @@ SHARES = {
     ("random", "none", "none"): 0.0,
     ("metadiffuser", "dual", "oracle"): 0.95,
     ("unconditional", "return", "expert"): 0.35,
+    ("one_call", "none", "expert"): 0.77,
 }
 BASELINE_SHARES = {"expert": 0.7, "medium": 0.65, "random": 0.55, "zero_shot": 0.4, "wrong_task": -0.1}
 TRAINING_SHARE = 0.97  # of MetaDiffuser on training tasks
 STUDY = {("ddpm", 10): 0.9, ("ddpm", 2): 0.5, ("ddim", 2): 0.7}  # shares of the sampler study
 QUALITIES = {"expert": 1.0, "medium": 0.5, "random": 0.0, "mixed": 0.4}
+TRANSFER = {"own": 0.99, "wrong": 0.45, "mean": 0.7}  # shares of experts by the parameters that they are given
 EPISODES = 4
 ROLLED = (1, 4, 8, 16)
 TRAIN, TEST = 12, 6
@@ -151,6 +153,11 @@ def dataset_metrics(family: str) -> dict[str, Any]:
             quality: {str(task): returns(family, value, task) for task in indices} for quality, value in shares.items()
         },
         "anchors": {str(task): dict(zip(("random", "expert"), anchors(family, task), strict=True)) for task in indices},
+        "transfer": {
+            given: {str(task): returns(family, value + 0.01 * (task % 5), task, 2) for task in indices}
+            for given, value in TRANSFER.items()
+            if (family, given) != ("cheetah_vel", "mean")
+        },
         "optimum": {str(task): -2.0 - 0.01 * task for task in indices} if family == "point_robot" else {},
         "episodes": 4 * EPISODES * len(indices),
         "transitions": 80 * EPISODES * len(indices),

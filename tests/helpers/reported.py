@@ -44,6 +44,7 @@ ROWS = {  # of table 1, in its order, without the expert
     **{title: (name, "none", "expert") for name, title in METHODS.items()},
     "Unconditional diffusion planner": ("unconditional", "none", "none"),
     "Unconditional diffusion planner (return guide)": ("unconditional", "return", "expert"),
+    "MetaDiffuser in one network call": ("one_call", "none", "expert"),
     "Random planner": ("random", "none", "none"),
 }
 EXPERT = "Behaviour expert (oracle)"

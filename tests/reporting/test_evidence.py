@@ -77,7 +77,7 @@ def test_metrics_of_earlier_versions_have_names_in_title_case_and_colours_by_ord
         "Ant-Dir",
         "New-One",
     ]
-    assert list(labels.methods) == ["metadiffuser", "prompt_dt", "bc", "unconditional", "random", "expert"]
+    assert list(labels.methods) == ["metadiffuser", "prompt_dt", "bc", "unconditional", "one_call", "random", "expert"]
     assert labels.method("prompt_dt") == "Prompt Dt"
     assert [labels.method_colour(name) for name in ("prompt_dt", "bc")] == list(style.PALETTE[:2])
     assert Labels.from_json(labels.to_json(), ["point_robot", "ant_dir"], ["prompt_dt", "bc"]) == labels
@@ -197,6 +197,20 @@ def test_metrics_of_earlier_versions_have_no_table_of_what_they_lack(tmp_path: P
     assert errors_by_latent(found) is None
     assert probe_by_parameter(found) is None
     assert diagnostics(found) is not None
+
+
+@pytest.mark.usefixtures("results")
+def test_experts_that_were_not_given_other_parameters_have_no_score(tmp_path: Path) -> None:
+    record = fabricated.dataset_metrics(UNSEEN[0])
+    write_json(tmp_path / "old.json", {key: value for key, value in record.items() if key != "transfer"})
+    found = gathered()
+    assert set(found.transfer["given"]) == {"own", "wrong", "mean"}
+    found = gathered()
+    found.dataset = [tmp_path / "old.json"]
+    assert found.transfer.empty
+    table = errors_by_latent(found)
+    assert table is not None
+    assert all(row[-3:] == [None] * 3 for row in table.rows)
 
 
 def cells_of(values: list[tuple[str, int, int, float]], fixed: tuple[str, ...] = ()) -> Cells:

@@ -313,6 +313,7 @@ class TestWhatScoresRestOn:
             "oracle z": ("metadiffuser", "dual", "oracle"),
             "expert context": OWN,
             "wrong task": ("metadiffuser", "dual", "wrong_task"),
+            "one network call": ("one_call", "none", "expert"),
             "cloning with z": ("bc", "none", "expert"),
         }
         for name, cell in cells.items():
@@ -331,6 +332,24 @@ class TestWhatScoresRestOn:
             for part in ("reward", "dynamics"):
                 expected = np.mean([seed[split][latent][part] for seed in seeds])
                 assert float(row[f"{part.title()} error {column}"]) == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_what_the_expert_loses_with_other_parameters(self, family: str) -> None:
+        rows = rows_of("errors_by_latent", "Family", "Representation", "Tasks")
+        data = record("dataset", family)
+        headings = {"own": "own parameters", "wrong": "another task's", "mean": "mean"}
+        for (split, shown), (given, column) in itertools.product(
+            (("train", "training"), ("test", "unseen")), headings.items()
+        ):
+            cell = rows[title(family), "generalised", shown][f"Expert's score {column}"]
+            if given not in data["transfer"]:
+                assert (family, given, cell) == ("cheetah_vel", "mean", "")
+                continue
+            scores = []
+            for task in (str(entry["index"]) for entry in data["tasks"] if entry["split"] == split):
+                low, high = data["anchors"][task]["random"], data["anchors"][task]["expert"]
+                scores += [100 * (value - low) / (high - low) for value in data["transfer"][given][task]]
+            assert float(cell) == pytest.approx(np.mean(scores), abs=1e-5)
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_what_z_carries_of_each_parameter(self, family: str) -> None:

@@ -26,6 +26,7 @@ from metadiffuser.behaviour.gains import left_out, usable_tasks
 from metadiffuser.behaviour.mixing import ROUNDS, Choice, Mixture, first_choices, targets
 from metadiffuser.behaviour.policies import Controller, Policies, Trained, assign, relabelled, rollout, uniform
 from metadiffuser.behaviour.training import standard_tasks
+from metadiffuser.behaviour.transfer import Transfer, transfer_by_teacher
 from metadiffuser.data.dataset import Anchors, Collected, FamilyDataset
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.envs import Array, Family, Task
@@ -202,6 +203,22 @@ class Collector:
             for task in self.tasks
         }
 
+    def transfer(self, kept: Sequence[Task]) -> Transfer:
+        """Return what the experts of ``kept`` tasks earn when they are given other tasks' parameters."""
+        rows = [row for row, task in enumerate(self.tasks) if task in kept]
+        homes = [self._home[self.tasks[row].index] for row in rows]
+        return transfer_by_teacher(
+            self.family,
+            [self.tasks[row] for row in rows],
+            self._policies,
+            [self._policy(self.tasks[row].index, self.experts[row].checkpoint) for row in rows],
+            self._features[rows],
+            [(start, shard.agent(self.tasks[row].index)) for row, (shard, start) in zip(rows, homes, strict=True)],
+            numpy_generator(self._seed, "collect_dataset", self.family.name, "transfer"),
+            self._threads,
+            [self._symmetries[row] for row in rows] if self._symmetries else (),
+        )
+
     def collect(self, quality: str, anchors: Anchors) -> Collected:
         """Collect the episodes of one quality: ``random``, ``expert``, ``medium`` or ``mixed``."""
         match quality:
@@ -320,4 +337,5 @@ def collect(collector: Collector, qualities: Sequence[str], least_gain: float) -
     collected = {quality: collector.collect(quality, anchors) for quality in qualities}
     omitted = left_out(collector.tasks, kept, anchors)
     origin = {"source": "generated", "least_gain": least_gain, "tasks_left_out": omitted}
+    origin |= {"transfer": collector.transfer(kept)}
     return FamilyDataset(collected, kept, anchors, origin)

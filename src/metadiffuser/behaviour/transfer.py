@@ -7,7 +7,7 @@ sampled actions are the same. Where the expert keeps its return, a wrong z, or n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from metadiffuser.behaviour.policies import Controller, Policies, assign, relabe
 from metadiffuser.data.episodes import Floats
 from metadiffuser.envs import Family, Task
 from metadiffuser.envs.shared.symmetry import Symmetry
+
+Transfer = dict[str, dict[str, list[float]]]
+"""{parameters given, such as ``own`` or ``wrong``: {task index: returns of its episodes}}."""
 
 OTHERS = 4  # other tasks whose parameters each expert is given, as far as there are as many
 
@@ -31,8 +34,8 @@ def transfer_returns(
     threads: int = 1,
     symmetries: Sequence[Symmetry] = (),
     stochastic: bool = False,
-) -> dict[str, dict[str, list[float]]]:
-    """Return {parameters given: {task index: returns of its episodes}}, for the metrics of the dataset.
+) -> Transfer:
+    """Return what experts earn as they are, and given other parameters, for the metrics of the dataset.
 
     ``own`` is the expert as it is; ``wrong`` is given the parameters of ``OTHERS`` other tasks, ``episodes`` for each;
     ``mean`` is given the mean of all tasks' parameters.
@@ -83,3 +86,50 @@ def transfer_returns(
         name: {str(task.index): row.tolist() for task, row in zip(tasks, returns, strict=True)}
         for name, returns in found.items()
     }
+
+
+def transfer_by_teacher(
+    family: Family,
+    tasks: Sequence[Task],
+    policies: Policies,
+    which: Sequence[int],
+    features: Floats,
+    teachers: Sequence[Hashable],
+    generator: np.random.Generator,
+    threads: int = 1,
+    symmetries: Sequence[Symmetry] = (),
+) -> Transfer:
+    """Return ``transfer_returns`` of all tasks, the other tasks being those of the same teacher.
+
+    What another teacher's policy does with a task's parameters is beside the point, and other teachers' tasks may lie
+    outside the range that a policy has learnt. A teacher of one task alone has no other task: it is left out. Policies
+    that are not given any parameters give {}.
+
+    Args:
+        family: the tasks' family.
+        tasks: N tasks.
+        policies: P policies.
+        which: the expert of each task (N,).
+        features: the parameters that the policies are given for each task (N, F).
+        teachers: the agent that learnt each task (N,).
+        generator: draws the other tasks and the starts.
+        threads: of the physics.
+        symmetries: of each task (N,), if policies act through them.
+    """
+    found: Transfer = {}
+    for teacher in dict.fromkeys(teachers):
+        rows = [row for row, owner in enumerate(teachers) if owner == teacher]
+        if len(rows) > 1 and features.shape[1]:
+            played = transfer_returns(
+                family,
+                [tasks[row] for row in rows],
+                policies,
+                [which[row] for row in rows],
+                features[rows],
+                generator,
+                threads=threads,
+                symmetries=[symmetries[row] for row in rows] if symmetries else (),
+            )
+            for given, returns in played.items():
+                found.setdefault(given, {}).update(returns)
+    return found

@@ -36,6 +36,7 @@ class ContextModel(nn.Module):
         unbounded_dims: entries of the observation that are positions along an endless floor.
         representation: what z is.
         parameter_size: F, the number of a task's parameters.
+        tasks: N, the training tasks whose z it keeps.
 
     Raises:
         InputError: ``true_task``, and tasks that have no parameters.
@@ -45,6 +46,8 @@ class ContextModel(nn.Module):
     latent_std: Tensor
     value_mean: Tensor
     value_std: Tensor
+    task_latents: Tensor  # the training tasks' mean z (N, Z)
+    error_variance: Tensor  # mean squared errors with them (1 + S): of the reward, and of each change of state
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class ContextModel(nn.Module):
         unbounded_dims: Sequence[int] = (),
         representation: Representation = "generalised",
         parameter_size: int = 0,
+        tasks: int = 1,
     ):
         super().__init__()
         self.representation: Representation = representation
@@ -81,6 +85,8 @@ class ContextModel(nn.Module):
         self.register_buffer("value_std", torch.ones(()))
         self.register_buffer("latent_mean", torch.zeros(self.latent_size))
         self.register_buffer("latent_std", torch.ones(self.latent_size))
+        self.register_buffer("task_latents", torch.zeros(tasks, self.latent_size))
+        self.register_buffer("error_variance", torch.ones(1 + observation_size))
 
     @property
     def latent_size(self) -> int:
@@ -130,6 +136,11 @@ class ContextModel(nn.Module):
         for model in (self.reward_model, self.dynamics_model, self.value_model):
             _absorb(model.network[0], self.latent_size, self.latent_mean, self.latent_std, old_mean, old_std)
 
+    def keep_tasks(self, latents: Tensor, variance: Tensor) -> None:
+        """Keep the training tasks' mean z (N, Z), and the mean squared errors with them (1 + S), the reward's first."""
+        self.task_latents = latents
+        self.error_variance.copy_(variance)
+
     def predict_rewards(self, states: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
         """R_psi: normalised rewards (...) of normalised states (..., S), actions (..., A) and z (..., Z)."""
         rewards: Tensor = self.reward_model(self.normaliser.local(states), actions, latents)
@@ -158,6 +169,7 @@ class ContextModel(nn.Module):
             "context": self.config.model_dump(),
             "representation": self.representation,
             "parameter_size": self.parameter_size,
+            "tasks": len(self.task_latents),
         }
         write_tensors(path, self.state_dict(), own | header)
 
@@ -168,7 +180,7 @@ class ContextModel(nn.Module):
         def build(header: dict[str, Any]) -> ContextModel:
             sizes = (header["observation_size"], header["action_size"])
             config = Context.model_validate(header["context"])
-            return cls(*sizes, config, (), header["representation"], header["parameter_size"])
+            return cls(*sizes, config, (), header["representation"], header["parameter_size"], header["tasks"])
 
         return load_module(path, device, build, "context", "train_context")
 

@@ -21,7 +21,7 @@ class Cell:
 
     Attributes:
         method: ``metadiffuser``; ``unconditional``, the same network with the null condition, where only the guide's
-            models see z; or ``random``, uniform actions.
+            models see z; ``one_call``, the same network asked once; or ``random``, uniform actions.
         guide: ``none``, ``return``, ``dynamics`` or ``dual``.
         context: where the warm-start data come from, or ``none``; ``oracle`` is given z itself.
     """
@@ -32,13 +32,24 @@ class Cell:
 
 
 def make_cells(config: Evaluation) -> list[Cell]:
-    """Return every context with the first guide, every guide with the first context, and three references."""
+    """Return every context with the first guide, every guide with the first context, and the references."""
     by_context = [Cell("metadiffuser", config.guides[0], context) for context in config.contexts]
     by_guide = [Cell("metadiffuser", guide, config.contexts[0]) for guide in config.guides[1:]]
-    references = [Cell("unconditional", "none", "none"), Cell("random", "none", "none")]
+    references = [Cell("unconditional", "none", "none"), one_call(config), Cell("random", "none", "none")]
     warm = [context for context in config.contexts if context not in WITHOUT_CONTEXT]
     guided = [Cell("unconditional", "return", context) for context in warm[:1]]
     return [*by_context, *by_guide, *guided, *references]
+
+
+def one_call(config: Evaluation) -> Cell:
+    """Return the cell of the planner in one network call, which shows what the denoising of more steps is worth."""
+    return Cell("one_call", "none", config.contexts[0])
+
+
+def one_call_planner(planner: Planner) -> Planner:
+    """Return a planner over the same models that asks the denoiser once, from noise, and with z alone (omega 1)."""
+    changed = planner.config.model_copy(update={"sampling_steps": 1, "guidance_weight": 1.0, "candidates": 1})
+    return Planner(planner.diffusion, planner.context, changed)
 
 
 def agent_inputs(planner: Planner, cell: Cell, setup: EpisodeSetup) -> AgentInputs:

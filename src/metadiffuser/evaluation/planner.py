@@ -13,7 +13,7 @@ import torch
 from metadiffuser.config.schema import Evaluation
 from metadiffuser.envs import Task
 from metadiffuser.evaluation.blocks import blocks, play_cells, play_random
-from metadiffuser.evaluation.cells import Cell, make_cells
+from metadiffuser.evaluation.cells import Cell, make_cells, one_call, one_call_planner
 from metadiffuser.evaluation.outcomes import Outcome, load_or_play
 from metadiffuser.evaluation.records import cell_record, rollout_episodes, rollout_tensors, traces
 from metadiffuser.evaluation.setup import EpisodeSetup
@@ -77,7 +77,8 @@ def _play_unseen(
     planner: Planner, section: Evaluation, setup: EpisodeSetup, work: Path
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray[Any, Any]], list[tuple[Cell, Task]], dict[str, float]]:
     """Play all cells, block by block; return their records, the film with what it shows, and times."""
-    planned = [cell for cell in make_cells(section) if cell.method != "random"]
+    once = one_call(section)
+    planned = [cell for cell in make_cells(section) if cell.method not in ("random", once.method)]
     records, films, shown = [], [], []
     played: list[Outcome] = []
     for number, block in enumerate(blocks(planned, setup.size)):
@@ -93,6 +94,8 @@ def _play_unseen(
         played.append(outcome)
         if filmed:
             films.append(outcome.film)
+    asked = partial(play_cells, one_call_planner(planner), [once], setup, f"{setup.family.name}, one network call")
+    records.append(cell_record(once, load_or_play(work / "one_call.safetensors", asked), setup))
     random = load_or_play(work / "random.safetensors", partial(play_random, setup, "random planner"))
     records.append(cell_record(Cell("random", "none", "none"), random, setup))
     film = {

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metadiffuser.context.hypotheses import Belief
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.agent import Agent
 from metadiffuser.data.episodes import Floats, transition_rows
@@ -76,6 +77,9 @@ class PlanningAgent(Agent):
         self._executed = 0
         warm = inputs.has_context & inputs.warm_start.has_context
         self._learning = inputs.online | (warm & planner.config.online_context)
+        self._belief: Belief | None = None
+        if planner.config.zero_shot == "hypotheses" and bool(inputs.online.any()):
+            self._belief = Belief(planner.context, planner.config.hypotheses, int(inputs.online.sum()))
 
     def act(self, observations: Floats) -> Floats:
         """Return actions (B, A) for observations (B, S)."""
@@ -95,14 +99,28 @@ class PlanningAgent(Agent):
         """Remember one transition of each episode: (B, S), (B, A), (B,), (B, S)."""
         if bool(self._learning.any()):
             self._gathered.append(transition_rows(observations, actions, rewards, successors))
+            if self._belief is not None and self._guessing():
+                rows = torch.from_numpy(self._gathered[-1]).to(self.latents.device)
+                self._belief.observe(rows[self.inputs.online])
 
     def _update_latents(self) -> None:
+        """Take the episodes' own transitions into account."""
+        if self._gathered:
+            self._encode()
+        if self._belief is not None and self._guessing():
+            online, steps = self.inputs.online, self.planner.config.refinement_steps
+            self.latents = self.latents.clone()
+            self.latents[online] = self._belief.latents(self.latents[online] if self._gathered else None, steps)
+
+    def _guessing(self) -> bool:
+        """Return whether the episodes' own transitions do not fill a context yet."""
+        return len(self._gathered) < self.planner.context.config.context_length
+
+    def _encode(self) -> None:
         """Encode what the episodes have gathered: up to K transitions, drawn as contexts in training are.
 
         Zero-shot episodes have nothing else; with ``online_context`` the others' are added to their warm-start's.
         """
-        if not self._gathered:
-            return
         learning, warm_start = self._learning, self.inputs.warm_start
         config = self.planner.context.config
         chosen = gathered_steps(len(self._gathered), config.context_length, config.window)

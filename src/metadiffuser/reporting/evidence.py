@@ -83,6 +83,11 @@ class Evidence:
         return scores.read_behaviour(self.dataset)
 
     @cached_property
+    def transfer(self) -> pd.DataFrame:
+        """Episodes of the behaviour experts, given their own task's parameters and others."""
+        return scores.read_transfer(self.dataset)
+
+    @cached_property
     def imported(self) -> dict[str, str]:
         """{family: how its episodes got their labels} for families with imported data."""
         return scores.read_imported(self.dataset)

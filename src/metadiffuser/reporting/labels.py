@@ -16,7 +16,7 @@ from metadiffuser.reporting import style
 from metadiffuser.reporting.scores import metrics_record
 
 OWN = "metadiffuser"
-ROWS = ("unconditional", "random", "expert")  # what is compared beside MetaDiffuser and the baselines, in this order
+ROWS = ("unconditional", "one_call", "random", "expert")  # shown below MetaDiffuser and the baselines, in this order
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 |---|---|---|
 | ``read_scores`` | episode of a cell | family, representation, *cell*, seed, task, episode, return, normalised |
 | ``read_behaviour`` | episode of the dataset | family, quality, split, task, episode, return, normalised |
+| ``read_transfer`` | episode of an expert given other parameters | those of ``read_behaviour``, ``given`` for quality |
 | ``read_optimum`` | task whose exact optimum is known | family, split, task, optimum |
 | ``read_plan_errors`` | cell and steps ahead | family, representation, seed, *cell*, ahead, error |
 | ``read_task_errors`` | cell, steps ahead and task | family, representation, seed, *cell*, ahead, task, error |
@@ -126,6 +127,20 @@ def read_behaviour(dataset: Sequence[Path]) -> pd.DataFrame:
                     named = {"family": content["family"], "quality": quality, "split": split[episode["task"]]}
                     rows.append(named | episode)
     return pd.DataFrame(rows, columns=list(BEHAVIOUR))
+
+
+def read_transfer(dataset: Sequence[Path]) -> pd.DataFrame:
+    """Read what experts earn given other tasks' parameters from DATASET_METRICS that have it. Raises ``InputError``."""
+    rows: list[dict[str, Any]] = []
+    for path in dataset:
+        with metrics_record(path) as content:
+            split = {int(task["index"]): task["split"] for task in content["tasks"]}
+            for given, by_task in content.get("transfer", {}).items():
+                named = {"family": content["family"], "given": given}
+                episodes = _episodes(by_task, content["anchors"])
+                rows += [{**named, "split": split[episode["task"]], **episode} for episode in episodes]
+    columns = ["family", "given", "split", "task", "episode", "return", "normalised"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def read_tasks(dataset: Sequence[Path]) -> pd.DataFrame:

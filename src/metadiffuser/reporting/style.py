@@ -22,6 +22,7 @@ GRID = "#E4E7EB"
 OWN_METHODS = {  # display name and colour of MetaDiffuser and of the rows that no baseline's file describes
     "metadiffuser": ("MetaDiffuser", PLANNED),
     "unconditional": ("Unconditional diffusion planner", "#8E9AAF"),
+    "one_call": ("MetaDiffuser in one network call", "#D8A48F"),
     "random": ("Random planner", "#C5CBD3"),
     "expert": ("Behaviour expert (oracle)", "#2F855A"),
 }

@@ -8,6 +8,7 @@ from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.config.schema import Representation
 from metadiffuser.context.diagnostics import diagnose
+from metadiffuser.context.hypotheses import keep_hypotheses
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import train_context
 from metadiffuser.data.labels import labels
@@ -42,6 +43,7 @@ def run(job: Run) -> None:
         "seed": int(job.wildcard("seed")),
         **diagnose(model, episodes, tasks, generator, permutations),
     }
+    keep_hypotheses(model, data, torch_generator(job.root_seed, *stream, "hypotheses"))
     write_curve(job.path(paths.CONTEXT_CURVE), records)
     write_json(job.path(paths.CONTEXT_METRICS), metrics)
     model.save(job.path(paths.CONTEXT), {"family": family.name, "stage": "train_context"})

@@ -13,6 +13,7 @@ from metadiffuser.reporting.registry import table
 from metadiffuser.reporting.rows import Row
 from metadiffuser.reporting.summary import Cells
 
+ONE_CALL = "one_call"  # the planner that asks the denoiser once
 CLONING = "bc"  # the baseline that acts on the planner's z without a plan
 PARTS = {  # columns of ``encoders.DIAGNOSTICS`` by heading
     "Probe R²": ("train_r2", "test_r2"),
@@ -45,10 +46,12 @@ def context_diagnostics(evidence: Evidence) -> Table:
 
 
 def bounds(evidence: Evidence) -> list[Row]:
-    """Return the planner's cells with the best, the usual and the wrong z, and cloning with the same z."""
+    """Return the planner's cells with the best, the usual and the wrong z, and what less than a plan makes of z."""
     guide, context = evidence.reference
     sources = {"oracle z": "oracle", f"{style.context_name(context)} context": context, "wrong task": "wrong_task"}
     rows = [Row(title, OWN, guide, source) for title, source in sources.items()]
+    if ONE_CALL in evidence.methods:
+        rows.append(Row("one network call", ONE_CALL, "none", context))
     if CLONING in evidence.methods:
         rows.append(Row("cloning with z", CLONING, "none", context))
     return rows
@@ -93,9 +96,10 @@ def diagnostics(evidence: Evidence) -> Table:
         f"units; for every n from the same states of the data, those that {reach[-1] if reach else 0} steps can "
         "follow. "
         f"Score: of the planner ({style.guide_name(guide)} guide) given the mean z of many contexts from all expert "
-        "episodes of the task (oracle z), given one episode as context, and given an episode of another task; and of "
-        "behaviour cloning given the same episode, where it was trained (cloning with z): what z is worth without a "
-        "plan.",
+        "episodes of the task (oracle z), given one episode as context, and given an episode of another task; of the "
+        "planner given the one episode that asks the denoiser once, unguided (one network call); and of behaviour "
+        "cloning given the same episode, where it was trained (cloning with z): what z is "
+        "worth without a plan.",
         NORMALISED,
         evidence.intervals(),
     )

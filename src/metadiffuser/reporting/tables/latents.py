@@ -15,6 +15,11 @@ LATENTS = {  # keys of the metrics and headings
     "mean": "mean z",
     "fitted": "fitted z",
 }
+GIVEN = {  # parameters that the behaviour expert is given: keys of the metrics and headings
+    "own": "own parameters",
+    "wrong": "another task's",
+    "mean": "mean",
+}
 
 
 @table("errors_by_latent", title="Errors of the models by z", section="Task representation", place=5)
@@ -28,16 +33,29 @@ def errors_by_latent(evidence: Evidence) -> Table | None:
         row: list[Cell] = [evidence.labels.family(str(family)), str(representation), style.SPLITS[str(split)]]
         for part in ("reward", "dynamics"):
             row += [_mean(group[group["latent"] == latent][part]) for latent in LATENTS]
-        rows.append(row)
+        rows.append([*row, *_expert_scores(evidence, str(family), str(split))])
     caption = (
         "RMSE of one step's prediction in normalised units, all z on the same transitions: with the z of a context of "
         "the task (right), of another task, the mean of all tasks, and the z that explains the task's transitions best "
         "by gradient steps through the frozen models (fitted). Where right and wrong z are alike, z carries nothing "
-        f"that these models use. Mean over training seeds ({_seeds(evidence, errors)}), without an interval."
+        "that these models use. Expert's score: of the deterministic behaviour expert as it is, and when it is given "
+        "the parameters of other tasks of its teacher, or the mean of all of them, from the same initial states. What "
+        "it keeps with them, a planner that learns from it keeps without z. There is none for imported data and for "
+        "policies that are not given any parameters. "
+        f"Mean over training seeds ({_seeds(evidence, errors)}), without an interval."
     )
     columns = [Column("Family", words=True), Column("Representation", words=True), Column("Tasks", words=True)]
     columns += [Column(title, f"{part} error") for part in ("Reward", "Dynamics") for title in LATENTS.values()]
+    columns += [Column(title, "Expert's score", evidence.digits) for title in GIVEN.values()]
     return Table(columns, rows, caption, 3)
+
+
+def _expert_scores(evidence: Evidence, family: str, split: str) -> list[Cell]:
+    """Return the normalised scores of experts by the parameters they are given, each task counting the same."""
+    found = evidence.transfer
+    found = found[(found["family"] == family) & (found["split"] == split)].dropna(subset=["normalised"])
+    groups = (found[found["given"] == given] for given in GIVEN)
+    return [_mean(group.groupby("task")["normalised"].mean()) for group in groups]
 
 
 @table("probe_by_parameter", title="What z carries of each parameter", section="Task representation", place=6)
