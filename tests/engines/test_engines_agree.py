@@ -135,7 +135,7 @@ MODEL = "quick-point_robot-generalised-0"
         (
             "dvc",
             [
-                ("dvc.yaml", "      - src/metadiffuser/planning\n", "", f"evaluate@{MODEL}.deps: code"),
+                ("dvc.yaml", "      - src/metadiffuser/planning\n", "", f"calibrate@{MODEL}.deps: code"),
                 (
                     "dvc.yaml",
                     "      - overrides.${item.family}.dataset\n",
@@ -170,7 +170,7 @@ MODEL = "quick-point_robot-generalised-0"
                 ),
                 ("workflow/rules/diffusion.smk", "--seed {", "--seed 1{", f"train_diffusion@{MODEL}.command"),
                 ("workflow/rules/context.smk", 'threads_of("context")', "7", f"train_context@{MODEL}.threads"),
-                ("workflow/rules/evaluation.smk", " > {log} 2>&1", "", f"evaluate@{MODEL}.logged"),
+                ("workflow/rules/evaluation.smk", " > {log} 2>&1", "", f"calibrate@{MODEL}.logged"),
             ],
         ),
     ],
