@@ -27,9 +27,10 @@ from metadiffuser import paths
 from metadiffuser.config.loading import load
 from metadiffuser.config.schema import Context
 from metadiffuser.context.encoder import ContextEncoder, mlp
+from metadiffuser.context.predictions import predictions
 from metadiffuser.context.probe import explained, left_out
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import encode_some, encode_tasks, predictions, train_context
+from metadiffuser.context.training import encode_some, encode_tasks, train_context
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.normaliser import Normaliser

@@ -139,14 +139,14 @@ def resolved(path: Path) -> dict[str, Any]:
 # Of the resolved values, which were compared with those of the whole files that presets had been before. A change of a
 # default or of a preset changes them: then write down what this test shows, and say in the CHANGELOG what changed.
 DIGESTS = {
-    "expert": "3ef01cf05b0de281",
-    "extrapolation": "97aabc0da643c15b",
-    "laptop": "c1f926674a023b6d",
-    "literature": "cecdf5995e78aa19",
-    "paper": "b725f123f74f46a8",
-    "quick": "45fb99d3691a5c0d",
-    "representations": "69191acb32118527",
-    "smoke": "d66e41d4c5f0f617",
+    "expert": "117a2b01fa74d307",
+    "extrapolation": "2215427e982c75ae",
+    "laptop": "6bbf29fb31e6e13d",
+    "literature": "aa969b592c7d9686",
+    "paper": "85ee855a1c32802a",
+    "quick": "657610919d823cc7",
+    "representations": "78f4c6cd258ca6fe",
+    "smoke": "c3320012928def14",
 }
 
 

@@ -12,8 +12,9 @@ import torch
 
 from metadiffuser.artifacts import read_tensors, write_tensors
 from metadiffuser.config.schema import Representation
+from metadiffuser.context.predictions import predictions
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import encode_tasks, huber, prediction_losses, predictions, train_context
+from metadiffuser.context.training import encode_tasks, huber, prediction_losses, train_context
 from metadiffuser.data.windows import draw_contexts, draw_transitions
 from metadiffuser.errors import InputError
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data

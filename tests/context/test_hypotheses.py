@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from metadiffuser.context.hypotheses import Belief, costs, keep_hypotheses, spread_out
+from metadiffuser.context.hypotheses import Belief, costs, spread_out
+from metadiffuser.context.predictions import predictions
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import predictions
+from metadiffuser.context.training import keep_hypotheses
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data
 
 TASKS = 4

@@ -17,6 +17,7 @@ from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
 from metadiffuser.context.representation import ContextModel
+from metadiffuser.context.training import keep_hypotheses
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.windows import TaskData
 from metadiffuser.diffusion.model import DiffusionModel
@@ -43,7 +44,8 @@ CHOSEN = {"return_scale": 7.0, "sampler": "ddim", "sampling_steps": 3}
 
 
 def parameters() -> Params:
-    return load(ROOT / "presets" / "smoke.yaml")
+    params = load(ROOT / "presets" / "smoke.yaml")
+    return params.model_copy(update={"planning": params.planning.model_copy(update={"zero_shot": "hypotheses"})})
 
 
 def episodes(task: Task) -> Episodes:
@@ -64,6 +66,7 @@ def models() -> tuple[DiffusionModel, ContextModel]:
     torch.manual_seed(0)
     context, diffusion = ContextModel(2, 2, CONTEXT), DiffusionModel(2, 2, Z, DIFFUSION)
     context.normaliser.fit(data.observations, data.rewards)
+    keep_hypotheses(context, data, torch.Generator().manual_seed(0))
     diffusion.normaliser.load_state_dict(context.normaliser.state_dict())
     diffusion.set_range(data.observations)
     torch.nn.init.normal_(diffusion.network.null)
@@ -191,6 +194,7 @@ def plays(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plays: list[str]
 ) -> None:
+    assert parameters().section("planning", "point_robot").zero_shot == "hypotheses", "which has a state of its own"
     whole = prepare(tmp_path / "whole", monkeypatch)
     evaluate.run(whole)
     first = [(whole.path(name)).read_bytes() for name in (paths.PLANNER_METRICS, paths.ROLLOUTS)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from metadiffuser.context.hypotheses import costs, keep_hypotheses, refine
+from metadiffuser.context.hypotheses import costs, refine
+from metadiffuser.context.training import keep_hypotheses
 from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
 from tests.helpers.models import (
@@ -60,7 +61,7 @@ def test_off_nothing_is_read_of_what_the_model_keeps() -> None:
     plain, spoilt = make_planner(), make_planner()
     spoilt.context.task_latents.fill_(float("nan"))
     spoilt.context.error_variance.fill_(float("nan"))
-    assert plain.config.zero_shot == "null"
+    assert plain.config.zero_shot == "encoder"
     actions, latents = played(plain, zero_shot(), 9)
     others, _ = played(spoilt, zero_shot(), 9)
     assert np.array_equal(actions, others)

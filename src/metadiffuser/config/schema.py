@@ -18,7 +18,7 @@ Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
 GivenSource = Literal["expert", "medium", "random", "zero_shot"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
-ZeroShot = Literal["null", "hypotheses"]
+ZeroShot = Literal["encoder", "hypotheses"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=2**53)]
@@ -186,14 +186,11 @@ class Planning(Section):
     candidates: Count = Field(1, description="plans per decision; the one rated best by the guide's models is executed")
     online_context: bool = Field(False, description="add the agent's own transitions to a warm-start context")
     zero_shot: ZeroShot = Field(
-        "null",
-        description="z without warm-start data: the encoder's, of the agent's own transitions; or, until these fill a "
-        "context, the training tasks', weighed by how well the models explain them, and then refined (ours)",
+        "encoder",
+        description="z until own transitions fill a context: the encoder's, or that of like training tasks (ours)",
     )
     hypotheses: Count = Field(64, description="training tasks whose z are weighed, at most")
-    refinement_steps: Natural = Field(
-        20, description="gradient steps of the weighed z, through the reward and dynamics models"
-    )
+    refinement_steps: Natural = Field(20, description="gradient steps of the weighed z, through the models")
 
 
 class Calibration(Section):

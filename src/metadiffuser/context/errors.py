@@ -17,8 +17,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metadiffuser.context.predictions import predictions
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import encode_some, prediction_losses, predictions
+from metadiffuser.context.training import encode_some, prediction_losses
 from metadiffuser.data.windows import TaskData, draw_transitions
 
 CONTEXTS = 8  # per task

@@ -23,29 +23,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metadiffuser.context.predictions import predictions
 from metadiffuser.context.representation import SMALLEST_DEVIATION, ContextModel
-from metadiffuser.context.training import encode_tasks, predictions
-from metadiffuser.data.windows import TaskData, draw_transitions
 
-CONTEXTS = 64  # per training task, whose mean z is the task's
-TARGETS = 256  # transitions per training task that the models' errors are measured on
 SMALLEST_VARIANCE = 1e-3  # of an error in normalised units: models are not trusted further than to 3% of a deviation
 RATE = 0.1  # Adam's step size in the refinement of z
-
-
-@torch.no_grad()
-def keep_hypotheses(model: ContextModel, data: TaskData, generator: torch.Generator) -> None:
-    """Give a trained model its training tasks' mean z, and its mean squared errors with them.
-
-    Args:
-        model: trained, its latents standardised.
-        data: N training tasks.
-        generator: draws contexts and transitions.
-    """
-    latents = encode_tasks(model, data, CONTEXTS, generator).mean(dim=1)
-    tasks = torch.arange(len(latents))
-    squares = squared_errors(model, latents[:, None], draw_transitions(data, tasks, TARGETS, generator))
-    model.keep_tasks(latents, squares.mean(dim=(0, 1, 2)))
 
 
 def squared_errors(model: ContextModel, latents: Tensor, transitions: Tensor) -> Tensor:

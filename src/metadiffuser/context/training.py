@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from metadiffuser.checkpointing import TrainingState
+from metadiffuser.context.hypotheses import squared_errors
+from metadiffuser.context.predictions import predictions
 from metadiffuser.context.pretraining import Record, train_encoder
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.value import ReturnsToGo, value_loss
@@ -16,7 +18,8 @@ from metadiffuser.data.windows import TaskData, draw_contexts, draw_transitions
 from metadiffuser.training import Losses, fit
 
 LATENTS = 256  # contexts encoded per training task, from which the z of a training sample is drawn
-STANDARDISING_CONTEXTS = 64  # contexts per training task that set the scale of z
+STANDARDISING_CONTEXTS = 64  # contexts per training task that set the scale of z, and whose mean z is the task's
+KEPT_TRANSITIONS = 256  # transitions per training task that the errors which a model keeps are measured on
 VALIDATION_CONTEXTS = 8  # contexts per task and target batch when errors are measured
 
 
@@ -39,22 +42,6 @@ def huber(predicted: Tensor, wanted: Tensor, delta: float) -> Tensor:
     when a foot will touch the ground; the tangent gives every large error the same pull.
     """
     return 2 * functional.huber_loss(predicted, wanted, delta=delta)
-
-
-def predictions(model: ContextModel, latents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return rewards (B, M) and changes of state (B, M, S) that are predicted, then those that were, normalised.
-
-    Args:
-        model: whose predictions they are.
-        latents: z (B, Z).
-        targets: transitions (B, M, 2S + A + 1).
-    """
-    latents = latents[:, None].expand(-1, targets.shape[1], -1)
-    state, action, reward, successor = targets.split(model.sizes, dim=-1)
-    state_, reward_ = model.normaliser.state(state), model.normaliser.reward(reward[..., 0])
-    change = model.normaliser.delta(successor - state)
-    given = (state_, action, latents)
-    return model.predict_rewards(*given), model.predict_changes(*given), reward_, change
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -88,6 +75,21 @@ def task_latents(model: ContextModel, data: TaskData, generator: torch.Generator
 def draw_latents(latents: Tensor, tasks: Tensor, generator: torch.Generator) -> Tensor:
     """Draw one of the M latents (N, M, Z) of each row's task; tasks (B,) -> (B, Z)."""
     return latents[tasks, torch.randint(latents.shape[1], tasks.shape, generator=generator)]
+
+
+@torch.no_grad()
+def keep_hypotheses(model: ContextModel, data: TaskData, generator: torch.Generator) -> None:
+    """Give a trained model its training tasks' mean z, and its mean squared errors with them.
+
+    Args:
+        model: trained, its latents standardised.
+        data: N training tasks.
+        generator: draws contexts and transitions.
+    """
+    latents = encode_tasks(model, data, STANDARDISING_CONTEXTS, generator).mean(dim=1)
+    tasks = torch.arange(len(latents))
+    squares = squared_errors(model, latents[:, None], draw_transitions(data, tasks, KEPT_TRANSITIONS, generator))
+    model.keep_tasks(latents, squares.mean(dim=(0, 1, 2)))
 
 
 def train_context(model: ContextModel, data: TaskData, generator: torch.Generator, checkpoint: Path) -> list[Record]:

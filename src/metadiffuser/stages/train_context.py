@@ -8,9 +8,8 @@ from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.config.schema import Representation
 from metadiffuser.context.diagnostics import diagnose
-from metadiffuser.context.hypotheses import keep_hypotheses
 from metadiffuser.context.representation import ContextModel
-from metadiffuser.context.training import train_context
+from metadiffuser.context.training import keep_hypotheses, train_context
 from metadiffuser.data.labels import labels
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.data.windows import TaskData
