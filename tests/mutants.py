@@ -31,7 +31,6 @@ FIRST = 17  # of the list, which are survivors of the first round
 LONGEST = 1800  # seconds; tests that take longer have found an endless loop
 BEGIN, END = "<!-- mutants: begin -->", "<!-- mutants: end -->"
 NAMED = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-MARKS = "not engine and not window and not browser and not cluster and not storage"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,10 @@ class Mutant:
     def key(self) -> str:
         """Return a hash of the edit, the file and the tests: a result holds as long as none of them changes."""
         state = hashlib.blake2b(repr(self).encode(), digest_size=8)
-        for root in (ROOT / self.path, *(ROOT / "tests" / name for name in (*self.tests, *SHARED))):
+        for root in (
+            ROOT / self.path,
+            *(ROOT / "tests" / name for name in (*(t.partition("::")[0] for t in self.tests), *SHARED)),
+        ):
             for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
                 state.update(path.read_bytes())
         return state.hexdigest()
@@ -80,7 +82,7 @@ def read_list() -> list[Mutant]:
 
 
 def copy_tracked(target: Path) -> None:
-    """Copy what git would commit to ``target``, but for the results, and commit it there."""
+    """Copy what git would commit to ``target``, but for the results, compile it and commit it there."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listing.split("\0")):
@@ -88,14 +90,17 @@ def copy_tracked(target: Path) -> None:
         if (source.is_file() or source.is_symlink()) and not name.startswith("results/"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name, follow_symlinks=False)
+    # Compiled once, and checked by their contents: the times of a file that is edited and put back tell nothing.
+    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "src"]
+    subprocess.run(command, cwd=target, check=True)
     for command in (["init", "--quiet"], ["add", "--all"], [*NAMED, "commit", "--quiet", "--message", "copy"]):
         subprocess.run(["git", *command], cwd=target, check=True)
 
 
 def run_tests(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run tests, named below ``tests/``, in the copy; the first failure ends them."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", MARKS]
-    environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
     return subprocess.run(
         [*command, *(f"tests/{name}" for name in tests)],
         cwd=copy,
@@ -123,9 +128,9 @@ def attempt(copy: Path, mutant: Mutant) -> dict[str, object]:
         return {"caught": True, "seconds": LONGEST, "by": "no end"}
     finally:
         path.write_text(before, encoding="utf-8")
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if done.returncode not in (0, 1) or bool(done.returncode) != bool(failed):
+        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
     seconds = round(time.monotonic() - began)
     return {"caught": done.returncode == 1, "seconds": seconds, "by": failed[1] if failed else ""}
 

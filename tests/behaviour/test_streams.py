@@ -1,0 +1,45 @@
+"""Random streams that must not be one, and the entropy that experts are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from metadiffuser.behaviour import training
+from metadiffuser.behaviour.collection import Collector
+from metadiffuser.behaviour.sac import SoftActorCritic
+from metadiffuser.behaviour.training import Trainer
+from tests.behaviour.test_behaviour import CONFIG, POINT, generator, shard, tasks_of
+
+
+def test_agents_of_training_and_of_unseen_tasks_draw_from_streams_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    streams: list[Sequence[str]] = []
+
+    class Noted(Trainer):
+        def __init__(self, *given: Any):
+            streams.append(tuple(given[5]))
+            super().__init__(*given)
+
+    monkeypatch.setattr(training, "Trainer", Noted)
+    drawn = tasks_of(POINT, 2)
+    shard([drawn[0], replace(drawn[1], split="test")], steps=120)
+    assert len(streams) == len(set(streams)) == 2
+
+
+def test_anchors_are_measured_on_other_episodes_than_those_of_the_data() -> None:
+    tasks = tasks_of(POINT, 2)
+    collector = Collector(POINT, tasks, [shard(tasks, steps=120)], 2, 2, 0, 1)
+    anchors, data = collector.anchors(), collector.random()
+    for task in tasks:
+        assert anchors[task.index]["random"] != pytest.approx(data.mean_return(task.index), abs=1e-6)
+
+
+@pytest.mark.parametrize("actions", [2, 6])
+def test_the_target_entropy_is_half_a_nat_below_nought_an_action(actions: int) -> None:
+    agent = SoftActorCritic(CONFIG, 1, 3, actions, generator())
+    assert agent.target_entropy == pytest.approx(-0.5 * actions)
