@@ -101,7 +101,7 @@ def test_a_batch_job_asks_for_what_its_rule_declares_and_mounts_the_project(monk
     need("aws")
     monkeypatch.syspath_prepend(str(ROOT / "workflow" / "aws"))
     executor: Any = importlib.import_module("snakemake_executor_plugin_aws_batch_shared")
-    given = {
+    given: dict[str, Any] = {
         "jobDefinitionName": "one",
         "timeout": {"attemptDurationSeconds": 300},
         "containerProperties": {

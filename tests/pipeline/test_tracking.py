@@ -17,7 +17,7 @@ def test_a_curve_is_read_back_at_the_steps_it_was_recorded_at(tmp_path: Path) ->
 
 
 def test_every_part_of_a_streams_name_and_the_root_seed_change_its_numbers() -> None:
-    names = [(0, "a", "b"), (1, "a", "b"), (0, "a"), (0, "b", "a"), (0, "a", "c")]
-    assert len({derive(*name) for name in names}) == len(names)
-    assert len({float(numpy_generator(*name).random()) for name in names}) == len(names)
-    assert len({torch_generator(*name).initial_seed() for name in names}) == len(names)
+    streams = [(0, ("a", "b")), (1, ("a", "b")), (0, ("a",)), (0, ("b", "a")), (0, ("a", "c"))]
+    assert len({derive(root, *names) for root, names in streams}) == len(streams)
+    assert len({float(numpy_generator(root, *names).random()) for root, names in streams}) == len(streams)
+    assert len({torch_generator(root, *names).initial_seed() for root, names in streams}) == len(streams)
