@@ -1,4 +1,4 @@
-"""Random streams that must not be one, and the entropy that experts are held to."""
+"""Random streams that must not be one, the place of a stored policy, and the entropy that experts are held to."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metadiffuser.behaviour import training
 from metadiffuser.behaviour.collection import Collector
+from metadiffuser.behaviour.policies import Trained
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.behaviour.training import Trainer
 from tests.behaviour.test_behaviour import CONFIG, POINT, generator, shard, tasks_of
@@ -43,3 +45,11 @@ def test_anchors_are_measured_on_other_episodes_than_those_of_the_data() -> None
 def test_the_target_entropy_is_half_a_nat_below_nought_an_action(actions: int) -> None:
     agent = SoftActorCritic(CONFIG, 1, 3, actions, generator())
     assert agent.target_entropy == pytest.approx(-0.5 * actions)
+
+
+def test_policies_lie_checkpoint_by_checkpoint_and_agent_by_agent() -> None:
+    trained = Trained(POINT.name, {}, [4, 7, 9], [0, 1, 0], [10, 20, 30], np.zeros((3, 3)), None)
+    places = {(checkpoint, task): trained.index(checkpoint, task) for checkpoint in range(3) for task in (4, 7, 9)}
+    assert [places[checkpoint, 4] for checkpoint in range(3)] == [0, 2, 4]
+    assert [places[checkpoint, 7] for checkpoint in range(3)] == [1, 3, 5]
+    assert [places[checkpoint, 9] for checkpoint in range(3)] == [0, 2, 4], "both are of the first agent"
