@@ -1,4 +1,4 @@
-"""Random streams that must not be one, the place of a stored policy, and the entropy that experts are held to."""
+"""Small edits to behaviour and its collection: streams, the place of a stored policy, qualities, target entropy."""
 
 from __future__ import annotations
 
@@ -53,3 +53,13 @@ def test_policies_lie_checkpoint_by_checkpoint_and_agent_by_agent() -> None:
     assert [places[checkpoint, 4] for checkpoint in range(3)] == [0, 2, 4]
     assert [places[checkpoint, 7] for checkpoint in range(3)] == [1, 3, 5]
     assert [places[checkpoint, 9] for checkpoint in range(3)] == [0, 2, 4], "both are of the first agent"
+
+
+def test_every_quality_is_collected_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Collector, "random", lambda _: "random")
+    monkeypatch.setattr(Collector, "expert", lambda _: "expert")
+    monkeypatch.setattr(Collector, "medium", lambda _, anchors: ("medium", anchors))
+    monkeypatch.setattr(Collector, "mixed", lambda _, anchors: ("mixed", anchors))
+    collector = object.__new__(Collector)
+    found = {quality: collector.collect(quality, {}) for quality in ("random", "expert", "medium", "mixed")}
+    assert found == {"random": "random", "expert": "expert", "medium": ("medium", {}), "mixed": ("mixed", {})}
