@@ -12,10 +12,10 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce report check test lint smoke faults slurm storage staleness audit docs readme animation environments constraints clean
+.PHONY: help setup reproduce report check test lint smoke faults gpu-check mutants slurm clouds storage staleness audit docs readme animation environments constraints clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
+	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
 		printf '  make %-12s %s\n' "$$name" "$$does"; done
 
 reproduce: $(READY)  ## set up, run the pipeline on params.yaml, print the main result beside the committed one
@@ -58,14 +58,23 @@ smoke: $(READY)  ## run the smoke preset under Snakemake and DVC, in scratch clo
 faults: $(READY)  ## kill jobs and engines at random in the smoke preset, 30 times in each engine
 	$(BIN)/python -m tests.engines.faults
 
+gpu-check: $(READY)  ## run the smoke preset with device cuda and compare with the CPU; needs a CUDA device
+	@$(BIN)/python -m tests.engines.gpu_check
+
+mutants: $(READY)  ## make careless edits one at a time and see whether the tests notice; about an hour
+	$(BIN)/python -m tests.mutants
+
 slurm: $(READY) $(VENV)/.cluster  ## run the smoke preset on a SLURM of one node (as root, or with sudo)
 	$(BIN)/python -m pytest -m cluster tests/engines/test_cluster.py
+
+clouds: $(READY) $(VENV)/.kubernetes $(VENV)/.aws  ## try the profiles for Kubernetes and AWS Batch, without either
+	$(BIN)/python -m pytest tests/engines/test_clouds.py
 
 storage: $(READY) $(VENV)/.storage  ## push to and pull from an SSH server and an S3 API, both on this machine
 	$(BIN)/python -m pytest -m storage tests/pipeline/test_storage.py
 
 # What a target needs beside the tests' own packages.
-$(VENV)/.cluster $(VENV)/.storage: $(VENV)/.%: $(READY)
+$(VENV)/.cluster $(VENV)/.storage $(VENV)/.kubernetes $(VENV)/.aws: $(VENV)/.%: $(READY)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 

@@ -48,4 +48,4 @@ def test_tests_lie_in_folders_that_mirror_the_package() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").is_file()}
     assert folders <= packages | {"engines", "repository", "helpers"}
     assert packages - folders == {"stages"}, "stages are tested where their work is done"
-    assert {path.name for path in (ROOT / "tests").glob("*.py")} == {"__init__.py", "conftest.py"}
+    assert {path.name for path in (ROOT / "tests").glob("*.py")} == {"__init__.py", "conftest.py", "mutants.py"}

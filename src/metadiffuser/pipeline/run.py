@@ -111,6 +111,16 @@ def pick_device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def prepare_cuda() -> None:
+    """Let CUDA compute as a CPU does: by deterministic algorithms, and in full single precision.
+
+    cuBLAS is deterministic with a workspace of fixed size alone, and refuses its work without one where deterministic
+    algorithms are asked for. Convolutions would round their inputs to ten bits (TF32).
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def _work_folder(job: dag.Job, current: str) -> Path:
     """Return the job's work folder, emptied if ``current``, the fingerprint of the job, is a new one."""
     folder = WORK / job.wildcards["preset"] / job.name
@@ -160,6 +170,8 @@ def _run(job: dag.Job, params: Params, source: Path | None) -> None:
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), without a second of imports
     made_from = records.fingerprint(job)
     device = pick_device(params.device) if "device" in job.stage.params else "cpu"
+    if device == "cuda":
+        prepare_cuda()
     try:
         work = _work_folder(job, made_from)
         spent = _Clock(work / SPENT)
