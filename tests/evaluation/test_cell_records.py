@@ -10,8 +10,8 @@ import pytest
 
 from metadiffuser.envs import get_family, total_reward
 from metadiffuser.envs.shared.tasks import draw_tasks
-from metadiffuser.evaluation.blocks import Outcome
 from metadiffuser.evaluation.cells import Cell
+from metadiffuser.evaluation.outcomes import Outcome
 from metadiffuser.evaluation.records import cell_record
 from metadiffuser.evaluation.rollout import BatchedEnvs
 from metadiffuser.evaluation.setup import EpisodeSetup

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metadiffuser.importing.readers import read_npz
+from metadiffuser.envs import get_family
+from metadiffuser.importing.layouts import npz
+from metadiffuser.importing.steps import Request
 
 
 def test_an_episode_ends_where_any_of_the_arrays_says_so(tmp_path: Path) -> None:
@@ -21,6 +23,7 @@ def test_an_episode_ends_where_any_of_the_arrays_says_so(tmp_path: Path) -> None
         timeouts=np.array([False, False, False, True]),
         dones=np.zeros(4, bool),
     )
-    found = read_npz(tmp_path / "task.npz").ends
-    assert found is not None
-    assert found.tolist() == [False, True, False, True]
+    steps = npz.read(Request(tmp_path / "task.npz", get_family("point_robot")))
+    assert steps is not None
+    assert steps.ends is not None
+    assert steps.ends.tolist() == [False, True, False, True]
