@@ -75,6 +75,7 @@ def test_a_method_with_nothing_to_choose_is_played_once() -> None:
 def test_the_planners_ratio_follows_the_chosen_alpha_and_samplers_fit_the_denoiser() -> None:
     scale, ratio, weight, sampler, candidates = coordinates(Planning(unguided_steps=2), 6)
     assert [each["return_scale"] for each in scale({})] == list(RETURN_SCALES)
+    assert (min(RETURN_SCALES), max(RETURN_SCALES)) == (0.1, 30.0), "mixed data want far larger scales than expert data"
     found = [each["dynamics_scale"] for each in ratio({"return_scale": 3.0})]
     assert found == pytest.approx([3 * each for each in RATIOS])
     assert sampler({}) == [{"sampler": "ddim", "sampling_steps": 3}], "one is too long, one has no guided step"
