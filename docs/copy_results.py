@@ -1,7 +1,7 @@
 """Copy what the results' tables say into README.md and docs, between markers; ``--check`` only compares.
 
-README.md has the laptop preset's scores averaged over families. docs/results.md has the scores of its table 1 by
-family, and the quick preset's table 1 as it is. The page of a method has the method's numbers in the laptop preset.
+README.md has the scores of the quick preset's table 1. docs/results.md has that table as it is, and the scores of the
+laptop preset's. The page of a method has the method's numbers in the laptop preset.
 """
 
 from __future__ import annotations
@@ -15,13 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 QUICK = Path("results/quick/tables")
 LAPTOP = Path("results/laptop/tables")
 SCORE, RETURN = " score", " return"
-AVERAGE = "All families: score"
-SUMMARY = {
-    "expert": "expert episode",
-    "random": "random episode",
-    "zero-shot": "no episode",
-    "wrong task": "another task's episode",
-}  # columns of table 2 in the README, and what they are called there
 Row = dict[str, str]
 
 
@@ -54,12 +47,6 @@ def scores(path: Path) -> str:
     return markdown(["Method", *(name.removesuffix(SCORE) for name in columns)], body)
 
 
-def summary(path: Path) -> str:
-    """Return the scores averaged over families: a row for each method, a column for each kind of context."""
-    body = [[row["Method"], *(interval(row, f"{AVERAGE} {context}") for context in SUMMARY)] for row in rows(path)]
-    return markdown(["Method", *SUMMARY.values()], body)
-
-
 def method(page: Path) -> str:
     """Return a method's results, family by family: on unseen tasks by its warm-start data, and on training tasks.
 
@@ -85,7 +72,7 @@ def wanted() -> dict[Path, dict[str, str]]:
         "results": (ROOT / QUICK / "table1_few_shot.md").read_text(encoding="utf-8").strip(),
         "laptop": scores(LAPTOP / "table1_few_shot.csv"),
     }
-    pages = {ROOT / "README.md": {"summary": summary(LAPTOP / "table2_average.csv")}, ROOT / "docs/results.md": results}
+    pages = {ROOT / "README.md": {"summary": scores(QUICK / "table1_few_shot.csv")}, ROOT / "docs/results.md": results}
     methods = sorted((ROOT / "docs" / "methods").glob("*.md"))
     return pages | {page: {"ours": method(page)} for page in methods}
 

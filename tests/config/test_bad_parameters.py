@@ -287,6 +287,9 @@ def test_an_inconsistent_combination_is_refused(above: str, section: str, key: s
 def test_a_quality_that_is_not_collected_is_refused() -> None:
     full = yaml.safe_load(SMOKE)
     full["dataset"]["qualities"] = ["expert", "medium", "random"]
+    for trained in (full["context"], full["diffusion"], *full["baseline"].values()):
+        trained["qualities"] = ["expert"]
+    check(full)
     for section in ("context", "diffusion", "baseline.macaw"):
         changed = copy.deepcopy(full)
         value_at(tuple(section.split(".")), changed)["qualities"] = ["mixed"]

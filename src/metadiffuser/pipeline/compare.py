@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import math
 import subprocess
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -68,7 +67,7 @@ def table(found: Sequence[Agreement]) -> list[str]:
         if each.verdict != SAME:
             family, representation, method, guide, context = each.cell
             name = f"{method} ({representation})" if method == OWN else method
-            width = "-" if each.verdict == UNKNOWN else f"+-{each.width:.1f}"
+            width = "-" if math.isnan(each.width) else f"+-{each.width:.1f}"
             mark = "OUTSIDE" if each.verdict == OUTSIDE else each.verdict
             rows.append((family, name, guide, context, f"{each.committed:.1f}", f"{each.own:.1f}", width, mark))
     if len(rows) == 1:
@@ -100,18 +99,27 @@ def _metrics(preset: str) -> Path:
 
 
 def _committed(preset: str, revision: str, target: Path) -> Path | None:
-    """Unpack the committed metrics of a preset below ``target``; return their folder, None if none are committed."""
+    """Write the committed metrics of a preset below ``target``; return their folder, None if none are committed."""
     folder = _metrics(preset)
-    command = ("git", "archive", "--format=tar", revision, "--", str(folder))
+    names = (
+        _git(revision, "ls-tree", "-r", "--name-only", "--end-of-options", revision, "--", f"{folder}/")
+        .decode()
+        .splitlines()
+    )
+    for name in names:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_git(revision, "show", "--end-of-options", f"{revision}:{name}"))
+    return target / folder if names else None
+
+
+def _git(revision: str, *words: str) -> bytes:
+    """Return what git prints. Raises ``InputError`` if it fails; what it failed at is a revision."""
     try:
-        done = subprocess.run(command, capture_output=True, check=False)
+        done = subprocess.run(("git", *words), capture_output=True, check=False)
     except FileNotFoundError:
         raise InputError("git: not found; it knows the results that yours are compared with") from None
     if done.returncode:
         reason = one_line(done.stderr.decode(errors="replace"))
-        if "did not match any files" in reason:
-            return None
         raise InputError(f"{revision}: git cannot read it ({reason}); name a commit: --with COMMIT")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(target, filter="data")
-    return target / folder
+    return done.stdout
