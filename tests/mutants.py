@@ -166,8 +166,8 @@ def table(mutants: Sequence[Mutant], results: Mapping[str, dict[str, object]]) -
     caught = sum(bool(result["caught"]) for result in tried)
     rate = f"{caught / len(tried):.0%}" if tried else "-"
     lines = [
-        f"{caught} of {len(tried)} tried are caught ({rate}); {len(mutants)} are listed. The first {FIRST} are survivors "
-        "of an earlier round. Tests were added for edits that survived, so the rate is not that of a first try.",
+        f"{caught} of {len(tried)} tried are caught ({rate}); {len(mutants)} are listed. The first {FIRST} survived an "
+        "earlier round. Tests were added for edits that survived, so this is not the rate of a first try.",
         "",
         "| | file | what it would do unseen | result | seconds |",
         "|--:|:--|:--|:--|--:|",
