@@ -167,7 +167,7 @@ def table(mutants: Sequence[Mutant], results: Mapping[str, dict[str, object]]) -
     rate = f"{caught / len(tried):.0%}" if tried else "-"
     lines = [
         f"{caught} of {len(tried)} tried are caught ({rate}); {len(mutants)} are listed. The first {FIRST} survived an "
-        "earlier round.",
+        "earlier round. Tests were added for edits that survived, so this is not the rate of a first try.",
         "",
         "| | file | what it would do unseen | result | seconds |",
         "|--:|:--|:--|:--|--:|",
