@@ -64,7 +64,7 @@ def test_bad_parameters(project: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "expected one of extrapolation, laptop, literature, mixed, paper, quick, representations, smoke" in refused(
+    assert "expected one of expert, extrapolation, laptop, literature, paper, quick, representations, smoke" in refused(
         capsys, "use", "big"
     )
 

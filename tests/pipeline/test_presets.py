@@ -159,7 +159,7 @@ def test_an_unknown_preset_names_the_choices(project: Path) -> None:
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(
         InputError,
-        match=r"preset .smok. is unknown; expected one of extrapolation, laptop, literature, mixed, .*, smoke",
+        match=r"preset .smok. is unknown; expected one of expert, extrapolation, laptop, literature, .*, smoke",
     ):
         presets.use("smok")
     assert (project / "params.yaml").read_bytes() == before
