@@ -46,6 +46,8 @@ SHARES = {
     ("metadiffuser", "dual", "oracle"): 0.95,
     ("unconditional", "return", "expert"): 0.35,
     ("one_call", "none", "expert"): 0.77,
+    ("with_value", "dual", "expert"): 0.93,
+    ("with_value", "dual", "zero_shot"): 0.52,
 }
 BASELINE_SHARES = {"expert": 0.7, "medium": 0.65, "random": 0.55, "zero_shot": 0.4, "wrong_task": -0.1}
 TRAINING_SHARE = 0.97  # of MetaDiffuser on training tasks

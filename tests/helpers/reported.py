@@ -42,6 +42,7 @@ ROWS = {  # of table 1, in its order, without the expert
     "MetaDiffuser (dual guide)": OWN,
     "MetaDiffuser, another task's context": ("metadiffuser", "dual", "wrong_task"),
     **{title: (name, "none", "expert") for name, title in METHODS.items()},
+    "MetaDiffuser with a value, best of 8 (dual guide)": ("with_value", "dual", "expert"),
     "Unconditional diffusion planner": ("unconditional", "none", "none"),
     "Unconditional diffusion planner (return guide)": ("unconditional", "return", "expert"),
     "MetaDiffuser in one network call": ("one_call", "none", "expert"),

@@ -28,7 +28,9 @@ RATIOS = (0.0, 0.1, 0.3, 1.0)  # lambda
 GUIDANCE_WEIGHTS = (1.0, 1.2, 2.0, 4.0)  # omega
 SAMPLERS = (("ddim", 3), ("ddpm", 2), ("ddpm", 10))  # and denoising steps
 CANDIDATES = (1, 4)
+SCALES = 2  # the first coordinates are scales of the guide
 KEYS = ("return_scale", "dynamics_scale", "guidance_weight", "sampler", "sampling_steps", "candidates")
+VALUED = {"value_scale": 1.0, "candidates": 8}  # of the planner that rates plans beyond their horizon (ours)
 ROWWISE = {"return_scale", "dynamics_scale"}  # keys in which the plans of one batch may differ
 
 
@@ -84,7 +86,17 @@ def calibrate_planner(
         return [found[place] for place in range(len(settings))]
 
     start = {key: getattr(planning, key) for key in KEYS}
-    return descend(start, coordinates(planning, diffusion.config.denoising_steps), section.settings, play_all)
+    compared = coordinates(planning, diffusion.config.denoising_steps)
+    return descend(start, compared[:SCALES] if planning.value_scale else compared, section.settings, play_all)
+
+
+def with_value(planning: Planning, chosen: Values) -> Planning:
+    """Return the section of the planner that rates plans by V(s, z) beyond their horizon, the best of several.
+
+    It starts from what the paper's planner was calibrated to. Its guide's scales are calibrated anew, since plans that
+    are rated by their ends want other scales; its sampler and omega are kept.
+    """
+    return with_values(planning, {**chosen, **VALUED})
 
 
 def _batches(planners: Sequence[Planner]) -> Iterator[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metadiffuser.calibration.descent import Trial
@@ -19,22 +19,29 @@ def calibration_record(judge: Judge, section: Calibration, tried: Sequence[Trial
         normalised rewards; ``tasks``: indices; ``settings``: of every setting in the order tried, the method's own
         first, the ``values``, the ``score``, and ``scores`` by task (None where there is none); ``chosen``: values.
     """
-    indices = [task.index for task in judge.setup.tasks]
     return {
         "judged_by": judge.name,
-        "tasks": indices,
+        "tasks": [task.index for task in judge.setup.tasks],
         "episodes": section.episodes,
         "contexts": list(section.contexts),
-        "settings": [
-            {
-                "values": dict(trial.values),
-                "score": _number(trial.mean),
-                "scores": {str(index): _number(score) for index, score in zip(indices, trial.scores, strict=True)},
-            }
-            for trial in tried
-        ],
-        "chosen": dict(chosen.values),
+        **trials_record(judge, tried, chosen),
     }
+
+
+def trials_record(
+    judge: Judge, tried: Sequence[Trial], chosen: Trial, fixed: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return ``settings`` and ``chosen`` of a calibration as JSON; ``fixed`` values are those of all settings."""
+    indices = [task.index for task in judge.setup.tasks]
+    settings = [
+        {
+            "values": {**trial.values, **(fixed or {})},
+            "score": _number(trial.mean),
+            "scores": {str(index): _number(score) for index, score in zip(indices, trial.scores, strict=True)},
+        }
+        for trial in tried
+    ]
+    return {"settings": settings, "chosen": {**chosen.values, **(fixed or {})}}
 
 
 def _number(value: float) -> float | None:

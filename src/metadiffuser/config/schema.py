@@ -205,6 +205,10 @@ class Calibration(Section):
     settings: Count = Field(
         18, description="most settings that are tried of any method, its own included; 1 keeps its own"
     )
+    beyond: bool = Field(
+        True,
+        description="also calibrate and evaluate the planner that takes the best of 8 plans by V(s, z), not the paper's",
+    )
     simulator: bool = Field(
         True, description="settings are judged in the simulator, or, without access to one, by the learned models"
     )

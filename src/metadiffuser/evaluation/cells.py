@@ -21,7 +21,8 @@ class Cell:
 
     Attributes:
         method: ``metadiffuser``; ``unconditional``, the same network with the null condition, where only the guide's
-            models see z; ``one_call``, the same network asked once; or ``random``, uniform actions.
+            models see z; ``one_call``, the same network asked once; ``with_value``, the planner that rates plans by
+            V(s, z) beyond their horizon; or ``random``, uniform actions.
         guide: ``none``, ``return``, ``dynamics`` or ``dual``.
         context: where the warm-start data come from, or ``none``; ``oracle`` is given z itself.
     """
@@ -44,6 +45,12 @@ def make_cells(config: Evaluation) -> list[Cell]:
 def one_call(config: Evaluation) -> Cell:
     """Return the cell of the planner in one network call, which shows what the denoising of more steps is worth."""
     return Cell("one_call", "none", config.contexts[0])
+
+
+def valued_cells(config: Evaluation) -> list[Cell]:
+    """Return the cells of the planner that rates plans by V(s, z) beyond their horizon, which is not the paper's."""
+    contexts = dict.fromkeys([config.contexts[0], *(each for each in config.contexts if each == "zero_shot")])
+    return [Cell("with_value", config.guides[0], context) for context in contexts]
 
 
 def one_call_planner(planner: Planner) -> Planner:

@@ -13,7 +13,7 @@ import torch
 from metadiffuser.config.schema import Evaluation
 from metadiffuser.envs import Task
 from metadiffuser.evaluation.blocks import blocks, play_cells, play_random
-from metadiffuser.evaluation.cells import Cell, make_cells, one_call, one_call_planner
+from metadiffuser.evaluation.cells import Cell, make_cells, one_call, one_call_planner, valued_cells
 from metadiffuser.evaluation.outcomes import Outcome, load_or_play
 from metadiffuser.evaluation.records import cell_record, rollout_episodes, rollout_tensors, traces
 from metadiffuser.evaluation.setup import EpisodeSetup
@@ -38,19 +38,25 @@ class PlannerEvaluation:
 
 
 def evaluate_planner(
-    planner: Planner, section: Evaluation, unseen: EpisodeSetup, studied: EpisodeSetup, work: Path
+    planner: Planner,
+    valued: Planner | None,
+    section: Evaluation,
+    unseen: EpisodeSetup,
+    studied: EpisodeSetup,
+    work: Path,
 ) -> PlannerEvaluation:
     """Play every cell on unseen tasks, and the first guide and the samplers on training tasks.
 
     Args:
         planner: trained models with the planner's settings.
+        valued: the same models with the settings of the planner that rates plans by V(s, z); None leaves it out.
         section: section ``evaluation`` of the parameters.
         unseen: episodes on unseen tasks.
         studied: episodes on training tasks. What they earn says how far training came, whatever unseen tasks add to
             it; and a default may be chosen from the study of samplers, which unseen tasks must not choose.
         work: folder that keeps finished blocks, to go on from after a kill.
     """
-    cells, film, shown, times = _play_unseen(planner, section, unseen, work)
+    cells, film, shown, times = _play_unseen(planner, valued, section, unseen, work)
     cell = Cell("metadiffuser", section.guides[0], "expert")
     label = f"{studied.family.name}, training tasks"
     own = load_or_play(work / "training_tasks.safetensors", partial(play_cells, planner, [cell], studied, label))
@@ -74,7 +80,7 @@ def parameter_count(model: torch.nn.Module) -> int:
 
 
 def _play_unseen(
-    planner: Planner, section: Evaluation, setup: EpisodeSetup, work: Path
+    planner: Planner, valued: Planner | None, section: Evaluation, setup: EpisodeSetup, work: Path
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray[Any, Any]], list[tuple[Cell, Task]], dict[str, float]]:
     """Play all cells, block by block; return their records, the film with what it shows, and times."""
     once = one_call(section)
@@ -94,8 +100,12 @@ def _play_unseen(
         played.append(outcome)
         if filmed:
             films.append(outcome.film)
-    asked = partial(play_cells, one_call_planner(planner), [once], setup, f"{setup.family.name}, one network call")
-    records.append(cell_record(once, load_or_play(work / "one_call.safetensors", asked), setup))
+    others = [(once, one_call_planner(planner))]
+    others += [(cell, valued) for cell in valued_cells(section) if valued is not None]
+    for cell, agent in others:
+        label, kept = f"{setup.family.name}, {cell.method}, {cell.context}", f"{cell.method}-{cell.context}.safetensors"
+        outcome = load_or_play(work / kept, partial(play_cells, agent, [cell], setup, label))
+        records.append(cell_record(cell, outcome, setup))
     random = load_or_play(work / "random.safetensors", partial(play_random, setup, "random planner"))
     records.append(cell_record(Cell("random", "none", "none"), random, setup))
     film = {

@@ -16,7 +16,13 @@ from metadiffuser.reporting import style
 from metadiffuser.reporting.scores import metrics_record
 
 OWN = "metadiffuser"
-ROWS = ("unconditional", "one_call", "random", "expert")  # shown below MetaDiffuser and the baselines, in this order
+ROWS = (
+    "with_value",
+    "unconditional",
+    "one_call",
+    "random",
+    "expert",
+)  # shown below MetaDiffuser and the baselines, in this order
 
 
 @dataclass(frozen=True)

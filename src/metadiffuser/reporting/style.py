@@ -21,6 +21,7 @@ GRID = "#E4E7EB"
 
 OWN_METHODS = {  # display name and colour of MetaDiffuser and of the rows that no baseline's file describes
     "metadiffuser": ("MetaDiffuser", PLANNED),
+    "with_value": ("MetaDiffuser with a value, best of 8", "#9C4221"),
     "unconditional": ("Unconditional diffusion planner", "#8E9AAF"),
     "one_call": ("MetaDiffuser in one network call", "#D8A48F"),
     "random": ("Random planner", "#C5CBD3"),

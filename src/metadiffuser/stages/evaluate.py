@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json, write_tensors
-from metadiffuser.calibration.choice import read_chosen, with_values
+from metadiffuser.calibration.choice import read_beyond, read_chosen, with_values
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.labels import labels
 from metadiffuser.diffusion.model import DiffusionModel
@@ -22,12 +22,14 @@ def run(job: Run) -> None:
     representation, seed = job.wildcard("representation"), job.wildcard("seed")
     context, _ = ContextModel.load(job.path(paths.CONTEXT), job.device)
     diffusion, _ = DiffusionModel.load(job.path(paths.DIFFUSION), job.device)
-    chosen = read_chosen(job.path(paths.CALIBRATION))
-    planner = Planner(diffusion, context, with_values(job.section("planning"), chosen))
+    chosen, beyond = read_chosen(job.path(paths.CALIBRATION)), read_beyond(job.path(paths.CALIBRATION))
+    planning = job.section("planning")
+    planner = Planner(diffusion, context, with_values(planning, chosen))
+    valued = None if beyond is None else Planner(diffusion, context, with_values(planning, beyond))
     data = job.path(paths.DATASET)
     tasks = read_tasks(job.path(paths.TASKS), data)
     unseen, studied = episode_setups(family, tasks, data, section, job.root_seed, representation, seed)
-    found = evaluate_planner(planner, section, unseen, studied, job.work)
+    found = evaluate_planner(planner, valued, section, unseen, studied, job.work)
     job.notes.update(found.times)
     names = labels("family", family.name, family) | {"representation": representation, "seed": int(seed)}
     write_json(job.path(paths.PLANNER_METRICS), names | {"settings": chosen} | found.metrics)
