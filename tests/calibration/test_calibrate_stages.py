@@ -58,7 +58,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tasks = {"family": "point_robot", "tasks": [task.to_json() for task in TASKS]}
     write_json(Path(paths.TASKS.format(**place)), tasks)
     for task in split(TASKS, "train"):
-        for quality in ("expert", "medium", "random"):
+        for quality in ("expert", "medium", "random", "mixed"):
             root, provenance = Path(paths.DATASET.format(**place)), Provenance({"algorithm": "walk"}, *ANCHORS)
             write_dataset(root, FAMILY, task, quality, episodes(task), provenance)
     diffusion, context = models()

@@ -18,6 +18,7 @@ import yaml
 
 from metadiffuser import cli, paths
 from metadiffuser.artifacts import read_json
+from metadiffuser.config.checked import KEPT
 from metadiffuser.config.loading import load
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs.shared.tasks import read_tasks
@@ -37,7 +38,8 @@ IN_PLACE = ("define_tasks", "train_behaviour", "collect_dataset", "describe_data
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    found = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != KEPT.name)
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 class TestInPlace:
@@ -351,7 +353,7 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
         return {entry["name"]: entry["caption"] for entry in found}
 
     generated = captions()
-    assert not [name for name, caption in generated.items() if "imported" in caption]
+    assert not [name for name, caption in generated.items() if "imported data; R_random" in caption]
     path = Path(paths.DATASET_METRICS.format(preset="smoke", family="point_robot"))
     path.write_text(json.dumps(read_json(path) | {"source": "imported", "labels": "ranked"}))
     after = captions()
