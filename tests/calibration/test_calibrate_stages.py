@@ -17,8 +17,9 @@ from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.baselines import get_method
 from metadiffuser.baselines.shared.interface import settings_of, with_settings
 from metadiffuser.calibration import planner as planning
+from metadiffuser.calibration.choice import BEYOND, read_beyond, read_chosen
 from metadiffuser.calibration.judge import Judge, read_judge, spread
-from metadiffuser.calibration.planner import KEYS
+from metadiffuser.calibration.planner import KEYS, VALUED
 from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params, method_parameters
@@ -139,10 +140,12 @@ def test_scales_of_the_guide_are_one_batch_and_an_interrupted_stage_ends_in_the_
     whole, made = path.read_bytes(), list(batches)
     assert made[0] == 6, "alpha: its own value and five others"
     assert 3 <= made[1] <= 4, "lambda"
-    assert set(made[2:]) == {1}, "omega has no rows of its own"
+    assert set(made[2:-2]) == {1}, "omega has no rows of its own"
+    assert made[-2] == 6, "the planner with a value has scales of its own"
+    assert 3 <= made[-1] <= 4
     path.unlink()
     batches.clear()
-    stop[0] = 3
+    stop[0] = len(made) - 1
     with pytest.raises(KeyboardInterrupt):
         calibrated(params, "parted")
     assert not path.exists()
@@ -150,6 +153,23 @@ def test_scales_of_the_guide_are_one_batch_and_an_interrupted_stage_ends_in_the_
     calibrated(params, "parted")
     assert batches == made, "a finished batch was played again"
     assert path.read_bytes() == whole
+
+
+def test_the_planner_with_a_value_is_calibrated_from_where_the_papers_planner_ended(project: Path) -> None:
+    record = calibrated(parameters(tasks=2, settings=14))
+    beyond = record[BEYOND]
+    kept = {key: record["chosen"][key] for key in ("guidance_weight", "sampler", "sampling_steps")}
+    for setting in beyond["settings"]:
+        assert {key: setting["values"][key] for key in VALUED} == VALUED
+        assert {key: setting["values"][key] for key in kept} == kept
+    assert beyond["settings"][0]["values"] == {**record["chosen"], **VALUED}
+    assert beyond["chosen"] in [setting["values"] for setting in beyond["settings"]]
+    assert {setting["score"] for setting in beyond["settings"]} != {setting["score"] for setting in record["settings"]}
+    path = job("calibrate", parameters()).path(paths.CALIBRATION)
+    assert read_beyond(path) == beyond["chosen"]
+    assert read_chosen(path) == record["chosen"]
+    assert BEYOND not in calibrated(parameters(tasks=2, settings=2, beyond=False), "without")
+    assert read_beyond(path) is None
 
 
 def test_without_access_to_the_simulator_none_is_made(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from metadiffuser.evaluation import blocks as blocks_module
 from metadiffuser.evaluation import planner as evaluation
 from metadiffuser.evaluation import setup as setups
 from metadiffuser.evaluation.blocks import blocks, play_cells
-from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells
+from metadiffuser.evaluation.cells import Cell, agent_inputs, make_cells, valued_cells
 from metadiffuser.evaluation.outcomes import Outcome, load_or_play
 from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.pipeline import dag
@@ -169,7 +169,8 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     diffusion, context = models()
     context.save(run.path(paths.CONTEXT), {})
     diffusion.save(run.path(paths.DIFFUSION), {})
-    write_json(run.path(paths.CALIBRATION), {"chosen": CHOSEN})
+    valued = {**CHOSEN, "value_scale": 1.0, "candidates": 2}
+    write_json(run.path(paths.CALIBRATION), {"chosen": CHOSEN, "beyond": {"chosen": valued}})
     return run
 
 
@@ -199,7 +200,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
     evaluate.run(whole)
     first = [(whole.path(name)).read_bytes() for name in (paths.PLANNER_METRICS, paths.ROLLOUTS)]
     count = len(plays)
-    assert count == 5 + len(parameters().evaluation.samplers)
+    assert count == 7 + len(parameters().evaluation.samplers)
 
     parted = prepare(tmp_path / "parted", monkeypatch)
     plays.clear()
@@ -211,7 +212,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
         patch.setattr(evaluation, "play_random", refuse)
         with pytest.raises(KeyboardInterrupt):
             evaluate.run(parted)
-    assert len(plays) == 4
+    assert len(plays) == 6
     assert not parted.path(paths.PLANNER_METRICS).exists()
     evaluate.run(parted)
     assert len(plays) == count, "a finished block was played again"
@@ -219,7 +220,12 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
 
     metrics, section = read_json(whole.path(paths.PLANNER_METRICS)), parameters().evaluation
     cells = [Cell(cell["method"], cell["guide"], cell["context"]) for cell in metrics["cells"]]
-    assert cells == make_cells(section)
+    assert [cell for cell in cells if cell.method != "with_value"] == make_cells(section)
+    assert [cell for cell in cells if cell.method == "with_value"] == valued_cells(section)
+    returns = {
+        (cell["method"], cell["context"]): cell["returns"] for cell in metrics["cells"] if cell["guide"] == "dual"
+    }
+    assert returns["with_value", "expert"] != returns["metadiffuser", "expert"], "its settings are not used"
     for cell in metrics["cells"]:
         assert list(cell["returns"]) == ["3", "4"]
         assert (cell["predicted_return"] is None) == (cell["context"] == "none")

@@ -116,6 +116,10 @@ class TestWarmStart:
         cells = {("MetaDiffuser", cell[2]): cell for cell in own}
         for method, context in itertools.product(METHODS, fabricated.BASELINE_SHARES):
             cells[METHODS[method], context] = (method, "none", context)
+        valued = {cell[2]: cell for cell in fabricated.SHARES if cell[0] == "with_value"}
+        cells |= {
+            ("MetaDiffuser with a value, best of 8 (dual guide)", context): cell for context, cell in valued.items()
+        }
         assert len(rows) == len(cells), "planners that no context tells apart are left out"
         for (name, context), cell in cells.items():
             means = {family: of(cell, family).mean() for family in FAMILIES}
