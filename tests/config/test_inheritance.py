@@ -142,7 +142,7 @@ DIGESTS = {
     "expert": "6118cdebdd01f534",
     "extrapolation": "76b7727bda146e75",
     "laptop": "9c518e4cdcc9ef22",
-    "literature": "aa969b592c7d9686",
+    "literature": "339d59ab858893f3",
     "paper": "35df75fe067ce273",
     "quick": "46d433a3f41e12b2",
     "representations": "3bf21a7faccf2d49",
@@ -171,7 +171,7 @@ STUDIES = {
     "representations": {"families", "representations", "baselines", "evaluation"},
     "expert": {"baselines", "qualities"},
     "extrapolation": {"families", "baselines", "tasks"},
-    "literature": {"families", "baselines", "diffusion", "planning", "calibration", "evaluation"},
+    "literature": {"families", "baselines", "diffusion", "planning", "calibration", "evaluation", "baseline"},
 }
 
 
