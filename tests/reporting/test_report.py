@@ -319,7 +319,7 @@ def test_the_page_works_in_a_browser_from_a_file(page: Path) -> None:
             tables = tab.locator("section.block table").all()
             assert len(tables) >= 10
             assert all(table.locator("tbody tr").count() > 0 for table in tables)
-            assert tab.locator("#table1_few_shot tbody tr").count() == 7 + len(PARAMS.baselines)
+            assert tab.locator("#table1_few_shot tbody tr").count() == 8 + len(PARAMS.baselines)
             assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
             for video in tab.locator("video").all():
                 video.scroll_into_view_if_needed()
