@@ -207,7 +207,7 @@ class Calibration(Section):
     )
     beyond: bool = Field(
         True,
-        description="also calibrate and evaluate the planner that takes the best of 8 plans by V(s, z), not the paper's",
+        description="also calibrate and evaluate a planner that takes the best of 8 plans by V(s, z), not the paper's",
     )
     simulator: bool = Field(
         True, description="settings are judged in the simulator, or, without access to one, by the learned models"
