@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metadiffuser.calibration.descent import Scores, Trial, Values, choose, descend, one_key
-from metadiffuser.calibration.planner import RATIOS, RETURN_SCALES, SAMPLERS, coordinates
+from metadiffuser.calibration.planner import KEYS, RATIOS, RETURN_SCALES, SAMPLERS, coordinates
 from metadiffuser.config.schema import Planning
 
 
@@ -74,7 +74,10 @@ def test_a_method_with_nothing_to_choose_is_played_once() -> None:
 
 def test_the_planners_ratio_follows_the_chosen_alpha_and_samplers_fit_the_denoiser() -> None:
     scale, ratio, weight, sampler, candidates = coordinates(Planning(unguided_steps=2), 6)
-    assert [each["return_scale"] for each in scale({})] == list(RETURN_SCALES)
+    scales = scale({"return_scale": 1.0, "dynamics_scale": 0.3})
+    assert [each["return_scale"] for each in scales] == list(RETURN_SCALES)
+    assert [each["dynamics_scale"] / each["return_scale"] for each in scales] == pytest.approx([0.3] * len(scales))
+    assert {each["dynamics_scale"] / each["return_scale"] for each in scale(dict.fromkeys(KEYS, 0.0))} == {1.0}
     assert (min(RETURN_SCALES), max(RETURN_SCALES)) == (0.1, 30.0), "mixed data want far larger scales than expert data"
     found = [each["dynamics_scale"] for each in ratio({"return_scale": 3.0})]
     assert found == pytest.approx([3 * each for each in RATIOS])

@@ -47,12 +47,19 @@ def coordinates(planning: Planning, denoising_steps: int) -> list[Coordinate]:
         if planning.unguided_steps < steps <= denoising_steps
     ]
     return [
-        one_key("return_scale", RETURN_SCALES),
+        lambda chosen: [
+            {"return_scale": scale, "dynamics_scale": round(scale * _ratio(chosen), 6)} for scale in RETURN_SCALES
+        ],
         lambda chosen: [{"dynamics_scale": round(ratio * chosen["return_scale"], 6)} for ratio in RATIOS],
         one_key("guidance_weight", GUIDANCE_WEIGHTS),
         lambda _: samplers,
         one_key("candidates", CANDIDATES),
     ]
+
+
+def _ratio(values: Values) -> float:
+    """Return lambda of a setting, which stays while alpha varies; 1 where alpha is 0 and leaves it open."""
+    return float(values["dynamics_scale"] / values["return_scale"]) if values["return_scale"] else 1.0
 
 
 def calibrate_planner(
