@@ -64,7 +64,7 @@ def test_a_method_of_another_package_has_a_section_with_its_defaults() -> None:
     params = load(preset(baseline="{nearest: {steps: 12}}", overrides=overrides))
     assert params.baseline["nearest"].model_dump() == {
         "threads": 1,
-        "qualities": ["expert"],
+        "qualities": ["mixed"],
         "steps": 12,
         "batch_size": 256,
         "learning_rate": 0.001,

@@ -57,7 +57,7 @@ def collect(strange: Callable[[Task], bool] = lambda _: False) -> None:
         episodes = walks(task)
         if strange(task):
             episodes = Episodes(3.0 * episodes.observations + 1.0, -episodes.actions, 5.0 * episodes.rewards)
-        for quality in QUALITIES:
+        for quality in (*QUALITIES, "mixed"):
             write_dataset(root, FAMILY, task, quality, episodes, Provenance({}, 0.0, 1.0))
 
 
@@ -76,7 +76,7 @@ def test_every_representation_goes_through_the_stages(representation: str, datas
         stage(name, representation=representation, seed="0")
     context: dict[str, Any] = read_json(Path(paths.CONTEXT_METRICS.format(**NAMES, representation=representation)))
     assert context["representation"] == representation
-    assert set(context["probe_by_quality"]) == set(QUALITIES)
+    assert set(context["probe_by_quality"]) == set(parameters().context.qualities)
     assert context["probe_parameters"]["names"] == ["goal 1", "goal 2"]
     assert set(context["errors_by_latent"]["test"]) == {"right", "wrong", "mean", "fitted"}
     assert set(context["rollout_errors"]["test"]) == {"1", "4", "8", "16"}

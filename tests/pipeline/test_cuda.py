@@ -46,7 +46,7 @@ from tests.helpers.models import (
 from tests.pipeline.test_stages_end_to_end import PARAMS
 
 DEVICE = "cuda"
-STAGES = ("train_behaviour", "collect_dataset", "train_diffusion", "evaluate")  # that declare a device
+STAGES = ("train_behaviour", "collect_dataset", "train_diffusion", "calibrate", "evaluate")  # that declare a device
 BEFORE = ("define_tasks", "train_context")  # that they need, and that run on the CPU
 
 # Sums are taken in another order. The tolerances are of numbers of about one; training amplifies differences.
