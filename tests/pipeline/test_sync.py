@@ -27,6 +27,7 @@ pytestmark = pytest.mark.engine
 DENOISER = "artifacts/smoke/diffusion/point_robot/generalised/seed0.safetensors"
 AFTER_DIFFUSION = [
     "train_diffusion@smoke-point_robot-generalised-0",
+    "calibrate@smoke-point_robot-generalised-0",
     "evaluate@smoke-point_robot-generalised-0",
     "make_figures@smoke",
     "make_report@smoke",
