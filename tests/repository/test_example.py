@@ -179,7 +179,7 @@ def test_the_method_learns_the_actions_of_the_data(tmp_path: Path) -> None:
         actions = np.tanh(2.0 * observations[:, :-1, :1])
         return Episodes(observations, actions, draw.normal(size=(6, 20)).astype(np.float32))
 
-    data = {
+    data: dict[str, dict[int, Episodes]] = {
         quality: {0: episodes(), 1: episodes()} for quality in dict.fromkeys([*config.qualities, *CONTEXT.qualities])
     }
     training = Training(data, [0, 1], context, generator, tmp_path / "state.safetensors")
