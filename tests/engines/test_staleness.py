@@ -78,7 +78,7 @@ def others(value: Any) -> list[Any]:
             return [*WORDS, 0.25]
         case list():
             tails = [*WORDS, len(value), 16, {"sampler": "dpm_solver", "steps": 3}]
-            return [value[:-1], *([*value, tail] for tail in tails)]
+            return [value[:-1], *([*value, tail] for tail in tails), value[::-1]]
     raise AssertionError(value)
 
 
