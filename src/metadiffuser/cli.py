@@ -265,7 +265,7 @@ def _stage(arguments: argparse.Namespace) -> None:
 def _use_threads(count: int) -> None:
     """Limit numerical libraries to ``count`` threads, in this process and in those that it starts.
 
-    Sums depend on the number of threads. Reading the parameters imports the methods and with them the libraries, which
+    Sums depend on the number of threads. Reading the parameters may have imported the libraries, with the methods; they
     look at the environment only when they are imported.
     """
     os.environ.update({f"{library}_NUM_THREADS": str(count) for library in ("OMP", "MKL", "OPENBLAS")})

@@ -24,6 +24,7 @@ STEPS = ("observations", "actions", "rewards", "next_observations")
 ENDS = ("episode_ends", "terminals", "timeouts", "terminations", "truncations", "dones")
 OTHER_NAMES = {"observations": ("obs",), "next_observations": ("next_obs",)}
 TASK_INDEX = ("task_index", "task_indices", "task_id", "task_ids")
+NAMES = (*STEPS, *(other for others in OTHER_NAMES.values() for other in others), *ENDS, *TASK_INDEX)  # that are read
 MOST_NAMED = 8  # tasks of a mixture in a sentence
 _UNREADABLE = (
     OSError,

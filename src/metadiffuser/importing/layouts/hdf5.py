@@ -20,9 +20,8 @@ from metadiffuser.errors import InputError
 from metadiffuser.importing.layouts.arrays import arrays_of
 from metadiffuser.importing.steps import (
     ENDS,
+    NAMES,
     OTHER_NAMES,
-    STEPS,
-    TASK_INDEX,
     Anything,
     Request,
     Rows,
@@ -36,7 +35,6 @@ SUFFIXES = (".hdf5", ".h5", ".hdf")
 DISCOUNTS = "terminal_discounts"
 MACAW = (DISCOUNTS, "terminal_obs", "mc_rewards")  # any of these marks a buffer of MACAW
 LAYOUT = "a buffer with arrays at the file's root"
-READ = (*STEPS, *(other for others in OTHER_NAMES.values() for other in others), *ENDS, *TASK_INDEX)
 ROUNDING = 1e-5  # absolute and relative: what storage in float32 may have cost
 
 
@@ -76,7 +74,9 @@ def read(request: Request) -> Steps | None:
     with readable(path), h5py.File(path, "r") as file:
         names = set(file.keys())
         names -= {other for name, others in OTHER_NAMES.items() if name in names for other in others}
-        arrays = {name: own(path, file, name, h5py.Dataset, LAYOUT)[()] for name in (*READ, DISCOUNTS) if name in names}
+        arrays = {
+            name: own(path, file, name, h5py.Dataset, LAYOUT)[()] for name in (*NAMES, DISCOUNTS) if name in names
+        }
         order, ends = (None, None) if names.isdisjoint(MACAW) else _macaw(request, arrays)
     return from_arrays(request, arrays.keys(), arrays.__getitem__, order, ends, buffer=True)
 

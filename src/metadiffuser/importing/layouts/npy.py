@@ -15,10 +15,7 @@ import numpy as np
 
 from metadiffuser.errors import InputError
 from metadiffuser.importing.steps import (
-    ENDS,
-    OTHER_NAMES,
-    STEPS,
-    TASK_INDEX,
+    NAMES,
     Anything,
     Request,
     Steps,
@@ -27,7 +24,6 @@ from metadiffuser.importing.steps import (
     readable,
 )
 
-KNOWN = {*STEPS, *(other for others in OTHER_NAMES.values() for other in others), *ENDS, *TASK_INDEX}
 CONVERSION = (
     "import numpy as np, pathlib; files = pathlib.Path({folder}).rglob('*.npy'); "
     "[np.save(f, np.stack([np.hstack(row) for row in np.load(f, allow_pickle=True)]).astype(float)) for f in files]"
@@ -50,7 +46,7 @@ def read(request: Request) -> Steps | None:
             raise InputError(f"{file}: is a link; expected the data to lie in the folder itself")
     by_name = {file.stem: file for file in files}
     if "actions" in by_name:
-        wanted = [name for name in by_name if name in KNOWN]
+        wanted = [name for name in by_name if name in NAMES]
         return from_arrays(request, wanted, lambda name: _load(by_name[name]), buffer=True)
     if request.task is not None:
         raise InputError(f"{path}: trajectories in .npy files are of one task; take 'task' out of the entry")
