@@ -43,6 +43,11 @@ TIMING = "results/{preset}/timings/{job}.json"
 VOLATILE = (TIMING, REPORT, TUNING, TUNING_PAGE)
 
 
+def in_cache(path: str) -> bool:
+    """Return whether DVC's cache keeps an output: what git does not have."""
+    return path.startswith("artifacts/") or path.rpartition("/")[2] == REPORT.rpartition("/")[2]
+
+
 def fields(template: str, path: str) -> dict[str, str]:
     """Return the values that fill ``template`` to give ``path``: the inverse of ``str.format``."""
     parts = re.split(r"{(\w+)}", template)

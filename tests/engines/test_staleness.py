@@ -173,7 +173,7 @@ def test_an_edit_of_any_package_makes_the_same_jobs_stale(recorded: Stubbed) -> 
 
 
 def test_what_no_job_runs_makes_nothing_stale(recorded: Stubbed) -> None:
-    files = [f"{dag.PACKAGE}/{name}" for name in ("cli.py", "dag.py", "errors.py", "viewing/__init__.py")]
+    files = [f"{dag.PACKAGE}/{name}" for name in ("cli.py", "pipeline/dag.py", "errors.py", "viewing/__init__.py")]
     edits = [{file: (recorded.root / file).read_text() + "\n# edited\n"} for file in files]
     for engine in ("snakemake", "dvc"):
         *idle, watched = recorded.waiting_after(engine, edits)

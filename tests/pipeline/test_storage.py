@@ -49,7 +49,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
     project = stubbed_copy(tmp_path_factory.mktemp("made") / "project", "smoke")
     shrink(project)
     use(project, "smoke")
-    (project.root / "dvc.lock").unlink()  # of the copied project's own runs
     project.snakemake()
     commit(project)
     return project

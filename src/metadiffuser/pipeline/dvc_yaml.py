@@ -58,8 +58,7 @@ def _stage(stage: dag.Stage) -> Iterator[str]:
     yield "    outs:\n"
     timing = [dag.timing_path(dag.job_name(stage.name, wildcards), wildcards["preset"])] if stage.timed else []
     for path in (*(_fill(output, wildcards) for output in stage.outputs), *timing):
-        cached = path.startswith("artifacts/") or path == _fill(paths.REPORT, wildcards)  # what git does not have
-        yield f"      - {path}\n" if cached else f"      - {path}:\n          cache: false\n"
+        yield f"      - {path}\n" if paths.in_cache(path) else f"      - {path}:\n          cache: false\n"
 
 
 def _list(name: str, entries: list[str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from metadiffuser import paths
 from metadiffuser.errors import InputError, nearest
 from metadiffuser.pipeline import dvc_lock
 from metadiffuser.pipeline.dvc_lock import LOCK
@@ -74,9 +75,9 @@ def records() -> dict[str, str]:
 
 
 def outputs(text: str, place: str = str(LOCK)) -> list[dict[str, Any]]:
-    """Return the outputs below artifacts/ of all stages of a record, of all presets in it."""
+    """Return the outputs in the cache of all stages of a record, of all presets in it."""
     entries = dvc_lock.parse(text, place).values()
-    return [out for entry in entries for out in entry.get("outs", []) if out["path"].startswith("artifacts/")]
+    return [out for entry in entries for out in entry.get("outs", []) if paths.in_cache(out["path"])]
 
 
 def _check_remote(remote: str) -> None:

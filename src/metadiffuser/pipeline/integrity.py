@@ -48,5 +48,5 @@ def _difference(files: Mapping[str, str], output: str) -> str | None:
 
 
 def _remedy(output: str) -> str:
-    restore = f"'dvc checkout {output}'" if output.startswith("artifacts/") else f"'git checkout -- {output}'"
+    restore = f"'dvc checkout {output}'" if paths.in_cache(output) else f"'git checkout -- {output}'"
     return f"delete {output}, then {restore} or run the pipeline again"

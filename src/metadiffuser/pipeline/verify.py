@@ -258,7 +258,7 @@ def _remedy(output: str, locked: Locked | None) -> str:
         return gone
     # DVC compares size and time before contents, so it may not replace a damaged file unless that is deleted.
     first = "delete it, then " if Path(output).exists() else ""
-    if not output.startswith("artifacts/"):
+    if not paths.in_cache(output):
         return f"{first}'git checkout -- {output}' if it is committed, or {RUN}"
     command = "dvc checkout" if dvc_lock.cached(recorded).exists() else "dvc pull"
     return f"{first}'{command} {output}', or {RUN}"
