@@ -190,7 +190,8 @@ def test_a_family_without_a_record_takes_the_slowest_one(capsys: pytest.CaptureF
     assert found.record.family == "point_robot"
     assert cli.main(["estimate", "--preset", "paper"]) == 0
     said = capsys.readouterr().out
-    assert "- collect_dataset: ant_dir has no record; that of point_robot, the slowest recorded family" in said
+    others = "ant_dir, cheetah_dir, hopper_param, walker_param"
+    assert f"- collect_dataset: {others} have no record; that of point_robot, the slowest recorded family" in said
 
 
 def test_a_stage_without_any_record_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,13 +212,17 @@ def _reservations(params: Params, jobs: Sequence[dag.Job], estimates: Mapping[st
     spread = max((max(ratio, 1 / ratio) for ratio in ratios), default=1.0)
     trust = next((words for most, words in TRUST if spread <= most), "only the order of magnitude is to be trusted")
     yield f"- The work of the longer jobs differs from the records' by up to {spread:,.1f} times: {trust}."
-    guessed = {
-        (job.stage.name, job.wildcards["family"], estimates[job.name].record.family)
-        for job in jobs
-        if job.name in estimates and job.wildcards.get("family", "") != estimates[job.name].record.family
-    }
-    for stage, family, taken in sorted(guessed):
-        yield f"- {stage}: {family} has no record; that of {taken}, the slowest recorded family, is taken instead."
+    guessed: dict[tuple[str, str], set[str]] = defaultdict(set)  # {(stage, family taken): families without a record}
+    for job in (job for job in jobs if job.name in estimates):
+        family, taken = job.wildcards.get("family", ""), estimates[job.name].record.family
+        if family != taken:
+            guessed[job.stage.name, taken].add(family)
+    for (stage, taken), families in sorted(guessed.items()):
+        verb = "has" if len(families) == 1 else "have"
+        yield (
+            f"- {stage}: {', '.join(sorted(families))} {verb} no record; "
+            f"that of {taken}, the slowest recorded family, is taken instead."
+        )
     if params.device != "cpu":
         yield "- 'device' is not cpu, but all hours are a CPU's: no GPU was measured."
     yield "- make_report keeps no timing record and counts as nothing; checkpoints in .work/ are not in 'disk'."

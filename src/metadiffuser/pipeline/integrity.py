@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from metadiffuser import paths
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
