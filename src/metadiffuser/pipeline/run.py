@@ -31,7 +31,7 @@ from metadiffuser import checkpointing
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
-from metadiffuser.pipeline import dag, integrity, records
+from metadiffuser.pipeline import dag, integrity, records, reuse
 from metadiffuser.pipeline.locks import job_at_work
 from metadiffuser.pipeline.records import WORK
 
@@ -174,14 +174,13 @@ def _run(job: dag.Job, params: Params, source: Path | None) -> None:
         prepare_cuda()
     try:
         work = _work_folder(job, made_from)
-        spent = _Clock(work / SPENT)
-        run = Run(job, work, device, {}, params)
-        with spent:
-            _go_on(run)
+        twin = reuse.find(job, made_from, params)
+        if twin is None:
+            _compute(Run(job, work, device, {}, params), threads)
+        else:
+            log.warning("%s: takes the outputs of %s, which are the same", job.name, twin.name)
+            reuse.take(twin, job)
         records.check_unchanged(job, made_from, source)
-        if job.stage.timed:
-            record = spent.record(job.name, threads, device) | run.notes
-            write_json(Path(dag.timing_path(job.name, params.preset)), record)
         records.write(job, made_from)
     except (OSError, RuntimeError) as error:
         located = _on_disk(error, job)
@@ -189,6 +188,16 @@ def _run(job: dag.Job, params: Params, source: Path | None) -> None:
             raise
         raise located from error
     shutil.rmtree(work)
+
+
+def _compute(run: Run, threads: int) -> None:
+    """Run the stage; write its timing record."""
+    spent = _Clock(run.work / SPENT)
+    with spent:
+        _go_on(run)
+    if run.job.stage.timed:
+        record = spent.record(run.job.name, threads, run.device) | run.notes
+        write_json(Path(dag.timing_path(run.job.name, run.job.wildcards["preset"])), record)
 
 
 def _go_on(run: Run) -> None:
