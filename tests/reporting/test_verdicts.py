@@ -87,7 +87,7 @@ class TestEffects:
         assert row["Holds if"] == EFFECTS[difference][2]
 
     def test_the_plan_error_is_relative_to_the_return_guides(self) -> None:
-        def errors(family: str, guide: str) -> np.ndarray:  # type: ignore[type-arg]
+        def errors(family: str, guide: str) -> np.ndarray:
             cells = [cell for seed in PARAMS.seeds for cell in record("planner", family, seed)["cells"]]
             own = [
                 cell for cell in cells if (cell["method"], cell["guide"], cell["context"]) == (OWN[0], guide, OWN[2])
@@ -98,6 +98,14 @@ class TestEffects:
         means = [100 * (errors(family, "dual").mean() / errors(family, "return").mean() - 1) for family in UNSEEN]
         assert interval(row, "Effect") == pytest.approx(np.mean(means), abs=1e-4)
         assert (row["Holds if"], row["Verdict"]) == ("below 0% of error", HOLDS)
+
+    def test_of_the_plan_only_the_next_state_counts(self) -> None:
+        found = gathered()
+        later = found.task_errors["ahead"] > 1
+        found.task_errors["error"] += later * (found.task_errors["guide"] == "dual") * 1000.0
+        effect = judged(found)[ERRORS][3]
+        assert isinstance(effect, Estimate)
+        assert effect.value == pytest.approx(float(rows_of("verdicts", "Difference")[ERRORS,]["Effect"]), abs=1e-5)
 
     def test_the_interval_is_that_of_a_hierarchical_bootstrap(self) -> None:
         difference, generator = "MetaDiffuser minus cloning", np.random.default_rng(7)
