@@ -54,14 +54,21 @@ ERRORS = "plan error, dual guide minus return guide"
 REPRESENTATION = "MetaDiffuser's (reward and dynamics models) minus "
 
 
-def judged(evidence: Evidence) -> dict[str, list[Cell]]:
-    """The rows of the table by the words of their difference."""
+def judged(evidence: Evidence) -> dict[str, dict[str, Cell]]:
+    """The rows of the table by the words of their difference, each by its columns' headings."""
     table = verdicts.verdicts(evidence)
     assert table is not None
-    rows = [list(row) for row in table.rows]
-    found = {str(row[2]): row for row in rows}
+    rows = [dict(zip([column.title for column in table.columns], row, strict=True)) for row in table.rows]
+    found = {str(row["Difference"]): row for row in rows}
     assert len(found) == len(rows)
     return found
+
+
+def effect_of(row: dict[str, Cell]) -> Estimate:
+    """The effect of a tested row."""
+    effect = row["Effect"]
+    assert isinstance(effect, Estimate)
+    return effect
 
 
 def gaps(difference: str, family: str) -> pd.Series:
@@ -103,8 +110,7 @@ class TestEffects:
         found = gathered()
         later = found.task_errors["ahead"] > 1
         found.task_errors["error"] += later * (found.task_errors["guide"] == "dual") * 1000.0
-        effect = judged(found)[ERRORS][3]
-        assert isinstance(effect, Estimate)
+        effect = effect_of(judged(found)[ERRORS])
         assert effect.value == pytest.approx(float(rows_of("verdicts", "Difference")[ERRORS,]["Effect"]), abs=1e-5)
 
     def test_the_interval_is_that_of_a_hierarchical_bootstrap(self) -> None:
@@ -117,9 +123,7 @@ class TestEffects:
                 episodes = generator.integers(0, fabricated.EPISODES, (2, fabricated.TEST, fabricated.EPISODES))
                 drawn = np.take_along_axis(grid[seeds][:, tasks], episodes, axis=2)
                 means[place] += drawn.mean() / len(UNSEEN)
-        (name,) = (method for method in METHODS if method == "bc")
-        effect = judged(gathered(samples=4000, methods=[name]))[difference][3]
-        assert isinstance(effect, Estimate)
+        effect = effect_of(judged(gathered(samples=4000, methods=["bc"]))[difference])
         assert (effect.low, effect.high) == pytest.approx(np.quantile(means, (0.025, 0.975)), abs=0.15)
 
     def test_rows_say_what_they_were_tested_on_and_where_it_is_shown(self) -> None:
@@ -141,13 +145,12 @@ class TestEffects:
         expected = np.mean(
             [gaps(method, family).xs(1, level="seed").groupby("task").mean().mean() for family in UNSEEN]
         )
-        assert isinstance(row[3], Estimate)
-        assert row[3].value == pytest.approx(expected)
-        assert str(row[1]).endswith("12 unseen tasks; 1 training seed")
-        assert row[-1] == "one training run: the interval leaves training out"
+        assert effect_of(row).value == pytest.approx(expected)
+        assert str(row["Tested on"]).endswith("12 unseen tasks; 1 training seed")
+        assert row["Interval"] == "one training run: the interval leaves training out"
 
     def test_metrics_of_earlier_versions_name_no_data(self) -> None:
-        assert str(judged(gathered())["dual guide minus none"][1]).startswith(f"{title(UNSEEN[0])}, ")
+        assert str(judged(gathered())["dual guide minus none"]["Tested on"]).startswith(f"{title(UNSEEN[0])}, ")
 
 
 class TestVerdicts:
@@ -191,13 +194,13 @@ class TestVerdicts:
 
     def test_swapped_cells_swap_the_verdict(self) -> None:
         difference = "expert context minus wrong task"
-        assert judged(gathered())[difference][6] == HOLDS
+        assert judged(gathered())[difference]["Verdict"] == HOLDS
         found = gathered()
         swapped = {"expert": "wrong_task", "wrong_task": "expert"}
         own = (found.representations["method"] == "metadiffuser") & (found.representations["guide"] == "dual")
         contexts = found.representations["context"].where(~own, found.representations["context"].replace(swapped))
         found.representations = found.representations.assign(context=contexts)
-        assert judged(found)[difference][6] == FAILS
+        assert judged(found)[difference]["Verdict"] == FAILS
 
     def test_equal_cells_decide_nothing(self) -> None:
         found = gathered()
@@ -208,9 +211,8 @@ class TestVerdicts:
         own = (everything[["method", "guide", "context"]] == list(OWN)).all(axis=1)
         found.representations = pd.concat([everything[~own], guided])
         row = judged(found)["dual guide minus none"]
-        assert isinstance(row[3], Estimate)
-        assert row[3].low < 0 < row[3].high
-        assert row[6] == UNDECIDED
+        assert effect_of(row).low < 0 < effect_of(row).high
+        assert row["Verdict"] == UNDECIDED
 
     @pytest.mark.parametrize(("loss", "expected"), [(2.0, HOLDS), (10.0, UNDECIDED), (30.0, FAILS)])
     def test_another_representation_may_lose_the_margin(self, loss: float, expected: str) -> None:
@@ -219,9 +221,8 @@ class TestVerdicts:
         worse = own["normalised"] - loss - own["episode"] % 2 + 0.5
         found.representations = pd.concat([own, own.assign(representation="focal", normalised=worse)])
         row = judged(found)[f"{REPRESENTATION}{style.representation_name('focal')}"]
-        assert isinstance(row[3], Estimate)
-        assert row[3].value == pytest.approx(loss)
-        assert (row[4], row[6]) == ("below 10 points", expected)
+        assert effect_of(row).value == pytest.approx(loss)
+        assert (row["Holds if"], row["Verdict"]) == ("below 10 points", expected)
 
 
 class TestUntested:
@@ -231,7 +232,7 @@ class TestUntested:
         gone = (everything["context"] == "wrong_task") | (everything["method"] == "with_value")
         found.representations = everything[~gone]
         rows = judged(found)
-        untested = {name for name, row in rows.items() if row[6] == UNTESTED}
+        untested = {name for name, row in rows.items() if row["Verdict"] == UNTESTED}
         assert untested == {
             "expert context minus wrong task",
             "MetaDiffuser minus other methods",
@@ -239,18 +240,18 @@ class TestUntested:
             "MetaDiffuser minus cloning",
             "with a value and candidates minus without",
         }
-        assert all(rows[name][3] is None and rows[name][5] is None for name in untested)
+        assert all(rows[name]["Effect"] is None and rows[name]["p (Holm)"] is None for name in untested)
 
     def test_a_claim_that_a_family_cannot_be_tested_on_is_not_tested(self) -> None:
         found = gathered(methods=["focal"])
         everything = found.representations
         found.representations = everything[(everything["method"] != "focal") | (everything["family"] != UNSEEN[0])]
-        assert judged(found)[f"MetaDiffuser minus {METHODS['focal']}"][6] == UNTESTED
+        assert judged(found)[f"MetaDiffuser minus {METHODS['focal']}"]["Verdict"] == UNTESTED
 
     def test_without_unseen_tasks_nothing_is_tested(self) -> None:
         found = gathered()
         found.families = []
-        assert {row[6] for row in judged(found).values()} == {UNTESTED}
+        assert {row["Verdict"] for row in judged(found).values()} == {UNTESTED}
 
 
 class TestPValues:

@@ -200,11 +200,11 @@ def verdicts(evidence: Evidence) -> Table:
     rows: list[list[Cell]] = []
     for (claim, found), p in zip(judged, adjusted, strict=True):
         if found is None:
-            rows.append([claim.text, None, claim.effect, None, claim.condition, None, UNTESTED, None, None])
+            rows.append([claim.text, UNTESTED, None, claim.condition, None, claim.effect, None, None, None])
             continue
         seeds = min(claim.cells.seeds(claim.first), claim.cells.seeds(claim.second))
-        row: list[Cell] = [claim.text, _tested_on(evidence, found.tasks, seeds), claim.effect, found.mean]
-        row += [claim.condition, p, claim.verdict(found.mean), titles[claim.shown], captions.coverage(OWN, seeds)]
+        row: list[Cell] = [claim.text, claim.verdict(found.mean), found.mean, claim.condition, p, claim.effect]
+        row += [_tested_on(evidence, found.tasks, seeds), titles[claim.shown], captions.coverage(OWN, seeds)]
         rows.append(row)
     caption = join(
         "The claims of the paper, and (g) two beyond it, each as an effect and a bound that were stated before the "
@@ -220,7 +220,7 @@ def verdicts(evidence: Evidence) -> Table:
         evidence.protocol(),
         evidence.averages(),
     )
-    columns = [Column(title, words=True) for title in ("Claim", "Tested on", "Difference")]
-    columns += [Column("Effect"), Column("Holds if", words=True), Column("p (Holm)", digits=P_DIGITS)]
-    columns += [Column(title, words=True) for title in ("Verdict", "Shown in", "Interval")]
+    columns = [Column("Claim", words=True), Column("Verdict", words=True), Column("Effect")]
+    columns += [Column("Holds if", words=True), Column("p (Holm)", digits=P_DIGITS)]
+    columns += [Column(title, words=True) for title in ("Difference", "Tested on", "Shown in", "Interval")]
     return Table(columns, rows, caption, evidence.digits)
