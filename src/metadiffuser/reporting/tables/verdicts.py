@@ -1,4 +1,4 @@
-"""A verdict for each claim of the paper, and for what goes beyond it, all by one rule that was stated beforehand.
+"""A verdict for each claim of the paper, and for what goes beyond it, by one rule that is the same for every preset.
 
 Every claim is that an effect lies above, or below, a bound. The effect is a paired difference of two cells on unseen
 tasks, averaged over the families that have such tasks, each counting the same; its interval is that of the hierarchical
@@ -207,8 +207,8 @@ def verdicts(evidence: Evidence) -> Table:
         row += [_tested_on(evidence, found.tasks, seeds), titles[claim.shown], captions.coverage(OWN, seeds)]
         rows.append(row)
     caption = join(
-        "The claims of the paper, and (g) two beyond it, each as an effect and a bound that were stated before the "
-        "run. Effect: difference of normalised scores in points, averaged over families and paired on the same "
+        "The claims of the paper, and (g) two beyond it, each as an effect and a bound that are the same for every "
+        "preset. Effect: difference of normalised scores in points, averaged over families and paired on the same "
         "training seeds, tasks and episodes; of plan errors, RMSE by task of the planned against the executed next "
         "state, in per cent of the return guide's mean error in the same family. Verdict: the claim "
         f"{HOLDS} if the interval lies wholly on its side of the bound, {FAILS} if wholly on the other side, and is "
