@@ -1,9 +1,10 @@
-"""The fabricated metrics and the tables made from them, read by pandas alone and by nothing of the reporting."""
+"""The fabricated metrics and the tables made from them, read by pandas alone; ``gathered`` alone uses the reporting."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pandas as pd
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
+from metadiffuser.evaluation.statistics import Bootstrap
+from metadiffuser.reporting.evidence import Evidence
 from tests.helpers import fabricated
 
 PARAMS = fabricated.parameters(seeds=(0, 1))
 METRICS = Path("results/smoke/metrics")
 NAMES = (
+    "verdicts",
     "table1_few_shot",
     "table1_first_five",
     "table1_published",
@@ -128,3 +132,11 @@ def interval(row: dict[str, str], name: str) -> float:
     low, value, high = (float(row[f"{name}{end}"]) for end in (" low", "", " high"))
     assert low < value < high
     return value
+
+
+def gathered(seeds: tuple[int, ...] = (0, 1), samples: int = 50, methods: Sequence[str] = ()) -> Evidence:
+    """Return the evidence of the planner's metrics, and of the baselines' ``methods``."""
+    planner = [path for path in metrics_files(paths.PLANNER_METRICS) if int(path.stem[4:]) in seeds]
+    baselines = [METRICS / "baselines" / path.parts[-3] / method / path.name for path in planner for method in methods]
+    dataset, context = metrics_files(paths.DATASET_METRICS), metrics_files(paths.CONTEXT_METRICS)
+    return Evidence(planner, baselines, dataset, context, "generalised", 0, Bootstrap(0.95, samples), 1)

@@ -360,6 +360,7 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
     title = fabricated.LABELS["point_robot"][0]
     words = f"{title}: imported data; R_random and R_expert are the means of the worst and the best third of its"
     scored = {
+        "verdicts",
         "table1_few_shot",
         "table2_warm_start",
         "table2_average",

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metadiffuser import paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.reporting import style
-from metadiffuser.reporting.evidence import Evidence
 from metadiffuser.reporting.labels import Labels
 from metadiffuser.reporting.main_result import main_result
 from metadiffuser.reporting.summary import Cells, Estimate
@@ -31,9 +29,9 @@ from tests.helpers.reported import (
     OWN,
     UNSEEN,
     captions,
+    gathered,
     heading,
     interval,
-    metrics_files,
     of,
     rows_of,
     tables_folder,
@@ -50,7 +48,7 @@ class TestCaptions:
             if " low" in header:
                 assert re.search(r"interval over (training seeds, )?tasks and episodes", captions()[name]), name
                 found.append(name)
-        assert len(found) == 10
+        assert len(found) == 11
 
     def test_captions_state_the_sample_sizes(self) -> None:
         both = f"{title(UNSEEN[0])}, {title(UNSEEN[1])}: 6 unseen tasks × 4 episodes × 2 training seeds"
@@ -85,13 +83,6 @@ def test_metrics_of_earlier_versions_have_names_in_title_case_and_colours_by_ord
 
 
 VALUED = "MetaDiffuser with a value, best of 8 (dual guide)"
-
-
-def gathered(seeds: tuple[int, ...] = (0, 1), samples: int = 50) -> Evidence:
-    """The evidence of the planner's metrics alone."""
-    planner = [path for path in metrics_files(paths.PLANNER_METRICS) if int(path.stem[4:]) in seeds]
-    dataset, context = metrics_files(paths.DATASET_METRICS), metrics_files(paths.CONTEXT_METRICS)
-    return Evidence(planner, [], dataset, context, "generalised", 0, Bootstrap(0.95, samples), 1)
 
 
 @pytest.mark.usefixtures("results")

@@ -153,6 +153,8 @@ def test_sections_hold_their_tables_and_figures_in_order(text: str) -> None:
     places = [
         text.index(f'id="{name}"')
         for name in (
+            "the-paper-s-claims",
+            "verdicts",
             "main-result",
             "table1_few_shot",
             "scores_by_method",

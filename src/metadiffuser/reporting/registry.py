@@ -28,6 +28,7 @@ from metadiffuser.reporting.style import styled
 from metadiffuser.reporting.timings import Timings
 
 SECTIONS = (  # of the report, in order; a section that is not named here comes after these
+    "The paper's claims",
     "Main result",
     "Warm-start data",
     "Guide",

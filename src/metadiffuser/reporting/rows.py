@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from metadiffuser.evaluation.statistics import holm
 from metadiffuser.reporting import captions, style
 from metadiffuser.reporting.evidence import LEARNT, Evidence
 from metadiffuser.reporting.labels import OWN
@@ -90,6 +92,13 @@ def _value(cells: Cells, family: str, row: Row, name: str, mark: str) -> Cell:
         return cells.iqm(family, row.cell)
     value = cells.mean(family, row.cell, name)
     return replace(value, mark=mark) if mark and isinstance(value, Estimate) and name == "normalised" else value
+
+
+def corrected(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Holm's corrected p-values in the places of the given ones; None where there is none, or NaN."""
+    tested = {place: p for place, p in enumerate(p_values) if p is not None and not math.isnan(p)}
+    found = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [found.get(place) for place in range(len(p_values))]
 
 
 def joined(names: Iterable[str]) -> str:

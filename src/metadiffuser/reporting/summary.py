@@ -7,7 +7,7 @@ interval wherever it stands, and the interval of a difference is that of a paire
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -197,19 +197,42 @@ class Cells:
 
     def difference(self, family: str, first: Key, second: Key, column: str) -> Difference | None:
         """Compare two cells on the seeds, tasks and episodes that both have; None if they share none."""
+        return self.average_difference([family], first, second, column)
+
+    def average_difference(
+        self, families: Sequence[str], first: Key, second: Key, column: str = "normalised", bound: float = 0.0
+    ) -> Difference | None:
+        """Compare two cells over families, each counting the same, as ``difference`` does; families are fixed.
+
+        The p-value is that of "the difference is ``bound``". None if the cells share nothing in one of the families.
+        """
+        found = [self._paired(family, first, second, column) for family in families]
+        present = [pair for pair in found if pair is not None]
+        if not present or len(present) < len(families):
+            return None
+        gaps = [(family, gap) for family, (gap, _) in zip(families, present, strict=True)]
+        by_task = [gap.by_task() for _, gap in gaps]
+        means = np.mean([drawn for _, drawn in present], axis=0)
+        mean = self._estimate(float(np.mean([tasks.mean() for tasks in by_task])), means, gaps)
+        p = NOT_A_NUMBER if np.isnan(mean.low) else p_value(means - bound)
+        tasks = np.concatenate(by_task)
+        return Difference(mean, p, float(np.median(tasks)), int((tasks > 0).sum()), len(tasks))
+
+    def _paired(self, family: str, first: Key, second: Key, column: str) -> tuple[_Runs, Array] | None:
+        """Return first minus second, run by run, and its resampled means (M,); None if the cells share nothing."""
         members = self._found.get(family, {})
         ours, theirs = members.get((first, column)), members.get((second, column))
         if ours is None or theirs is None:
             return None
         if ours.grid == theirs.grid:
             means = self._resampled(family)
-            return self._difference(family, ours, theirs.values, means[first, column] - means[second, column])
+            return replace(ours, values=ours.values - theirs.values), means[first, column] - means[second, column]
         shared = _shared(ours, theirs)
         if shared is None:
             return None
         ours, values = shared
-        (gap,) = self._draw(family, ours, (ours.values - values)[:, None]).T
-        return self._difference(family, ours, values, gap)
+        gap = replace(ours, values=ours.values - values)
+        return gap, self._draw(family, gap, gap.values[:, None])[:, 0]
 
     def improvement(self, family: str, first: Key, second: Key, column: str = "return") -> float | None:
         """Return the probability that a run of the first cell beats one of the second on the same task."""
@@ -241,13 +264,6 @@ class Cells:
             unknown = np.full(len(thresholds), np.nan)
             return unknown, unknown
         return self._bootstrap.bounds(self._draw(family, runs, _above(runs, thresholds)))
-
-    def _difference(self, family: str, ours: _Runs, theirs: Array, means: Array) -> Difference:
-        gap = _Runs(ours.values - theirs, ours.counts, ours.seeds, ours.tasks, ours.episodes)
-        by_task = gap.by_task()
-        mean = self._estimate(float(by_task.mean()), means, [(family, gap)])
-        p = p_value(means) if self._varies(family, gap) else NOT_A_NUMBER
-        return Difference(mean, p, float(np.median(by_task)), int((by_task > 0).sum()), len(by_task))
 
     def _estimate(self, value: float, means: Array, parts: Sequence[tuple[str, _Runs]]) -> Estimate:
         if not any(self._varies(family, runs) for family, runs in parts):

@@ -10,6 +10,7 @@ from metadiffuser.artifacts import write_json, write_text
 from metadiffuser.reporting import registry, style
 from metadiffuser.reporting.evidence import Evidence, notes
 from metadiffuser.reporting.layout import Table, to_csv, to_latex, to_markdown
+from metadiffuser.reporting.main_result import TABLE
 from metadiffuser.reporting.summary import Estimate
 
 TABLES = "tables.json"  # index of the tables' folder
@@ -36,7 +37,7 @@ def write_tables(folder: Path, evidence: Evidence) -> None:
         **notes(evidence),
     }
     write_json(folder / TABLES, index)
-    write_json(folder / SCORES, headline(present[0][1]))
+    write_json(folder / SCORES, headline(next(found for entry, found in present if entry.name == TABLE)))
 
 
 def headline(table: Table) -> dict[str, dict[str, float]]:

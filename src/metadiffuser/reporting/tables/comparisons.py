@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
-from metadiffuser.evaluation.statistics import holm
 from metadiffuser.reporting import captions, style
 from metadiffuser.reporting.captions import join
 from metadiffuser.reporting.evidence import Evidence
 from metadiffuser.reporting.labels import OWN
 from metadiffuser.reporting.layout import Cell, Column, Table
 from metadiffuser.reporting.registry import table
-from metadiffuser.reporting.rows import EXPERT, Row, family_heading, few_shot_rows
+from metadiffuser.reporting.rows import EXPERT, Row, corrected, family_heading, few_shot_rows
 from metadiffuser.reporting.scores import CELL
 
 CORRECTED = 4  # column of the corrected p-value
@@ -50,17 +47,17 @@ def comparisons(evidence: Evidence) -> Table:
             seeds = min(evidence.cells.seeds(evidence.own), evidence.cells.seeds(row.cell))
             p_values.append(returns.p)
             rows.append([*cells, captions.coverage(OWN, seeds)])
-    tested = [place for place, p in enumerate(p_values) if not math.isnan(p)]
-    for place, p in zip(tested, holm([p_values[place] for place in tested]), strict=True):
-        rows[place][CORRECTED] = p
+    adjusted = corrected(p_values)
+    for cells, p in zip(rows, adjusted, strict=True):
+        cells[CORRECTED] = p
     caption = join(
         f"MetaDiffuser ({style.guide_name(guide)} guide, {style.context_name(context)} context) minus the row "
         "(positive: MetaDiffuser is better), paired on the same training seeds, tasks and episodes. Median: over "
         "tasks, of a task's mean difference; tasks won: tasks on which MetaDiffuser has the higher mean return. "
         "P(better): probability that one of its episodes beats one of the row's on the same task (0.5: no difference). "
         "p: two-sided bootstrap p-value of no difference in return; p (Holm): corrected for all "
-        f"{len(tested)} comparisons of this table. With few tasks and seeds p-values are too small rather than too "
-        "large.",
+        f"{sum(p is not None for p in adjusted)} comparisons of this table. With few tasks and seeds p-values are too "
+        "small rather than too large.",
         evidence.protocol(),
     )
     columns = [

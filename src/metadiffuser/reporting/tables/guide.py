@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from metadiffuser.evaluation.statistics import holm
 from metadiffuser.reporting import captions, style
 from metadiffuser.reporting.captions import join
 from metadiffuser.reporting.evidence import Evidence
 from metadiffuser.reporting.labels import OWN
 from metadiffuser.reporting.layout import Cell, Column, Table
 from metadiffuser.reporting.registry import table
-from metadiffuser.reporting.rows import family_heading
+from metadiffuser.reporting.rows import corrected, family_heading
 from metadiffuser.reporting.scores import CELL
 from metadiffuser.reporting.summary import Cells, Difference
 
@@ -80,6 +79,11 @@ def _of_cell(frame: pd.DataFrame, family: str, cell: tuple[str, str, str]) -> pd
     return frame[(frame[["family", *CELL]] == [family, *cell]).all(axis=1)]
 
 
+def error_cells(evidence: Evidence, errors: pd.DataFrame) -> Cells:
+    """Return plan errors, task by task and of one number of steps ahead, as resampled cells."""
+    return Cells(errors, evidence.bootstrap, columns=("error",), fixed=evidence.apart, stream=("error",))
+
+
 @table("table4_significance", title="Ablation of the guide: paired differences", section="Guide", place=2)
 def guide_significance(evidence: Evidence) -> Table | None:
     """Whether guides differ in return and in plan error: paired over training seeds, tasks and episodes."""
@@ -93,16 +97,7 @@ def guide_significance(evidence: Evidence) -> Table | None:
     for family in evidence.shown:
         own = evidence.task_errors[evidence.task_errors["family"] == family]
         reach = own["ahead"].max()
-        errors = {
-            ahead: Cells(
-                own[own["ahead"] == ahead],
-                evidence.bootstrap,
-                columns=("error",),
-                fixed=evidence.apart,
-                stream=("error",),
-            )
-            for ahead in (*NEAR, reach)
-        }
+        errors = {ahead: error_cells(evidence, own[own["ahead"] == ahead]) for ahead in (*NEAR, reach)}
         for first, second in pairs:
             keys = [(OWN, guide, context) for guide in (first, second)]
             differences = [evidence.cells.difference(family, keys[0], keys[1], "return")]
@@ -111,16 +106,16 @@ def guide_significance(evidence: Evidence) -> Table | None:
             named.append([family_heading(evidence, family), guides])
             found.append(differences)
             seeds.append(min(map(evidence.cells.seeds, keys)))
-    corrected = _corrected(found)
+    adjusted = iter(corrected([None if each is None else each.p for differences in found for each in differences]))
     rows: list[list[Cell]] = []
-    for names, differences, p_values, count in zip(named, found, corrected, seeds, strict=True):
+    for names, differences, count in zip(named, found, seeds, strict=True):
         won = differences[0]
         row: list[Cell] = [*names]
-        for place, (difference, p) in enumerate(zip(differences, p_values, strict=True)):
+        for place, difference in enumerate(differences):
             row.append(None if difference is None else difference.mean)
             if place == 0:
                 row += [None, None] if won is None else [won.median, f"{won.won} of {won.tasks}"]
-            row += [None if difference is None else difference.p, p]
+            row += [None if difference is None else difference.p, next(adjusted)]
         rows.append([*row, captions.coverage(OWN, count)])
     caption = join(
         "Guides compared on the same training seeds, tasks, initial states and sampling noise, "
@@ -143,18 +138,3 @@ def guide_significance(evidence: Evidence) -> Table | None:
             Column("p (Holm)", heading, P_DIGITS),
         ]
     return Table([*columns, Column("Interval", words=True)], rows, caption, evidence.digits)
-
-
-def _corrected(found: list[list[Difference | None]]) -> list[list[float | None]]:
-    """Return Holm's corrected p-values in the places of the differences, over all of them."""
-    places = [
-        (row, column)
-        for row, differences in enumerate(found)
-        for column, difference in enumerate(differences)
-        if difference is not None and difference.p == difference.p
-    ]
-    p_values = holm([found[row][column].p for row, column in places])  # type: ignore[union-attr]  # None is left out
-    corrected: list[list[float | None]] = [[None] * len(differences) for differences in found]
-    for (row, column), p in zip(places, p_values, strict=True):
-        corrected[row][column] = p
-    return corrected

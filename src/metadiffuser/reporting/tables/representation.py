@@ -12,16 +12,21 @@ from metadiffuser.reporting.scores import CELL
 from metadiffuser.reporting.summary import Cells
 
 
-@table("table3_representation", title="Flexibility of the task representation", section="Task representation", place=1)
-def representation_flexibility(evidence: Evidence) -> Table | None:
-    """One row a representation, with its difference from the first."""
+def representation_cells(evidence: Evidence) -> tuple[list[str], Cells]:
+    """Return the representations in the order of the metrics, and the planner's own cell with each of them."""
     everything = evidence.representations
     chosen = everything[(everything[list(CELL)] == list(evidence.own)).all(axis=1)]
     names = list(dict.fromkeys(chosen["representation"]))
+    return names, Cells(chosen, evidence.bootstrap, keys=("representation",), fixed=evidence.apart)
+
+
+@table("table3_representation", title="Flexibility of the task representation", section="Task representation", place=1)
+def representation_flexibility(evidence: Evidence) -> Table | None:
+    """One row a representation, with its difference from the first."""
+    names, cells = representation_cells(evidence)
     if len(names) < 2:
         return None
     guide, context = evidence.reference
-    cells = Cells(chosen, evidence.bootstrap, keys=("representation",), fixed=evidence.apart)
     rows: list[list[Cell]] = []
     for name in names:
         row: list[Cell] = [style.representation_name(name)]
