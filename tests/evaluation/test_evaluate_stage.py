@@ -238,6 +238,7 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
     assert (own["method"], own["guide"], own["context"]) == ("metadiffuser", "dual", "expert")
     assert set(own["returns"]) == {"0", "1"}
     assert metrics["settings"] == CHOSEN
+    assert metrics["qualities"] == ["expert"]
     assert metrics["parameters"] > 0 < metrics["context_parameters"]
     study = metrics["sampler_study"]
     assert [(entry["sampler"], entry["steps"]) for entry in study] == [(s.sampler, s.steps) for s in section.samplers]

@@ -32,5 +32,6 @@ def run(job: Run) -> None:
     found = evaluate_planner(planner, valued, section, unseen, studied, job.work)
     job.notes.update(found.times)
     names = labels("family", family.name, family) | {"representation": representation, "seed": int(seed)}
-    write_json(job.path(paths.PLANNER_METRICS), names | {"settings": chosen} | found.metrics)
+    own = {"settings": chosen, "qualities": list(diffusion.config.qualities)}
+    write_json(job.path(paths.PLANNER_METRICS), names | own | found.metrics)
     write_tensors(job.path(paths.ROLLOUTS), found.rollouts, {"family": family.name, "episodes": found.episodes})
