@@ -73,7 +73,7 @@ class Project:
 
 
 def copy_project(target: Path) -> Project:
-    """Copy what git would commit to ``target`` and commit it there; results, their record and artifacts stay behind."""
+    """Copy what git would commit to ``target`` and commit it there; results, their record and models stay behind."""
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -83,7 +83,7 @@ def copy_project(target: Path) -> Project:
     )
     for name in filter(None, listing.stdout.split("\0")):
         source = ROOT / name
-        if (source.is_file() or source.is_symlink()) and not name.startswith(("results/", "dvc.lock")):
+        if (source.is_file() or source.is_symlink()) and not name.startswith(("results/", "pretrained/", "dvc.lock")):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name, follow_symlinks=False)
     project = Project(target)

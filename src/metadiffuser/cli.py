@@ -21,14 +21,17 @@ FORMATS = ("minari", "npz", "d4rl")  # those of pipeline/export_data.py, which t
 
 def _parser() -> argparse.ArgumentParser:
     from metadiffuser.pipeline.dag import STAGES
+    from metadiffuser.pretrained.options import offer
 
     parser = argparse.ArgumentParser(prog="metadiffuser", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for stage in STAGES.values():
         verb = verbs.add_parser(stage.name, help=f"run the stage for one {' x '.join(stage.wildcards) or 'preset'}")
-        for wildcard in stage.wildcards:
-            verb.add_argument(f"--{wildcard}", required=True)
+        needed = [verb.add_argument(f"--{wildcard}", required=True) for wildcard in stage.wildcards]
         verb.set_defaults(run=_stage, stage=stage)
+        if stage.name == "evaluate":
+            offer(verb, _pretrained, needed)
+            verb.add_argument("--tasks", type=_cores, metavar="N", help="with --pretrained: unseen tasks (default: 5)")
     use = verbs.add_parser("use", help="write the whole params.yaml of a preset and say which jobs are to be run")
     use.add_argument(
         "preset",
@@ -41,6 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--task", type=int, help="index of the task (default: the first unseen one)")
     view.add_argument("--method", default="dual", help="guide variant (default: %(default)s)")
     view.set_defaults(run=_view)
+    offer(view, _pretrained, [])
+    publish = verbs.add_parser("publish", help="collect a preset's trained models in pretrained/ (docs/pretrained.md)")
+    publish.add_argument("--preset", help="(default: params.yaml)")
+    publish.add_argument("--family", nargs="+", metavar="FAMILY", help="(default: all of the preset)")
+    publish.add_argument(
+        "--episodes", type=_cores, default=2, help="warm-start episodes by task and quality (default: %(default)s)"
+    )
+    publish.set_defaults(run=_publish)
     importing = verbs.add_parser("import", help="replace a family's generated data by data of your own")
     importing.add_argument("--family", required=True)
     importing.add_argument("--from", required=True, type=Path, dest="source", metavar="PATH")
@@ -200,6 +211,20 @@ def _view(arguments: argparse.Namespace) -> None:
     view(params, arguments.family, arguments.task, arguments.method, make_player)
 
 
+def _pretrained(arguments: argparse.Namespace) -> None:
+    _use_threads(1)
+    from metadiffuser.pretrained.options import play
+
+    play(arguments)
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    params = _preset(arguments.preset)
+    from metadiffuser.pipeline.publish import publish
+
+    publish(params, arguments.family, arguments.episodes)
+
+
 def _estimate(arguments: argparse.Namespace) -> None:
     if arguments.verb == "plan":
         print("metadiffuser plan: this verb is now called 'metadiffuser estimate'", file=sys.stderr)
@@ -251,6 +276,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _stage(arguments: argparse.Namespace) -> None:
+    if getattr(arguments, "tasks", None) is not None:
+        raise InputError("--tasks: only with --pretrained; evaluation plays the unseen tasks of params.yaml")
     from metadiffuser.pipeline import dag
 
     params = load()

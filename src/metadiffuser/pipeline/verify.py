@@ -21,6 +21,8 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.dvc_lock import Locked
+from metadiffuser.pretrained import bundle
+from metadiffuser.pretrained.hashes import differences
 from metadiffuser.progress import Progress
 
 RUN = "run 'snakemake --cores all all'"
@@ -88,7 +90,7 @@ def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> i
             verdicts[job.name] = check(job, lock.get(job.name))
             progress.advance()
     if stage is None and not wildcards:
-        verdicts |= _imports(params)
+        verdicts |= _imports(params) | _published()
     for name, verdict in verdicts.items():
         for fault in verdict.faults:
             print(f"{name}: {fault}")
@@ -278,6 +280,16 @@ def _imports(params: Params) -> dict[str, Verdict]:
             None if found == digest else "missing" if found is None else "changed: its hash is not the one in its name"
         )
         verdicts[f"import@{family}"] = Verdict(True, (Fault(path, what, remedy),) if what else ())
+    return verdicts
+
+
+def _published() -> dict[str, Verdict]:
+    """Compare published models with the hashes in their folders."""
+    verdicts = {}
+    for family in bundle.families(bundle.PRETRAINED) if bundle.PRETRAINED.is_dir() else []:
+        wrong = differences(bundle.PRETRAINED / family)
+        faults = tuple(Fault(path, what, bundle.remedy(path)) for path, what in wrong.items())
+        verdicts[f"{bundle.PRETRAINED}@{family}"] = Verdict(True, faults)
     return verdicts
 
 

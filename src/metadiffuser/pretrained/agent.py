@@ -1,0 +1,223 @@
+"""A published planner as an agent for gymnasium's environments, one or a vector of them.
+
+It is the evaluation's own agent (``planning.agent``) with the evaluation's own draw of warm-start data; here are only
+the beginnings and ends of episodes, and arrays with and without a first axis for environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import SupportsFloat, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from metadiffuser.config.schema import Guide
+from metadiffuser.data.episodes import Episodes, Floats
+from metadiffuser.data.windows import TaskData
+from metadiffuser.envs import Family, Task
+from metadiffuser.errors import InputError, nearest
+from metadiffuser.evaluation.cells import Cell, agent_inputs
+from metadiffuser.evaluation.setup import EpisodeSetup
+from metadiffuser.planning.agent import PlanningAgent
+from metadiffuser.pretrained.bundle import Bundle
+
+STREAM = "pretrained"  # of the random numbers; then the family and the number of the episode
+ZERO_SHOT, OWN = "zero_shot", "own"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where warm-start data come from: what the evaluation calls the context, the tasks and their episodes."""
+
+    context: str
+    tasks: tuple[Task, ...]
+    data: TaskData
+
+
+class PretrainedAgent:
+    """Plays episodes with a published planner: few-shot after ``warm_start``, else zero-shot.
+
+    With one environment, observations are (S,) and actions (A,); with a vector of B environments, (B, S) and (B, A),
+    and one plan is made for all at once. The environments of a vector play in step: their episodes begin and end
+    together, as those of this project do.
+
+    Args:
+        bundle: the published models.
+        seed: root of the random numbers: equal seeds and equal observations give equal actions.
+        guide: ``dual``, ``return``, ``dynamics`` or ``none``.
+        value: whether plans are rated by V(s, z) beyond their horizon, which is not the paper's.
+
+    Attributes:
+        family: the models' family; ``family.gym_id`` names its environment.
+        tasks: {index: task} of the unseen tasks, which are those that ``warm_start`` knows.
+
+    Raises:
+        InputError: an unknown guide, or no settings of a planner with a value.
+    """
+
+    def __init__(self, bundle: Bundle, seed: int, guide: str, value: bool):
+        if guide not in get_args(Guide):
+            raise InputError(f"guide '{guide}': unknown{nearest(guide, get_args(Guide))}")
+        self.family: Family = bundle.family
+        self.tasks: Mapping[int, Task] = bundle.tasks
+        self._bundle, self._planner = bundle, bundle.planner(value)
+        self._seed, self._guide = seed, guide
+        self._source: _Source | None = None
+        self._playing: PlanningAgent | None = None
+        self._episode = 0
+        self._size = 0
+        self._resets = False
+
+    def __repr__(self) -> str:
+        context = "zero-shot" if self._source is None else f"context: {self._source.context}"
+        return f"PretrainedAgent({self.family.name}, guide={self._guide}, {context})"
+
+    def warm_start(self, task: int | Sequence[int] | None, quality: str = "expert") -> None:
+        """Give the agent a stored episode of another policy on a task, drawn for each episode; then ``reset``.
+
+        Args:
+            task: index of an unseen task, for all environments; several, one for each environment of a vector; None
+                takes the warm start away.
+            quality: of the policy that played: ``expert``, ``medium`` or ``random``.
+
+        Raises:
+            InputError: an unknown task or quality.
+        """
+        source = None
+        if task is not None:
+            tasks = tuple(map(self._bundle.task, [task] if isinstance(task, int) else task))
+            source = _Source(quality, tasks, self._bundle.data(quality, tasks))
+        self._source = source
+        self.reset()
+
+    def warm_start_from(self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike) -> None:
+        """Give the agent an episode of yours on the task, or one for each environment of a vector; then ``reset``.
+
+        Args:
+            observations: s_0, ..., s_T: (T + 1, S) or (B, T + 1, S), in the environment's units.
+            actions: (T, A) or (B, T, A), in [-1, 1].
+            rewards: (T,) or (B, T).
+
+        Raises:
+            InputError: the arrays do not have such shapes.
+        """
+        arrays = [np.asarray(values, np.float32) for values in (observations, actions, rewards)]
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        if arrays[2].ndim == 1:
+            arrays = [array[None] for array in arrays]
+        sizes = tuple(array.shape[2:] for array in arrays)
+        expected = ((self.family.observation_size,), (self.family.action_size,), ())
+        count = len(arrays[2])
+        if sizes != expected or not count or any(len(array) != count for array in arrays):
+            raise InputError(
+                f"warm-start arrays of shapes {shapes}: expected observations (T + 1, {expected[0][0]}), actions "
+                f"(T, {expected[1][0]}) and rewards (T,), all with a first axis B for a vector of B environments"
+            )
+        try:
+            episodes = {row: Episodes(*(array[row, None] for array in arrays)) for row in range(count)}
+        except ValueError as error:
+            raise InputError(f"warm-start arrays: {error}") from None
+        task = next(iter(self.tasks.values()))
+        self._source = _Source(OWN, (task,) * count, TaskData.stack({OWN: episodes}, range(count)))
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode in every environment: forget their own transitions, keep the warm start.
+
+        An episode that ``observe`` has seen end needs no call of this.
+
+        Args:
+            seed: root of the random numbers from now on; None goes on with the present one.
+        """
+        if seed is not None:
+            self._seed, self._episode = seed, 0
+        elif self._playing is not None:
+            self._episode += 1
+        self._playing, self._resets = None, False
+
+    def act(self, observation: ArrayLike) -> Floats:
+        """Return actions (A,) for an observation (S,), or (B, A) for (B, S); in [-1, 1].
+
+        Raises:
+            InputError: the observation has another shape, or the warm start is of another number of environments.
+        """
+        given = np.asarray(observation, np.float32)
+        rows = np.atleast_2d(given)
+        if given.ndim > 2 or rows.shape[1] != self.family.observation_size or not len(rows):
+            size = self.family.observation_size
+            raise InputError(f"observation of shape {given.shape}: expected ({size},) or (B, {size})")
+        if self._playing is None:
+            self._playing, self._size = self._begin(len(rows)), len(rows)
+        elif len(rows) != self._size:
+            raise InputError(f"{len(rows)} observations, and the episode began with {self._size}; call reset first")
+        actions = self._playing.act(rows)
+        return actions[0] if given.ndim == 1 else actions
+
+    def observe(
+        self,
+        observation: ArrayLike,
+        action: ArrayLike,
+        reward: ArrayLike | SupportsFloat,
+        next_observation: ArrayLike,
+        terminated: ArrayLike = False,
+        truncated: ArrayLike = False,
+    ) -> None:
+        """Take note of what a step did, as the environment returned it; the end of an episode begins the next one.
+
+        Vector environments of gymnasium reset in the step after an episode's end (``AutoresetMode.NEXT_STEP``). What
+        that step returns is no transition, and is left out; where it is one, the agent merely learns from one less.
+
+        Args:
+            observation: (S,) or (B, S) before the step.
+            action: (A,) or (B, A).
+            reward: a number or (B,).
+            next_observation: (S,) or (B, S).
+            terminated: a truth value or (B,).
+            truncated: a truth value or (B,).
+
+        Raises:
+            InputError: before the first ``act``, or some environments end and others go on.
+        """
+        if self._playing is None:
+            raise InputError("observe before act: an episode begins with act")
+        if self._resets:
+            self._playing, self._resets = None, False
+            return
+        ended = np.logical_or(terminated, truncated)
+        if ended.all():
+            self.reset()
+            self._resets = np.ndim(observation) == 2
+        elif ended.any():
+            raise InputError(
+                f"{int(ended.sum())} of {self._size} environments ended their episodes and the others go on; give them "
+                "one time limit, or load an agent for each environment"
+            )
+        else:
+            rows = [np.atleast_2d(np.asarray(each, np.float32)) for each in (observation, action, next_observation)]
+            self._playing.observe(rows[0], rows[1], np.atleast_1d(np.asarray(reward, np.float32)), rows[2])
+
+    def _begin(self, size: int) -> PlanningAgent:
+        """Return the evaluation's agent for an episode in ``size`` environments."""
+        source = self._source_for(size)
+        stream = (STREAM, self.family.name, str(self._episode))
+        data = {source.context: source.data}
+        setup = EpisodeSetup(self.family, source.tasks, 1, data, 1, self._seed, stream, (*stream, "start"))
+        inputs = agent_inputs(self._planner, Cell("metadiffuser", self._guide, source.context), setup)
+        return PlanningAgent(self._planner, inputs, setup.generator("noise"))
+
+    def _source_for(self, size: int) -> _Source:
+        """Return the warm-start data of ``size`` environments."""
+        if self._source is None:  # of some task: of its data only the sizes count
+            tasks = (next(iter(self.tasks.values())),) * size
+            return _Source(ZERO_SHOT, tasks, self._bundle.data(next(iter(self._bundle.episodes)), tasks))
+        tasks, data = self._source.tasks, self._source.data
+        if len(tasks) == size:
+            return self._source
+        if len(tasks) != 1:
+            raise InputError(f"{size} environments, and the warm start is of {len(tasks)}; give one task, or {size}")
+        parts = (data.observations, data.actions, data.rewards, data.transitions, data.parameters)
+        return _Source(
+            self._source.context, tasks * size, TaskData(*(part.repeat_interleave(size, 0) for part in parts))
+        )
