@@ -31,7 +31,8 @@ report: $(READY)  ## make results/PRESET/report.html from the committed results;
 	$(BIN)/metadiffuser report $(if $(PRESET),--preset $(PRESET))
 
 test: $(READY)  ## set up, then run the tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not cluster and not storage'
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		-m 'not cluster and not storage'
 
 setup: $(READY)  ## create .venv and install the versions in constraints.txt
 

@@ -93,6 +93,11 @@ def copy_project(target: Path) -> Project:
     return project
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the tests of the engines: their files are the longest, and no core should wait for the last one."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A scratch copy of the project with the smoke preset in force."""

@@ -98,6 +98,9 @@ def differences(project: Stubbed, engines: tuple[str, ...] = ("snakemake", "dvc"
 @pytest.mark.parametrize("preset", ["smoke", "quick", "paper"])
 def test_three_forms_of_one_dag(copy: Stubbed, preset: str) -> None:
     text = whole(preset)
+    if preset == "paper":  # its seeds and shards are what it has more; six families of them would take minutes
+        text = re.sub(r"^families: .*$", "families: [point_robot, cheetah_vel]", text, flags=re.M)
+        text = re.sub(r"^baselines: .*$", "baselines: [bc, macaw]", text, flags=re.M)
     text = text.replace("  cheetah_vel:\n    tasks: none", "  cheetah_vel:\n    tasks: {train: 7}")
     (copy.root / "params.yaml").write_text(re.sub(r"^( +)threads: 1", r"\1threads: 3", text, flags=re.M))
     assert differences(copy) == []
