@@ -46,7 +46,7 @@ class Parameters(schema.MethodParameters):
 
     steps: schema.GradientSteps = 30000
     batch_size: schema.BatchSize = 128
-    horizon: schema.Horizon = Field(8, description="H, as the planner's")
+    horizon: schema.Horizon = Field(16, description="H, as the planner's")
     code_size: schema.Count = Field(8, description="entries of the VAE's code of a segment")
     hidden: schema.Widths = Field(
         [256, 256], description="hidden layer widths of the VAE's encoder and, reversed, decoder"

@@ -152,7 +152,7 @@ class Diffusion(Section):
 
     threads: Threads = 1
     qualities: Qualities = ["mixed"]
-    horizon: Horizon = Field(8, description="H, steps of a plan")
+    horizon: Horizon = Field(16, description="H, steps of a plan")
     denoising_steps: Annotated[int, Field(ge=2, le=1000)] = Field(20, description="T of the forward process")
     prediction_type: Literal["x0", "noise"] = Field("x0", description="what the network is trained to output")
     width: Annotated[int, Field(ge=8, le=1024, multiple_of=8)] = Field(64, description="channels at full resolution")
