@@ -250,7 +250,7 @@ def test_dvc_shows_the_scores_and_every_learning_curve_without_a_warning(recorde
     assert set(shown["results/smoke/tables/scores.json"]["data"]) == {"Point-Robot"}
     plots = recorded.run("dvc", "plots", "show", "--json")
     drawn = {name for name in json.loads(plots.stdout)["data"] if name.endswith(".tsv")}
-    curves = [path for job in dag.jobs(load(ROOT / "presets" / "smoke.yaml")) for path in job.outputs]
+    curves = [path for job in dag.jobs(load(recorded.root / "params.yaml")) for path in job.outputs]
     expected = {f"{path}/plots/metrics/loss.tsv" for path in curves if path.startswith("results/smoke/training/")}
     assert drawn == expected
     assert "failed" not in done.stderr + plots.stderr
