@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         help="instead, write the preset's spread from the metrics folders of runs with different root seeds",
     )
     compare.set_defaults(run=_compare)
+    across = verbs.add_parser("across", help="compare guides by the data of several presets, in one table and figure")
+    across.add_argument("presets", nargs="+", metavar="PRESET")
+    across.set_defaults(run=_across)
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
     tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
     tune.add_argument("--family", help="(default: all in params.yaml)")
@@ -253,6 +256,12 @@ def _compare(arguments: argparse.Namespace) -> int:
         print(write_spread(preset, arguments.write_spread))
         return 0
     return compare(preset, arguments.revision)
+
+
+def _across(arguments: argparse.Namespace) -> None:
+    from metadiffuser.pipeline.across import across
+
+    print(*across(arguments.presets), sep="\n")
 
 
 def _preset(name: str | None) -> Params:

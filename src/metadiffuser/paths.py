@@ -34,6 +34,9 @@ IMPORTED = "imports/{family}/{digest}.safetensors"
 # The scores of several runs of a preset, which 'metadiffuser compare' reads; no job writes or reads it.
 SPREAD = "results/{preset}/spread.json"
 
+# What 'metadiffuser across' writes from the metrics of several presets, as .csv, .md and .svg: no job reads it.
+GUIDE_BY_DATA = "results/across/guide_by_data"
+
 # What 'metadiffuser tune' writes: no job reads it.
 TUNING = "results/{preset}/tuning.csv"
 TUNING_PAGE = "results/{preset}/tuning.md"

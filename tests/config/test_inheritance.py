@@ -143,9 +143,11 @@ DIGESTS = {
     "extrapolation": "71fa2b1fd2557fd1",
     "laptop": "f711701965dfbad6",
     "literature": "ff7df5664f240fda",
+    "medium": "3395947a4815af44",
     "paper": "f019fdf5aa703e3b",
     "pilot": "9b8a2ebe71ecac5e",
     "quick": "a9cb7d52008ec648",
+    "random": "0f3ab4f9744a2236",
     "representations": "dbdae93cc92ad59c",
     "smoke": "0ad36794b996ac93",
 }
@@ -193,3 +195,12 @@ def test_a_study_departs_from_laptop_in_what_it_studies_alone(study: str) -> Non
     assert {name for name in own if name.startswith("evaluation")} <= {
         f"evaluation.{key}" for key in ("contexts", "guides", "samplers")
     }
+
+
+@pytest.mark.parametrize("quality", ["random", "medium"])
+def test_a_preset_of_one_quality_departs_from_pilot_in_what_planner_and_cloning_learn_from_alone(quality: str) -> None:
+    own, pilot = (resolved(ROOT / "presets" / f"{name}.yaml") for name in (quality, "pilot"))
+    changed = {name: value for name, value in leaves(own).items() if value != leaves(pilot)[name]}
+    families = ("None", *own["families"])
+    sections = [f"{family} {section}" for family in families for section in ("diffusion", "baseline.bc")]
+    assert changed == {"preset": quality, **{f"{section}.qualities": [quality] for section in sections}}

@@ -64,9 +64,8 @@ def test_bad_parameters(project: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "expected one of expert, extrapolation, laptop, literature, paper, quick, representations, smoke" in refused(
-        capsys, "use", "big"
-    )
+    choices = "expert, extrapolation, laptop, literature, medium, paper, pilot, quick, random, representations, smoke"
+    assert f"expected one of {choices}" in refused(capsys, "use", "big")
 
 
 def test_use_and_schema(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,7 +191,7 @@ def test_verbs_in_the_documentation_parse() -> None:
     from metadiffuser.cli import _parser
 
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    verbs = {"use", "view", "import", "export", "tune", "verify", "estimate", "gc", "publish", "evaluate"}
+    verbs = {"use", "view", "import", "export", "tune", "verify", "estimate", "gc", "publish", "evaluate", "across"}
     shown = rf"metadiffuser ((?:{'|'.join(sorted(verbs))}) [^`#&\n]+)"
     commands = [match for text in texts for match in re.findall(shown, text)]
     assert {command.split()[0] for command in commands} == verbs
