@@ -103,7 +103,7 @@ def test_params_yaml_gets_the_keys_that_it_lacks(project: Path, capsys: pytest.C
         load("params.yaml")
     presets.use("params.yaml")
     params = load("params.yaml")
-    assert params.diffusion.horizon == 8
+    assert params.diffusion.horizon == 16
     assert params.baseline["macaw"] == type(params.baseline["macaw"])()
     assert params.section("diffusion", "point_robot").width == 32, "what was there stays"
     said = capsys.readouterr().out
