@@ -121,9 +121,15 @@ def read(job: dag.Job) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and {"made_from", "outputs", "files"} <= record.keys() else None
 
 
-def is_current(job: dag.Job) -> bool:
-    """Return whether the outputs on disk are those that the job would make now, according to its record."""
+def is_current(job: dag.Job, made_from: str | None = None) -> bool:
+    """Return whether the outputs on disk are those that the job would make now, according to its record.
+
+    Args:
+        job: the job.
+        made_from: what its fingerprint has to be; None takes the present one.
+    """
     record = read(job)
     if record is None or not all(Path(path).exists() for path in job.outputs):
         return False
-    return bool(record["made_from"] == fingerprint(job) and record["outputs"] == digest(*map(Path, job.outputs)))
+    expected = fingerprint(job) if made_from is None else made_from
+    return bool(record["made_from"] == expected and record["outputs"] == digest(*map(Path, job.outputs)))

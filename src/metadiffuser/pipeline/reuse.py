@@ -28,13 +28,7 @@ def find(job: dag.Job, made_from: str, params: Params) -> dag.Job | None:
             continue
         named = params.model_copy(update={"preset": folder.name})
         twin = dag.make_job(job.stage, {**job.wildcards, "preset": folder.name}, named)
-        record = records.read(twin)
-        if (
-            record is not None
-            and record["made_from"] == made_from
-            and all(Path(path).exists() for path in twin.outputs)
-            and record["outputs"] == records.digest(*map(Path, twin.outputs))
-        ):
+        if records.is_current(twin, made_from):
             return twin
     return None
 
