@@ -14,7 +14,7 @@ from metadiffuser.behaviour.collection import Collector
 from metadiffuser.behaviour.policies import Trained
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.behaviour.training import Trainer
-from tests.behaviour.test_behaviour import CONFIG, POINT, generator, shard, tasks_of
+from tests.helpers.behaviour import CONFIG, POINT, generator, shard, tasks_of
 
 
 def test_agents_of_training_and_of_unseen_tasks_draw_from_streams_of_their_own(

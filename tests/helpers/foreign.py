@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import numpy as np
 
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.envs import Task, get_family, total_reward
+from metadiffuser.importing.assemble import assemble
+from metadiffuser.importing.comparison import Tolerances
+from metadiffuser.importing.store import Imported
+from metadiffuser.importing.tasklist import read_task_list
 
 FAMILY = get_family("point_robot")
 STEPS = FAMILY.episode_length
@@ -58,3 +63,25 @@ def write_foreign(folder: Path, counts: tuple[int, ...] = (6, 6, 6, 6, 6), seed:
         entries.append({"data": f"goal{task.index}.npz", "split": task.split, "goal": goal})
     (folder / "tasks.json").write_text(json.dumps({"tasks": entries}))
     return episodes
+
+
+def imported(folder: Path, reward: float = 1e-3, state: float = 2e-2) -> Imported:
+    return assemble(read_task_list(folder, None, FAMILY), FAMILY, Tolerances(reward, state))
+
+
+def edit(path: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
+    """Rewrite an ``.npz`` file with its arrays changed in place."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    np.savez(path, **arrays)
+
+
+def edit_list(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    record = json.loads((folder / "tasks.json").read_text())
+    change(record)
+    (folder / "tasks.json").write_text(json.dumps(record))
+
+
+def entry(**changes: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda record: record["tasks"][1].update(changes)

@@ -1,4 +1,4 @@
-"""Somebody's Point-Robot episodes in the layouts of the field: a small sample of each."""
+"""Somebody's Point-Robot episodes in the layouts of the field: a small sample of each, edited and refused."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 from metadiffuser.data.episodes import Episodes
-from tests.helpers.foreign import STEPS, TASKS, arrays_of, play
+from metadiffuser.errors import InputError
+from metadiffuser.importing.store import Imported
+from tests.helpers.foreign import STEPS, TASKS, arrays_of, imported, play
 
 DISCOUNT = 0.99
 Arrays = dict[str, Any]
@@ -117,3 +120,37 @@ def write_layout(folder: Path, layout: str, count: int = 6) -> dict[int, Episode
         np.savez(folder / "all.npz", **mixture(episodes))
     (folder / "tasks.json").write_text(json.dumps({"tasks": entries}))
     return episodes
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(InputError) as refused:
+        imported(folder)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def assert_same(found: Imported, expected: dict[int, Episodes]) -> None:
+    """Each task's episodes are the expected ones, ranked and divided."""
+    for index, episodes in expected.items():
+        order = np.argsort(-episodes.returns, kind="stable")
+        third = len(order) // 3
+        for number, quality in enumerate(("expert", "medium", "random")):
+            chosen = np.sort(order[number * third : (number + 1) * third])
+            for name in ("observations", "actions", "rewards"):
+                stored = getattr(found.episodes[quality][index], name)
+                np.testing.assert_array_equal(stored, getattr(episodes, name)[chosen])
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def put(name: str, array: Any) -> Callable[[Any], None]:
+    """Replace an array of an HDF5 file."""
+
+    def change(file: Any) -> None:
+        del file[name]
+        file[name] = array
+
+    return change

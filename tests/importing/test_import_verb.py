@@ -1,4 +1,4 @@
-"""``metadiffuser import``: what it puts in place, what it leaves alone, and how both engines take it."""
+"""``metadiffuser import``: what it puts in place, what it leaves alone, and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import json
 import os
 import re
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from metadiffuser import cli, paths
 from metadiffuser.artifacts import read_json
@@ -23,18 +20,11 @@ from metadiffuser.config.loading import load
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.pipeline import dag, engine, locks, records
-from metadiffuser.pipeline.records import digest
 from tests.conftest import ROOT, whole
-from tests.helpers import fabricated
 from tests.helpers.foreign import TASKS, write_foreign
-from tests.helpers.stubbed import Stubbed, stubbed_copy
+from tests.helpers.imports import CARD, DATASET, IN_PLACE, METRICS, PRESET
 
-PRESET = {"preset": "smoke", "family": "point_robot"}
-METRICS = Path(paths.DATASET_METRICS.format(**PRESET))
-DATASET = Path(paths.DATASET.format(**PRESET))
-CARD = Path(paths.DATASET_CARD.format(**PRESET))
 EPISODES = "\n  episodes: 3"
-IN_PLACE = ("define_tasks", "train_behaviour", "collect_dataset", "describe_dataset")
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -337,153 +327,3 @@ class TestInPlace:
         Path("params.yaml").write_text(text.replace("tasks:\n", f"tasks:\n  imported: {'a' * 32}\n", 1))
         assert cli.main(["define_tasks", "--family", "point_robot"]) == 2
         assert "it goes under overrides.<family>.tasks" in capsys.readouterr().err
-
-
-def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    params = fabricated.parameters()
-    fabricated.write_metrics(params)
-    fabricated.write_curves(params)
-
-    def captions() -> dict[str, str]:
-        for stage in ("make_tables", "make_figures"):
-            fabricated.run_stage(stage, params)
-        found = read_json(Path("results/smoke/tables/tables.json"))["tables"]
-        found += read_json(Path("results/smoke/figures/figures.json"))["figures"]
-        return {entry["name"]: entry["caption"] for entry in found}
-
-    generated = captions()
-    assert not [name for name, caption in generated.items() if "imported data; R_random" in caption]
-    path = Path(paths.DATASET_METRICS.format(preset="smoke", family="point_robot"))
-    path.write_text(json.dumps(read_json(path) | {"source": "imported", "labels": "ranked"}))
-    after = captions()
-    title = fabricated.LABELS["point_robot"][0]
-    words = f"{title}: imported data; R_random and R_expert are the means of the worst and the best third of its"
-    scored = {
-        "verdicts",
-        "table1_few_shot",
-        "table2_warm_start",
-        "table2_average",
-        "table4_guide",
-        "comparisons",
-        "behaviour",
-    }
-    assert {name for name, caption in after.items() if words in caption} == scored | {
-        "scores_by_warm_start",
-        "scores_by_guide",
-        "scores_by_method",
-    }
-    assert f"{fabricated.LABELS['cheetah_vel'][0]}: imported" not in "".join(after.values())
-    path.write_text(json.dumps(read_json(path) | {"labels": "given"}))
-    assert "means of its episodes labelled random and expert" in captions()["table1_few_shot"]
-
-
-def test_a_family_without_behaviour_curves_has_an_empty_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from metadiffuser.reporting.figures import learning_curves
-    from metadiffuser.reporting.labels import Labels
-    from metadiffuser.tracking import read_curve, write_curve
-
-    monkeypatch.chdir(tmp_path)
-    write_curve(tmp_path / "empty", [])
-    table = read_curve(tmp_path / "empty")
-    assert table.empty
-    labels = Labels.from_json({}, ["point_robot"], [])
-    panel = learning_curves.draw({("behaviour", "point_robot"): [table]}, labels).axes[0]
-    assert [text.get_text() for text in panel.texts] == ["imported data:\nnothing to train"]
-
-
-REAL = """#!/bin/sh
-case "$1" in
-    define_tasks|train_behaviour|*_dataset) echo "$1 real" >> real.log; exec PYTHON -m metadiffuser.cli "$@";;
-    *) exec PYTHON STUB "$@";;
-esac
-"""
-
-
-def half_stubbed(target: Path) -> Stubbed:
-    """A project with one family, its stages up to the datasets real and the others stubs, run by Snakemake once."""
-    project = stubbed_copy(target, "smoke")
-    text = (project.root / "params.yaml").read_text()
-    (project.root / "params.yaml").write_text(re.sub(r"^families: .*$", "families: [point_robot]", text, flags=re.M))
-    project.snakemake()
-    project.ran()
-    return project
-
-
-def use_real_stages(project: Stubbed) -> None:
-    program = project.root / ".stub" / "metadiffuser"
-    program.rename(program.with_name("stub.py"))
-    script = REAL.replace("PYTHON", sys.executable).replace("STUB", str(program.with_name("stub.py")))
-    program.write_text(script)
-    program.chmod(0o755)
-
-
-@pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
-    """A project that was up to date when the import came."""
-    project = half_stubbed(tmp_path_factory.mktemp("imported") / "project")
-    data = project.root.parent / "data"
-    write_foreign(data)
-    words = ("-m", "metadiffuser.cli", "import", "--family", "point_robot", "--from", str(data))
-    said = project.run(sys.executable, *words).stdout
-    jobs = dag.jobs(load(project.root / "params.yaml"))
-    following = [job for job in jobs if job.stage.name not in IN_PLACE]
-    assert f"To be run: {len(following)} of {len(jobs)} jobs." in said
-    use_real_stages(project)
-    return project
-
-
-@pytest.mark.engine
-class TestEngines:
-    """Import into a project that is up to date, then either engine."""
-
-    def after(self, project: Stubbed) -> set[str]:
-        """The jobs that follow the datasets."""
-        jobs = dag.jobs(load(project.root / "params.yaml"))
-        return {job.name for job in jobs if job.stage.name not in IN_PLACE}
-
-    def data(self, project: Stubbed) -> dict[str, str]:
-        made = (DATASET, METRICS, CARD, Path(paths.TASKS.format(**PRESET)))
-        return {str(path): digest(project.root / path) for path in made}
-
-    def settled(self, project: Stubbed) -> None:
-        assert project.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
-        assert "Nothing to be done" in project.snakemake("-n")
-        project.run("dvc", "repro")
-        assert project.ran() == []
-
-    def test_snakemake_goes_on_from_the_imported_data(self, imported: Stubbed, tmp_path: Path) -> None:
-        project = imported.twin(tmp_path / "project")
-        before = self.data(project)
-        project.snakemake()
-        assert set(project.ran()) == self.after(project)
-        assert not (project.root / "real.log").exists(), "a stage whose place the import has taken was run again"
-        assert self.data(project) == before
-        self.settled(project)
-        assert self.data(project) == before
-
-    def test_dvc_goes_on_from_the_imported_data(self, imported: Stubbed, tmp_path: Path) -> None:
-        project = imported.twin(tmp_path / "project")
-        before = self.data(project)
-        project.run("dvc", "repro")
-        assert set(project.ran()) == self.after(project)
-        assert self.data(project) == before, "dvc repro has overwritten the imported data"
-        self.settled(project)
-        assert self.data(project) == before
-
-    def test_without_the_line_both_engines_go_back_to_generated_data(self, imported: Stubbed, tmp_path: Path) -> None:
-        project = imported.twin(tmp_path / "project")
-        project.snakemake()
-        path = project.root / "params.yaml"
-        tree: dict[str, Any] = yaml.safe_load(path.read_text())
-        del tree["overrides"]["point_robot"]["tasks"]["imported"]
-        path.write_text(yaml.safe_dump(tree, sort_keys=False))
-        everything = {job.name for job in dag.jobs(load(path))}
-        assert project.waiting("snakemake") == project.waiting("dvc") == everything
-
-    def test_what_snakemake_would_do_after_an_import_dvc_would_do(self, imported: Stubbed, tmp_path: Path) -> None:
-        project = imported.twin(tmp_path / "project")
-        planned = project.snakemake("-n")
-        assert not re.search(rf"^(local)?rule ({'|'.join(IN_PLACE)}):", planned, re.M)
-        assert project.waiting("snakemake") == project.waiting("dvc") == self.after(project)
-        assert self.data(project) == self.data(imported)

@@ -29,8 +29,8 @@ from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.run import execute, prepare_cuda
 from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner, Request
-from tests.behaviour.test_behaviour import CONFIG
 from tests.conftest import ROOT
+from tests.helpers.behaviour import CONFIG
 from tests.helpers.models import (
     PLANNING,
     A,

@@ -9,79 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from metadiffuser import cli, paths
-from metadiffuser.artifacts import write_json, write_tensors
-from metadiffuser.config.checked import KEPT
+from metadiffuser.artifacts import write_json
 from metadiffuser.config.loading import load
 from metadiffuser.pipeline import dag, dvc_lock, records
-from metadiffuser.pipeline.rerun import _copy_inputs, first_difference
-from metadiffuser.pipeline.run import execute
 from metadiffuser.pipeline.verify import check, outdated, select
-from tests.conftest import ROOT, put_in_force
+from tests.conftest import ROOT
+from tests.helpers.recorded import fill, flip, lock
 
 PARAMS = load(ROOT / "presets" / "smoke.yaml")
 DATASET = Path("artifacts/smoke/datasets/point_robot")
 CONTEXT = Path("artifacts/smoke/context/point_robot/generalised/seed0.safetensors")
 METRICS = Path("results/smoke/metrics/context/point_robot/generalised/seed0.json")
 CURVE = Path("results/smoke/training/context/point_robot/generalised/seed0")
-
-
-def fill(job: dag.Job) -> None:
-    """Write readable outputs of a job."""
-    for name in job.outputs:
-        path = Path(name)
-        if path.suffix == ".safetensors":
-            write_tensors(path, {"weight": torch.arange(100.0)}, {"of": name})
-        elif path.suffix:
-            write_json(path, {"of": name})
-        else:
-            write_json(path / "part" / "data.json", {"of": name})
-            write_json(path / "index.json", [1, 2, 3])
-
-
-def lock(jobs: list[dag.Job]) -> None:
-    """Write dvc.lock for jobs as they are on disk."""
-    stages = {
-        job.name: {
-            "deps": [{"path": path, "md5": dvc_lock.path_hash(Path(path))[0]} for path in job.inputs],
-            "params": {"params.yaml": dict(job.params)},
-            "outs": [{"path": path, "md5": dvc_lock.path_hash(Path(path))[0]} for path in job.outputs],
-        }
-        for job in jobs
-    }
-    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
-
-
-@pytest.fixture(params=["job", "lock", "both"])
-def record(request: pytest.FixtureRequest) -> str:
-    """Which records there are."""
-    return str(request.param)
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project with the smoke preset in force."""
-    put_in_force(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def made(project: Path, record: str) -> list[dag.Job]:
-    """The jobs up to the context model of one family, as if they had run, with their records."""
-    stages = ("define_tasks", "collect_dataset", "train_context")
-    jobs = [job for stage in stages for job in select(PARAMS, stage, {"family": "point_robot"})]
-    for job in jobs:
-        fill(job)
-    if record != "lock":
-        for job in jobs:
-            records.write(job, records.fingerprint(job))
-    if record != "job":
-        lock(jobs)
-    return jobs
 
 
 def verify(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
@@ -98,12 +40,6 @@ def test_all_is_as_recorded(made: list[dag.Job], capsys: pytest.CaptureFixture[s
     assert {line.removesuffix(": not made") for line in lines[:-1]} == {
         job.name for job in dag.jobs(PARAMS) if job.name not in {one.name for one in made}
     }
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -321,67 +257,6 @@ def test_a_record_of_other_parameters_or_inputs_is_outdated(made: list[dag.Job])
     assert not outdated(job, entry)
     Path(job.inputs[0]).write_text("{}")
     assert outdated(job, entry)
-
-
-def snapshot() -> dict[str, tuple[int, bytes]]:
-    """Times and contents of all files, but for the parameters that were read (config/checked.py)."""
-    files = (path for path in sorted(Path().rglob("*")) if path.is_file() and path != KEPT)
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
-
-
-def test_a_job_is_run_again_elsewhere(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    job = dag.find_job("define_tasks", {"family": "point_robot"}, PARAMS)
-    execute(job, PARAMS)
-    before = snapshot()
-    words = ["verify", "--rerun", "define_tasks", "--family", "point_robot"]
-    assert cli.main(words) == 0
-    assert capfd.readouterr().out.splitlines() == [
-        f"{job.name}: identical outputs",
-        "define_tasks: 1 of 1 jobs gave identical outputs",
-    ]
-    assert snapshot() == before
-    tasks = Path(job.outputs[0])
-    tasks.write_text(tasks.read_text().replace('"index": 1', '"index": 7', 1))
-    assert cli.main(words) == 1
-    place = before[str(tasks)][1].index(b'"index": 1') + len('"index": ')
-    assert f"{job.name}: {tasks} differs, first at byte {place} (from 0)" in capfd.readouterr().out
-
-
-def test_a_rerun_on_a_damaged_input_is_refused(made: list[dag.Job], capsys: pytest.CaptureFixture[str]) -> None:
-    flip(DATASET / "index.json")
-    assert cli.main(["verify", "--rerun", "train_context", "--family", "point_robot"]) == 1
-    assert f"not run, because an input differs from its record: {DATASET}: " in capsys.readouterr().out
-
-
-def test_inputs_are_copies_that_nobody_may_write(made: list[dag.Job], tmp_path_factory: pytest.TempPathFactory) -> None:
-    scratch = tmp_path_factory.mktemp("scratch")
-    _copy_inputs(scratch, made[-1], PARAMS)
-    copies = [path for name in made[-1].inputs for path in records.files(scratch / name)]
-    assert len(copies) == 3
-    for path in copies:
-        original = path.relative_to(scratch)
-        assert path.read_bytes() == original.read_bytes()
-        assert not path.samefile(original)
-        assert not path.stat().st_mode & 0o222
-    assert not any((scratch / name).exists() for name in made[-1].outputs)
-
-
-def test_the_first_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for root in (Path("out"), Path("scratch/out")):
-        root.mkdir(parents=True)
-        for name in ("a", "b", "c"):
-            (root / name).write_bytes(bytes(3_000_000))
-    scratch = Path("scratch")
-    assert first_difference([Path("out")], scratch) is None
-    Path("out/c").write_bytes(bytes(2_999_999))
-    assert first_difference([Path("out")], scratch) == "out/c differs, first at byte 2999999 (from 0)"
-    Path("out/b").write_bytes(bytes(2_000_000) + b"\1" + bytes(999_999))
-    assert first_difference([Path("out")], scratch) == "out/b differs, first at byte 2000000 (from 0)"
-    Path("scratch/out/aa").touch()
-    assert first_difference([Path("out")], scratch) == "out/aa differs: only the second run wrote it"
-    Path("scratch/out/a").unlink()
-    assert first_difference([Path("out")], scratch) == "out/a differs: the second run did not write it"
 
 
 @pytest.mark.parametrize(

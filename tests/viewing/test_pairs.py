@@ -14,7 +14,7 @@ from metadiffuser.config.schema import Rendering
 from metadiffuser.envs import get_family
 from metadiffuser.viewing import films
 from metadiffuser.viewing.scene import Image
-from tests.viewing.test_viewing import episode
+from tests.helpers.videos import episode
 
 
 def test_the_guided_episode_is_on_the_left_and_the_unguided_one_on_the_right(
