@@ -166,6 +166,25 @@ def test_every_method_has_a_bar_in_every_family_and_in_their_mean(evidence: Evid
         assert widths == pytest.approx([np.clip(mean.value, lowest, highest) for mean in found.values() if mean])
         inside = [mean for mean in found.values() if mean and lowest < mean.value < highest]
         assert whiskers(panel, 0) == bounds(inside)
+        dots = [part for part in panel.collections if isinstance(part, PathCollection)]
+        shown = [row for row, mean in found.items() if mean and lowest < mean.value < highest]
+        for row, drawing in zip(shown, dots, strict=True):
+            members = UNSEEN if name == "All families" else [name]
+            seeds = [of(ROWS[row], family)["score"].groupby("seed").mean() for family in members]
+            expected = sum(seeds) / len(seeds)
+            assert len(expected) == 2
+            np.testing.assert_allclose(np.asarray(drawing.get_offsets())[:, 0], expected)
+
+
+def test_with_one_training_seed_the_dots_of_a_method_are_its_tasks(evidence: Evidence) -> None:
+    alone = Evidence(**{name: getattr(evidence, name) for name in Evidence.__dataclass_fields__})
+    alone.scores = evidence.scores[evidence.scores["seed"] == 0]
+    family = UNSEEN[0]
+    drawing = scores_by_method.scores_by_method(alone)
+    assert "dots: tasks" in drawing.caption
+    dots = next(part for part in drawn(drawing).axes[0].collections if isinstance(part, PathCollection))
+    expected = of(OWN, family)["score"].xs(0, level="seed").groupby("task").mean()
+    np.testing.assert_allclose(np.asarray(dots.get_offsets())[:, 0], expected)
 
 
 def test_baselines_have_the_colours_of_their_metrics_and_a_mark_if_they_did_not_learn(evidence: Evidence) -> None:

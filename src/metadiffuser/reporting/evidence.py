@@ -15,7 +15,7 @@ from metadiffuser.reporting import captions, scores
 from metadiffuser.reporting.labels import OWN, Labels, read_labels
 from metadiffuser.reporting.published import Published, read_published
 from metadiffuser.reporting.scores import CELL
-from metadiffuser.reporting.summary import Cells, Size, oracle, reference_cell, sizes
+from metadiffuser.reporting.summary import Cells, Estimate, Size, oracle, reference_cell, sizes
 
 Curves = Mapping[tuple[str, str], Sequence[pd.DataFrame]]
 
@@ -222,13 +222,21 @@ def _mean(rows: pd.DataFrame, by: list[str]) -> pd.Series:
     return rows.dropna(subset=["normalised"]).groupby(by)["normalised"].mean()
 
 
+def _own_average(evidence: Evidence, method: str, context: str) -> Estimate | None:
+    """Return a method's mean few-shot score over families, without a guide if it is not MetaDiffuser."""
+    cells = [evidence.own] if method == OWN else [(method, "none", context), (method, "none", "none")]
+    found = [evidence.cells.average(evidence.families, cell) for cell in cells]
+    return next((value for value in found if value is not None), None)
+
+
 def notes(evidence: Evidence) -> dict[str, Any]:
     """Return what the report shows beside times and videos.
 
     Returns:
-        ``parameters``: rows of family, method and parameters; ``uses_context``: methods that act on the shared context
-        model's z; ``films``: return and normalised score (None without one) of the first episode of each unseen task,
-        which is the one that is filmed, by family, task and guide; ``labels``: display names and colours.
+        ``parameters``: rows of family, method and parameters; ``scores``: {method: mean few-shot score over families}
+        of the methods that all families have; ``uses_context``: methods that act on the shared context model's z;
+        ``films``: return and normalised score (None without one) of the first episode of each unseen task, which is the
+        one that is filmed, by family, task and guide; ``labels``: display names and colours.
     """
     sizes_of = scores.read_parameters([*evidence.planner, *evidence.baselines])
     counts = sizes_of[sizes_of["representation"] == evidence.representation]
@@ -239,8 +247,10 @@ def notes(evidence: Evidence) -> dict[str, Any]:
         score = None if pd.isna(row["normalised"]) else round(float(row["normalised"]), 3)
         shown = {"return": round(float(row["return"]), 3), "score": score}
         films.setdefault(row["family"], {}).setdefault(str(row["task"]), {})[row["guide"]] = shown
+    averages = {name: _own_average(evidence, name, context) for name in evidence.methods}
     return {
         "parameters": counts[["family", "method", "parameters"]].to_dict("records"),
+        "scores": {name: value.value for name, value in averages.items() if value is not None},
         "uses_context": sorted(scores.read_context_users([*evidence.planner, *evidence.baselines])),
         "films": films,
         "labels": evidence.labels.to_json(),

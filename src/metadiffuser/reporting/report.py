@@ -216,7 +216,9 @@ def render(contents: Contents) -> str:
     try:
         labels = Labels.from_json(tables.get("labels", {}), parameters["families"], parameters["baselines"])
         own = parameters["representations"][0]
-        timings = Timings(records, tables["parameters"], own, labels, tables.get("uses_context", [OWN]))
+        timings = Timings(
+            records, tables["parameters"], own, labels, tables.get("uses_context", [OWN]), tables.get("scores", {})
+        )
         page = environment.get_template(TEMPLATE).render(
             title=parameters["report"]["title"],
             preset=parameters["preset"],

@@ -103,6 +103,10 @@ class _Runs:
         """Return the mean of each task (T,)."""
         return pair_means(self.values[:, None], self.counts)[:, :, 0].mean(axis=0)
 
+    def by_seed(self) -> Array:
+        """Return the mean of each training seed (S,)."""
+        return pair_means(self.values[:, None], self.counts)[:, :, 0].mean(axis=1)
+
     def strata(self) -> list[Array]:
         """Return the runs of each task, those of all seeds together."""
         parts = np.split(self.values, np.cumsum(self.counts.ravel())[:-1])
@@ -181,6 +185,13 @@ class Cells:
         """Return the mean of each task, over seeds and episodes."""
         runs = self._found.get(family, {}).get((cell, column))
         return {} if runs is None else dict(zip(runs.tasks, map(float, runs.by_task()), strict=True))
+
+    def by_seed(self, families: Sequence[str], cell: Key, column: str = "normalised") -> dict[int, float]:
+        """Return the mean of each training seed that all of ``families`` have, each family counting the same."""
+        runs = [self._found.get(family, {}).get((cell, column)) for family in families]
+        means = [{} if found is None else dict(zip(found.seeds, found.by_seed(), strict=True)) for found in runs]
+        shared = set(means[0]).intersection(*means[1:]) if means else set()
+        return {seed: float(np.mean([mean[seed] for mean in means])) for seed in sorted(shared)}
 
     def average(self, families: Sequence[str], cell: Key, column: str = "normalised") -> Estimate | None:
         """Return a cell's mean over families, each counting the same, with its interval; families are fixed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Timings:
         representation: MetaDiffuser's own representation.
         labels: names and colours.
         uses_context: methods that act on the shared context model's z.
+        scores: {method: mean few-shot score over families}.
     """
 
     records: Sequence[Mapping[str, Any]]
@@ -34,6 +35,7 @@ class Timings:
     representation: str
     labels: Labels
     uses_context: Sequence[str]
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_timings(files: Sequence[Path]) -> list[dict[str, Any]]:

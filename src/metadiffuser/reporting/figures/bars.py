@@ -38,10 +38,10 @@ def scores_by_guide(evidence: Evidence) -> Drawing:
     return Drawing(score_bars(panels), join(caption, spread(evidence)))
 
 
-def spread(evidence: Evidence) -> str:
+def spread(evidence: Evidence, dots: str = "tasks") -> str:
     """Return what captions of bars say of intervals, dots and sizes."""
     return join(
-        "Bars: mean over unseen tasks; dots: tasks; 0 is the random policy, 100 the behaviour expert.",
+        f"Bars: mean over unseen tasks; dots: {dots}; 0 is the random policy, 100 the behaviour expert.",
         evidence.intervals().replace("Brackets", "Whiskers"),
         f"{sample_sizes(evidence.sizes, evidence.labels)}.",
         anchors(evidence.imported, evidence.labels),
