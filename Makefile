@@ -23,9 +23,9 @@ reproduce: $(READY)  ## set up, run the pipeline on params.yaml, print the main 
 	@$(BIN)/metadiffuser summary
 	@$(BIN)/metadiffuser compare
 
-check: lint  ## lint, types, and the fast tests: no engine, window, browser, cluster or storage
+check: lint  ## lint, types, and the fast tests: no engine, window, browser, cluster, storage, nothing slow
 	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile \
-		-m 'not engine and not window and not browser and not cluster and not storage'
+		-m 'not slow and not engine and not window and not browser and not cluster and not storage'
 
 report: $(READY)  ## make results/PRESET/report.html from the committed results; name the preset: PRESET=laptop
 	$(BIN)/metadiffuser report $(if $(PRESET),--preset $(PRESET))

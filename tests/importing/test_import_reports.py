@@ -12,6 +12,7 @@ from metadiffuser.artifacts import read_json
 from tests.helpers import fabricated
 
 
+@pytest.mark.slow
 def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     params = fabricated.parameters()
