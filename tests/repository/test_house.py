@@ -174,6 +174,18 @@ def test_names_beside_the_equations_exist(page: Path) -> None:
     assert missing == []
 
 
+def test_functions_of_the_statistics_table_exist() -> None:
+    page = (ROOT / "docs" / "methods" / "metadiffuser.md").read_text(encoding="utf-8")
+    section = page.partition("### Statistics")[2].partition("\n### ")[0]
+    cells = re.findall(r"^\| [^|]* \| [^|]* \| (.*) \|$", section, re.M)[1:]
+    names = {name for cell in cells for name in re.findall(r"`(?:[A-Z]\w*\.)?(\w+)`", cell)}
+    package = ROOT / "src" / "metadiffuser"
+    sources = [package / "evaluation" / "statistics.py", package / "reporting" / "summary.py"]
+    defined = {name for path in sources for name in re.findall(r"def (\w+)", path.read_text(encoding="utf-8"))}
+    assert "holm" in names
+    assert names <= defined
+
+
 def test_commands_of_the_pages_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
