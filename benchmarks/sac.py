@@ -6,7 +6,7 @@
 A sample is a transition in a batch of the critics; the rate counts them per CPU second of one thread, with everything
 that an update takes on either side: drawing the batch from a replay buffer of equal size, both critics, the target,
 the actor in its turn, the temperature, Adam, Polyak averaging. Widths, batch and sizes of inputs and actions (those of
-Cheetah-Vel, told its task) are equal. The settings are those of the presets, and 2x256, the width of
+Cheetah-Vel, with the task's parameter) are equal. The settings are those of the presets, and 2x256, the width of
 stable-baselines3. It updates the actor with every update of the critics; our presets say how often ours do. So ours
 stand there twice: "in step", with an actor update each time, as theirs; and at the preset's interval. "M=16" are
 sixteen agents in one batch, an actor update each time, against sixteen of theirs, which have to take turns.

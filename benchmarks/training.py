@@ -221,8 +221,8 @@ def compare(name: str, params: Params, repeats: int) -> None:
     ours, drawing, model = denoiser(family, config, data, latents)
     count, size = config.batch_size, family.observation_size + family.action_size
     x, steps, known = torch.randn(count, config.horizon, size), torch.ones(count, dtype=torch.long), torch.ones(count)
-    told = model.network.task_condition(latents[0, :count], known.bool()) + model.network.step_condition(steps)
-    wanted = operations(lambda: model.network(x, told), padding=True)
+    condition = model.network.task_condition(latents[0, :count], known.bool()) + model.network.step_condition(steps)
+    wanted = operations(lambda: model.network(x, condition), padding=True)
     channels = equal_channels(family, config, latent_size, wanted)
     plain, network = textbook(family, config, data, latents, channels)
     print(f"{name}: batch {count}, horizon {config.horizon}, textbook of {channels} channels")

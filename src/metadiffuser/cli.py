@@ -1,4 +1,4 @@
-"""The command line: one verb a stage, and a few for people."""
+"""The command line: one verb runs a job of each stage, the others use and inspect the pipeline."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.config.params import Params
-from metadiffuser.errors import InputError, current_folder, one_line, say
+from metadiffuser.errors import InputError, current_folder, say
+from metadiffuser.pipeline.options import number_from_zero, positive_number, whole_number
 from metadiffuser.pipeline.streams import OUTPUT, discard_output, open_streams
 
 QUALITIES = ("expert", "medium", "random", "mixed")
@@ -31,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         verb.set_defaults(run=_stage, stage=stage)
         if stage.name == "evaluate":
             offer(verb, _pretrained, needed)
-            verb.add_argument("--tasks", type=_cores, metavar="N", help="with --pretrained: unseen tasks (default: 5)")
+            verb.add_argument(
+                "--tasks", type=whole_number, metavar="N", help="with --pretrained: number of unseen tasks (default: 5)"
+            )
     use = verbs.add_parser("use", help="write the whole params.yaml of a preset and say which jobs are to be run")
     use.add_argument(
         "preset",
@@ -46,27 +48,34 @@ def _parser() -> argparse.ArgumentParser:
     view.set_defaults(run=_view)
     offer(view, _pretrained, [])
     publish = verbs.add_parser("publish", help="collect a preset's trained models in pretrained/ (docs/pretrained.md)")
-    publish.add_argument("--preset", help="(default: params.yaml)")
-    publish.add_argument("--family", nargs="+", metavar="FAMILY", help="(default: all of the preset)")
+    publish.add_argument("--preset", help="a name in presets/ (default: the parameters in params.yaml)")
     publish.add_argument(
-        "--episodes", type=_cores, default=2, help="warm-start episodes by task and quality (default: %(default)s)"
+        "--family", nargs="+", metavar="FAMILY", help="families to publish (default: all of the preset)"
+    )
+    publish.add_argument(
+        "--episodes",
+        type=whole_number,
+        default=2,
+        help="warm-start episodes by task and quality (default: %(default)s)",
     )
     publish.set_defaults(run=_publish)
     importing = verbs.add_parser("import", help="replace a family's generated data by data of your own")
     importing.add_argument("--family", required=True)
-    importing.add_argument("--from", required=True, type=Path, dest="source", metavar="PATH")
+    importing.add_argument(
+        "--from", required=True, type=Path, dest="source", metavar="PATH", help="folder with the data"
+    )
     importing.add_argument("--tasks", type=Path, metavar="FILE", help="list of tasks (default: PATH/tasks.json)")
     for name, what, default in (("reward", "a reward", 1e-3), ("state", "a next observation", 2e-2)):
         importing.add_argument(
             f"--{name}-tolerance",
-            type=_tolerance,
+            type=number_from_zero,
             default=default,
             metavar="X",
             help=f"largest accepted difference of {what} from the family's own (default: %(default)s)",
         )
     importing.add_argument(
         "--action-scale",
-        type=_factor,
+        type=positive_number,
         default=1.0,
         metavar="X",
         help="what stored actions are multiplied by, such as 10 where Point-Robot's are displacements (default: 1)",
@@ -75,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     exporting = verbs.add_parser("export", help="write a family's datasets in a layout that other projects read")
     exporting.add_argument("--family", required=True)
     exporting.add_argument("--quality", choices=QUALITIES, help="only the datasets of this quality (default: all)")
-    exporting.add_argument("--format", required=True, choices=FORMATS, dest="layout")
+    exporting.add_argument("--format", required=True, choices=FORMATS, dest="layout", help="layout of the files")
     exporting.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new or an empty folder")
     exporting.set_defaults(run=_export)
     verify = verbs.add_parser("verify", help="compare outputs on disk with the records of the jobs that made them")
@@ -95,17 +104,21 @@ def _parser() -> argparse.ArgumentParser:
         "plan": "the former name of estimate",
     }.items():
         estimate = verbs.add_parser(name, help=what)
-        estimate.add_argument("--preset", help="(default: params.yaml)")
-        estimate.add_argument("--cores", type=_cores, default=os.cpu_count() or 1, help="(default: %(default)s)")
+        estimate.add_argument("--preset", help="a name in presets/ (default: the parameters in params.yaml)")
+        estimate.add_argument(
+            "--cores", type=whole_number, default=os.cpu_count() or 1, help="CPU cores (default: %(default)s)"
+        )
         estimate.set_defaults(run=_estimate)
     report = verbs.add_parser("report", help="make a preset's report page from committed tables, figures and videos")
-    report.add_argument("--preset", help="(default: params.yaml)")
+    report.add_argument("--preset", help="a name in presets/ (default: the parameters in params.yaml)")
     report.set_defaults(run=_report)
-    summary = verbs.add_parser("summary", help="print where the report is, and the main result in three lines")
-    summary.set_defaults(run=_summary)
+    what = "print where the report is, and the main result in three lines"
+    verbs.add_parser("summary", help=what).set_defaults(run=_summary)
     compare = verbs.add_parser("compare", help="compare your run with the committed one, cell by cell")
-    compare.add_argument("--preset", help="(default: params.yaml)")
-    compare.add_argument("--with", dest="revision", default="HEAD", metavar="COMMIT", help="(default: %(default)s)")
+    compare.add_argument("--preset", help="a name in presets/ (default: the parameters in params.yaml)")
+    compare.add_argument(
+        "--with", dest="revision", default="HEAD", metavar="COMMIT", help="compare with this commit (default: HEAD)"
+    )
     compare.add_argument(
         "--write-spread",
         nargs="+",
@@ -115,45 +128,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=_compare)
     across = verbs.add_parser("across", help="compare guides by the data of several presets, in one table and figure")
-    across.add_argument("presets", nargs="+", metavar="PRESET")
+    across.add_argument("presets", nargs="+", metavar="PRESET", help="presets whose evaluation has run")
     across.set_defaults(run=_across)
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
-    tune.add_argument("--method", help="metadiffuser or a baseline (default: all in the file)")
-    tune.add_argument("--family", help="(default: all in params.yaml)")
+    tune.add_argument("--method", help="metadiffuser or one baseline (default: all in the settings)")
+    tune.add_argument("--family", help="one family (default: all in params.yaml)")
     tune.add_argument(
-        "--settings", type=Path, default=Path("workflow/tuning.yaml"), metavar="FILE", help="(default: %(default)s)"
+        "--settings",
+        type=Path,
+        default=Path("workflow/tuning.yaml"),
+        metavar="FILE",
+        help="settings (default: %(default)s)",
     )
     tune.set_defaults(run=_tune)
     gc = verbs.add_parser("gc", help="remove objects that no record refers to from DVC's cache, and from a remote")
     gc.add_argument("--dry", action="store_true", help="only print how many objects would be removed")
     gc.add_argument("--remote", metavar="NAME", help="also remove them from this remote")
     gc.set_defaults(run=_gc)
-    dvc = verbs.add_parser("dvc", help="write dvc.yaml from the DAG in pipeline/dag.py")
-    dvc.set_defaults(run=_dvc)
-    schema = verbs.add_parser("schema", help="print the JSON schema of params.yaml, with all installed methods")
-    schema.set_defaults(run=_schema)
+    verbs.add_parser("dvc", help="write dvc.yaml from the DAG in pipeline/dag.py").set_defaults(run=_dvc)
+    what = "print the JSON schema of params.yaml, with all installed methods"
+    verbs.add_parser("schema", help=what).set_defaults(run=_schema)
     return parser
-
-
-def _cores(text: str) -> int:
-    with suppress(ValueError):
-        if (value := int(text)) >= 1:
-            return value
-    raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{one_line(text)}'")
-
-
-def _tolerance(text: str) -> float:
-    with suppress(ValueError):
-        if (value := float(text)) >= 0:
-            return value
-    raise argparse.ArgumentTypeError(f"expected a number from 0 on, got '{one_line(text)}'")
-
-
-def _factor(text: str) -> float:
-    with suppress(ValueError):
-        if 0 < (value := float(text)) < float("inf"):
-            return value
-    raise argparse.ArgumentTypeError(f"expected a number above 0, got '{one_line(text)}'")
 
 
 def _use(arguments: argparse.Namespace) -> None:
@@ -329,8 +324,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"metadiffuser: {error}")
         return 2
     except KeyboardInterrupt:
-        goes_on = "; the same command goes on from the last checkpoint" if hasattr(arguments, "stage") else ""
-        say(f"metadiffuser: interrupted{goes_on}")
+        resumes = "; the same command continues from the last checkpoint" if hasattr(arguments, "stage") else ""
+        say(f"metadiffuser: interrupted{resumes}")
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         discard_output()
@@ -339,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename == OUTPUT:
             discard_output()
         where = error.filename or current_folder()
-        remedy = "free space or rights there, then run again; what was finished before is kept"
+        remedy = "make room or give write access there, then run again; finished work is kept"
         say(f"metadiffuser: {where}: {error.strerror or error}; {remedy}")
         return 3
     return code

@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -137,7 +138,7 @@ class LogHandler(LogHandlerBase):
         stats = {rule: count for rule, count in (_of(record, "stats") or {}).items() if rule not in ("total", TARGET)}
         jobs = ", ".join(f"{count} {rule}" for rule, count in stats.items())
         count = sum(stats.values())
-        self._print(f"{count} {'job' if count == 1 else 'jobs'} to run: {jobs}")
+        self._print(f"{count} {'job' if count == 1 else 'jobs'} to run{': ' if jobs else ''}{jobs}")
         if not self.common_settings.dryrun:
             self.board.begin(stats)
             self._begin()
@@ -148,8 +149,8 @@ class LogHandler(LogHandlerBase):
             return
         label = one_line(_of(record, "rule_msg") or " ".join([rule, *wildcards.values()]))
         if self.common_settings.dryrun:
-            reason = "" if "reason" in self.quiet else f" ({summary(_of(record, 'reason') or '')})"
-            self._print(f"{label}{reason}")
+            reason = changes(rule, wildcards) or summary(_of(record, "reason") or "")
+            self._print(label if "reason" in self.quiet else f"{label} ({reason})")
             return
         self.board.start(_of(record, "jobid"), rule, wildcards, label)
         if "progress" in self.quiet:  # then its end is not announced
@@ -247,6 +248,18 @@ class LogHandler(LogHandlerBase):
 
 def _of(record: logging.LogRecord, name: str) -> Any:
     return getattr(record, name, None)
+
+
+def changes(rule: str, wildcards: Mapping[str, str]) -> str:
+    """Return what DVC finds changed since a job ran, if that is why Snakemake's record of it was deleted, else nothing.
+
+    Snakemake itself then calls every input updated, as it knows no more of the job.
+    """
+    from metadiffuser.pipeline import dag, sync
+
+    names = sync.CHANGED.get(dag.job_name(rule, wildcards), [])
+    more = f" and {len(names) - FILES} more" if len(names) > FILES else ""
+    return f"changed since it ran: {', '.join(names[:FILES])}{more}" if names else ""
 
 
 def summary(reason: str) -> str:

@@ -38,7 +38,7 @@ def silent(representation: str = "generalised") -> ContextModel:
     return model
 
 
-class Told(nn.Module):
+class Given(nn.Module):
     """Models that say what z's first entry is: the reward is z, and every change of state is z."""
 
     def __init__(self, size: int | None):
@@ -61,16 +61,16 @@ def world(rewards: float = 0.0, steps: int = 20) -> tuple[TaskData, Tensor]:
     return data, torch.arange(len(SPEEDS)) < 4
 
 
-def told() -> ContextModel:
+def with_own_parameters() -> ContextModel:
     """A model whose z is the task's parameter, unscaled, and whose predictions are z."""
     model = silent("true_task")
-    model.reward_model, model.dynamics_model = Told(None), Told(S)  # type: ignore[assignment]
+    model.reward_model, model.dynamics_model = Given(None), Given(S)  # type: ignore[assignment]
     return model
 
 
 def test_errors_by_z_are_those_of_the_z_that_is_named() -> None:
     data, trained = world()
-    found = errors_by_latent(told(), data, trained, torch.Generator().manual_seed(0))
+    found = errors_by_latent(with_own_parameters(), data, trained, torch.Generator().manual_seed(0))
     for split, rows in (("train", slice(0, 4)), ("test", slice(4, 6))):
         speeds = np.array(SPEEDS[rows])
         assert found[split]["right"] == pytest.approx({"reward": 0.0, "dynamics": 0.0}, abs=1e-6)
@@ -84,10 +84,10 @@ def test_errors_by_z_are_those_of_the_z_that_is_named() -> None:
 
 def test_reward_and_dynamics_errors_are_not_mixed_up() -> None:
     data, trained = world(rewards=7.0)
-    found = errors_by_latent(told(), data, trained, torch.Generator().manual_seed(0))
+    found = errors_by_latent(with_own_parameters(), data, trained, torch.Generator().manual_seed(0))
     for split in ("train", "test"):
         assert found[split]["right"] == pytest.approx({"reward": 7.0, "dynamics": 0.0}, abs=1e-5)
-    diagnosis = diagnosed(told(), rewards=7.0)
+    diagnosis = diagnosed(with_own_parameters(), rewards=7.0)
     for split in ("train", "test"):
         assert diagnosis["errors"][split] == pytest.approx({"reward": 7.0, "dynamics": 0.0}, abs=1e-5)
 
@@ -95,7 +95,9 @@ def test_reward_and_dynamics_errors_are_not_mixed_up() -> None:
 def test_wrong_z_is_of_other_parameters_even_where_two_tasks_are_one() -> None:
     data, _ = world()
     twice = TaskData(*(torch.cat([getattr(data, name)[[1, 2]]] * 2) for name in TaskData.__dataclass_fields__))
-    found = errors_by_latent(told(), twice, torch.tensor([True, True, False, False]), torch.Generator().manual_seed(0))
+    found = errors_by_latent(
+        with_own_parameters(), twice, torch.tensor([True, True, False, False]), torch.Generator().manual_seed(0)
+    )
     for split in ("train", "test"):
         assert found[split]["wrong"]["dynamics"] == pytest.approx(2.0, rel=1e-5), "the other of speeds 1 and -1"
 
@@ -146,7 +148,7 @@ def diagnosed(model: ContextModel, rewards: float = 0.0) -> dict[str, Any]:
 
 
 def test_a_diagnosis_says_what_is_so_in_a_world_that_is_known() -> None:
-    model = told()
+    model = with_own_parameters()
     found = diagnosed(model)
     names = {"train_r2", "test_r2"}
     speeds = np.array(SPEEDS)
@@ -190,7 +192,7 @@ def test_the_probe_can_be_computed_again_from_the_embeddings_that_are_stored() -
 
 
 def test_values_are_judged_by_the_variance_they_explain() -> None:
-    model = told()
+    model = with_own_parameters()
     model.normaliser.load_state_dict(Normaliser(S).state_dict())
 
     class Exact(nn.Module):

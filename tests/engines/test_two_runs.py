@@ -153,9 +153,9 @@ def test_the_job_of_a_killed_engine_stops_and_the_next_run_waits_for_it(
     assert project.ran().count(JOB) == 1
     job = dag.find_job(HELD, MODEL, load(project.root / "params.yaml"))
     made = json.loads((project.root / CONTEXT).read_text())["made_from"]
-    receipt = json.loads((project.root / f".work/records/{JOB}.json").read_text())
+    record = json.loads((project.root / f".work/records/{JOB}.json").read_text())
     assert job.params["context"]["latent_size"] == 5
-    assert made == receipt["made_from"]
+    assert made == record["made_from"]
     assert JOB not in project.waiting(again)
 
 

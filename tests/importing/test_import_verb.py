@@ -314,7 +314,7 @@ class TestInPlace:
         assert self.bring(tmp_path / "data") == 2
         assert "goal2.npz: next_observations[5] has " in capsys.readouterr().err
         assert self.bring(tmp_path / "data", "--state-tolerance", "0.3") == 2
-        assert "goal2.npz: rewards[5] is " in capsys.readouterr().err, "where the point is told to be, less is paid"
+        assert "goal2.npz: rewards[5] is " in capsys.readouterr().err, "at the state in the file the reward is lower"
         assert self.bring(tmp_path / "data", "--state-tolerance", "0.3", "--reward-tolerance", "0.3") == 0
         metrics = read_json(METRICS)
         assert 0.1 <= metrics["state_difference"] <= 0.2

@@ -102,7 +102,7 @@ def test_an_option_says_what_it_expects(capsys: pytest.CaptureFixture[str], word
     ("error", "code", "said"),
     [
         (InputError("x is y; do z"), 2, "metadiffuser: x is y; do z\n"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from the last checkpoint"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command continues from the last checkpoint"),
         (OSError(28, "No space left on device", "artifacts/x"), 3, "artifacts/x: No space left on device"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from metadiffuser import cli
+from metadiffuser.pipeline import sync
 from snakemake_logger_plugin_metadiffuser import TAIL, LogHandler, summary, tail
 from tests.helpers.console import event, handler, said, wildcards
 from tests.helpers.stubbed import Stubbed, one_family
@@ -94,6 +95,20 @@ def test_a_dry_run_gives_reasons_with_few_files() -> None:
         "params have changed since last execution; input files updated by another job"
     )
     assert summary("") == "no reason given"
+
+
+def test_a_dry_run_names_what_changed_where_a_record_was_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    edited = {"src/1.py": "modified", "params.yaml": {"seed": "modified", "tasks": "modified"}}
+    status = [{"changed deps": edited}, {"changed outs": {"results/x": "deleted"}}, "changed command"]
+    monkeypatch.setitem(sync.CHANGED, "define_tasks@smoke-x", sync._changes(status))
+    made = handler(dryrun=True)
+    job = {"rule_name": "define_tasks", "jobid": 3, "log": [], "rule_msg": None, "reason": REASON}
+    event(made, LogEvent.JOB_INFO, None, **job, wildcards=wildcards(family="x"))
+    event(made, LogEvent.JOB_INFO, None, **job, wildcards=wildcards(family="y"))
+    assert said(made) == [
+        "define_tasks smoke x (changed since it ran: src/1.py, seed, tasks and 1 more)",
+        f"define_tasks smoke y ({summary(REASON)})",
+    ]
 
 
 def test_messages_that_matter_are_printed_and_others_are_not() -> None:

@@ -132,7 +132,7 @@ def test_a_full_disk(
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("metadiffuser: ")
     assert "Traceback" not in "".join(said)
-    assert ": No space left on device; free space or rights there, then run again" in said[-1]
+    assert ": No space left on device; make room or give write access there, then run again" in said[-1]
     named = Path(said[-1].split(": ")[1])
     assert named.resolve().is_relative_to(disk)
     assert ".part" not in str(named)
@@ -169,7 +169,7 @@ def test_errors_of_all_libraries(
     assert cli.main(JOB.command.split()[1:]) == 3
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "free space or rights there" in said
+    assert "make room or give write access there" in said
     assert ".part" not in said
     if getattr(error, "filename", None):
         assert said.startswith("metadiffuser: artifacts/smoke/tasks/point_robot.json: File too large;")
@@ -194,5 +194,5 @@ def test_the_records_of_the_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sync, "_commit", fail)
-    with pytest.raises(InputError, match=r"^.dvc/cache/files: No space left on device; free space"):
+    with pytest.raises(InputError, match=r"^.dvc/cache/files: No space left on device; make room"):
         sync.reconcile(PARAMS, {})

@@ -187,7 +187,7 @@ def test_what_the_file_system_refuses_to_snakemake_is_one_sentence(monkeypatch: 
 
     monkeypatch.setattr(locks, "hold_checkout", full)
     monkeypatch.delenv(sync.OFF, raising=False)
-    with pytest.raises(InputError, match=r"^\.work/locks/run\.lock: No space left on device; free space"):
+    with pytest.raises(InputError, match=r"^\.work/locks/run\.lock: No space left on device; make room"):
         sync.take_checkout(["snakemake", "all"])
 
 

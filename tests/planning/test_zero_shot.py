@@ -58,12 +58,12 @@ def zero_shot(size: int = 3) -> AgentInputs:
 
 
 def test_off_nothing_is_read_of_what_the_model_keeps() -> None:
-    plain, spoilt = make_planner(), make_planner()
-    spoilt.context.task_latents.fill_(float("nan"))
-    spoilt.context.error_variance.fill_(float("nan"))
+    plain, damaged = make_planner(), make_planner()
+    damaged.context.task_latents.fill_(float("nan"))
+    damaged.context.error_variance.fill_(float("nan"))
     assert plain.config.zero_shot == "encoder"
     actions, latents = played(plain, zero_shot(), 9)
-    others, _ = played(spoilt, zero_shot(), 9)
+    others, _ = played(damaged, zero_shot(), 9)
     assert np.array_equal(actions, others)
     assert not bool(latents[0].any())
     on, _ = played(make_planner(**ON), zero_shot(), 9)

@@ -206,7 +206,7 @@ def test_trust_speaks_of_what_the_samples_allow() -> None:
     apart = large | {"unseen": False}
     weak, strong, known = (" ".join(report.trust([size], 0.9, labels)) for size in (small, large, apart))
     assert "5 unseen tasks × 4 episodes × 1 training seed, 20 episodes in all" in weak
-    for warning in ("One training run", "draw tasks anew", "too narrow", "2 of the tasks have no normalised score"):
+    for warning in ("One training run", "also resample tasks", "too narrow", "2 of the tasks have no normalised score"):
         assert warning in weak
         assert warning not in strong
     assert "The 90% intervals" in weak

@@ -104,8 +104,8 @@ def test_baselines_know_neither_the_planner_nor_each_other(path: Path) -> None:
     guide = {"metadiffuser.planning.guide"} if path.stem == "cvae_planner" else set()
     planner = {name for name in modules if name.startswith(("metadiffuser.planning", "metadiffuser.diffusion"))}
     assert planner <= guide
-    rivals = {name for name in modules if name.startswith("metadiffuser.baselines.")}
-    assert all(name.startswith("metadiffuser.baselines.shared.") for name in rivals)
+    baselines = {name for name in modules if name.startswith("metadiffuser.baselines.")}
+    assert all(name.startswith("metadiffuser.baselines.shared.") for name in baselines)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -230,10 +230,18 @@ def test_pages_show_the_tables_of_the_results() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_pages_use_the_words_of_the_field() -> None:
-    ours = re.compile(r"\b(told|rivals?|anew|senseless)\b", re.IGNORECASE)
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [(PAGES, r"told|rivals?|anew|senseless"), (SOURCES, r"told(?! apart)|rivals?|senseless|spoilt|receipts?")],
+    ids=["pages", "sources"],
+)
+def test_texts_use_the_words_of_the_field(texts: list[Path], words: str) -> None:
+    ours = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
     found = {
-        f"{page.relative_to(ROOT)}: {match[0]}" for page in PAGES for match in ours.finditer(page.read_text("utf-8"))
+        f"{text.relative_to(ROOT)}: {match[0]}"
+        for text in texts
+        if text != Path(__file__)
+        for match in ours.finditer(text.read_text("utf-8"))
     }
     assert found == set()
 

@@ -295,7 +295,7 @@ def test_mistakes_on_the_command_line(project: Path, capsys: pytest.CaptureFixtu
     ],
 )
 @pytest.mark.usefixtures("project")
-def test_senseless_settings_are_refused_before_the_first_trial(
+def test_inconsistent_settings_are_refused_before_the_first_trial(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], third: Any, said: str
 ) -> None:
     monkeypatch.setattr(trial, "execute", lambda *_: pytest.fail("a trial was run"))

@@ -80,7 +80,10 @@ def source(kind: Kind, name: str) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or spec.origin is None:
-        raise InputError(f"{kind} '{name}': the plug-in module {entry.module}{_distribution(entry)} is not found")
+        raise InputError(
+            f"{kind} '{name}': the plug-in module {entry.module}{_distribution(entry)} is not found; install "
+            "that package again or uninstall it"
+        )
     origin = Path(spec.origin)
     return origin.parent if spec.submodule_search_locations else origin
 

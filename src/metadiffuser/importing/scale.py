@@ -59,7 +59,7 @@ def _typical(missed: Array) -> float:
 
 
 def clipping_agrees(transitions: Transitions, tolerance: float) -> bool:
-    """Tell whether actions beyond [-1, 1] lead to s' if they are clipped to it."""
+    """Return whether actions beyond [-1, 1] lead to s' if they are clipped to it."""
     some = transitions.sample()
     return bool(len(some.states)) and _typical(some.missed(np.clip(some.actions, -1.0, 1.0))) <= tolerance
 

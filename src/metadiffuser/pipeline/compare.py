@@ -118,7 +118,7 @@ def _git(revision: str, *words: str) -> bytes:
     try:
         done = subprocess.run(("git", *words), capture_output=True, check=False)
     except FileNotFoundError:
-        raise InputError("git: not found; it knows the results that yours are compared with") from None
+        raise InputError("git: not found; install it, as your results are compared with those in git") from None
     if done.returncode:
         reason = one_line(done.stderr.decode(errors="replace"))
         raise InputError(f"{revision}: git cannot read it ({reason}); name a commit: --with COMMIT")

@@ -11,7 +11,7 @@ OUTPUT = "standard output"
 
 
 def open_streams() -> None:
-    """Open standard streams that are closed on the null device, lest a file take their number and get the output."""
+    """Open closed standard streams on the null device, so that no file takes their number and gets the output."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)

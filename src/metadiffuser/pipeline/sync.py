@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 from metadiffuser.artifacts import whole_file
 from metadiffuser.config.params import Params
-from metadiffuser.errors import InputError, current_folder
+from metadiffuser.errors import InputError, current_folder, one_line
 from metadiffuser.pipeline import dag, dvc_lock, locks, records
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ READ_ONLY = (  # options with which Snakemake changes nothing
 )
 ROOTS = ("artifacts", "results")
 LONG_AGO = 86400  # seconds since the epoch: older than any source file
+CHANGED: dict[str, list[str]] = {}  # {job: what differs since it ran} of invalidated jobs, for the console of a dry run
 
 
 def wanted(argv: Sequence[str]) -> bool:
@@ -129,12 +131,15 @@ def _refusals() -> Iterator[None]:
         yield
     except OSError as error:
         name = error.filename or current_folder()
-        raise InputError(f"{name}: {error.strerror or error}; free space or rights there, then run again") from None
+        raise InputError(
+            f"{name}: {error.strerror or error}; make room or give write access there, then run again"
+        ) from None
 
 
 def _reconcile(jobs: Sequence[dag.Job], commands: Mapping[str, str]) -> None:
     with _alone():
-        stale = _commit(jobs)
+        status = _commit(jobs)
+        stale = set(status)
         clean, stale_outputs = [], set[str]()
         for job in jobs:
             if job.name in stale or stale_outputs.intersection(job.inputs):
@@ -145,6 +150,7 @@ def _reconcile(jobs: Sequence[dag.Job], commands: Mapping[str, str]) -> None:
             _touch([path for job in clean for path in job.outputs])
         for job in jobs:
             if job.name in stale and not _seen_by_snakemake(job):
+                CHANGED[job.name] = _changes(status[job.name])
                 _invalidate(job)
 
 
@@ -182,12 +188,12 @@ def _dvc() -> Iterator[Repo]:
         raise InputError(f"dvc cannot compare its record with the files: {reason}; see 'dvc status'") from None
 
 
-def _commit(jobs: Sequence[dag.Job]) -> set[str]:
-    """Commit to dvc.lock every job whose record is current; return the names of those that stay stale."""
+def _commit(jobs: Sequence[dag.Job]) -> dict[str, Any]:
+    """Commit to dvc.lock every job whose record is current; return DVC's status of those that stay stale, by name."""
     with _dvc() as repo:
         from dvc.repo import lock_repo
 
-        stale = set(repo.status())
+        stale = dict(repo.status())
         made = {job.name: job.params for job in jobs if job.name in stale and records.is_current(job)}
         saved = []
         with lock_repo(repo):
@@ -204,7 +210,18 @@ def _commit(jobs: Sequence[dag.Job]) -> set[str]:
             if saved:  # all at once: DVC reads and writes the whole record each time, which takes it seconds
                 saved[0].dvcfile.dump_stages(saved, update_pipeline=False)
         _clear_dvc_links(repo)
-        return stale - {stage.addressing for stage in saved}
+        current = {stage.addressing for stage in saved}
+        return {name: status for name, status in stale.items() if name not in current}
+
+
+def _changes(status: Sequence[str | Mapping[str, Any]]) -> list[str]:
+    """Return the files and parameters that DVC's status of a job names as changed."""
+    found: list[str] = []
+    for entry in status:
+        if isinstance(entry, Mapping):  # else it is text, such as "changed command"
+            for path, what in itertools.chain.from_iterable(part.items() for part in entry.values()):
+                found += list(what) if isinstance(what, Mapping) else [path]
+    return found
 
 
 def keep_outputs() -> None:
@@ -297,4 +314,5 @@ def _touch(outputs: Sequence[str]) -> None:
     command = (sys.executable, "-m", "snakemake", *options, "--", *outputs)
     ended = subprocess.run(command, env={**os.environ, OFF: "1"}, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise InputError(f"Snakemake cannot record the outputs of dvc: {ended.stderr.strip()[-1000:]}")
+        reason = one_line(ended.stderr.strip()[-1000:])
+        raise InputError(f"Snakemake cannot record the outputs of dvc ({reason}); see 'snakemake --dry-run all'")

@@ -124,7 +124,7 @@ class PretrainedAgent:
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin an episode in every environment: forget their own transitions, keep the warm start.
+        """Begin an episode in every environment: drop their own transitions, keep the warm start.
 
         An episode that ``observe`` has seen end needs no call of this.
 

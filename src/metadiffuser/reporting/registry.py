@@ -1,4 +1,4 @@
-"""Tables and figures by name: a function with a decorator is all that one takes.
+"""Tables and figures by name: each is one function with a decorator.
 
 Write a module in ``reporting/tables`` or ``reporting/figures``; every module there is found::
 

@@ -118,8 +118,8 @@ def trust(sizes: Sequence[Mapping[str, Any]], confidence: float, labels: Labels)
         )
     if any(size["tasks"] < FEW_TASKS and size.get("unseen", True) for size in sizes):
         paragraphs.append(
-            f"The {confidence:.0%} intervals draw tasks anew. A bootstrap over a few tasks or seeds gives intervals "
-            "that tend to be too narrow, and p-values that tend to be too small."
+            f"The {confidence:.0%} intervals also resample tasks. A bootstrap over a few tasks or seeds gives "
+            "intervals that tend to be too narrow, and p-values that tend to be too small."
         )
     paragraphs.append(
         "A normalised score of 100 is the return of this project's own behaviour expert on the same task, not an "

@@ -1,4 +1,4 @@
-"""A family's data without its unseen tasks, some of its training tasks taking their place.
+"""A family's data in which some training tasks take the place of the unseen ones.
 
 Nothing of the unseen tasks is read: settings must not be chosen on them.
 """

@@ -128,7 +128,7 @@ class Trial:
 
 
 def trials(tuning: Tuning, params: Params, method: str, family: str) -> list[Trial]:
-    """Return the trials of a method in a family. Raises ``InputError`` if a value is invalid or senseless."""
+    """Return the trials of a method in a family. Raises ``InputError`` if a value is invalid or inconsistent."""
     listed = tuning.of(method, family)
     keys = list(dict.fromkeys(key for overrides in listed for key in overrides))
     found = []

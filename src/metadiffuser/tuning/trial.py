@@ -29,8 +29,8 @@ from metadiffuser.tuning.settings import OWN, Trial
 
 DATA = "data"  # the scratch folder's preset that holds the tasks and datasets
 CHAINS = {OWN: ("train_context", "train_diffusion", "calibrate", "evaluate")}
-RIVAL = ("train_context", "train_baseline", "calibrate_baseline", "evaluate_baseline")
-SHARED = "train_context"  # whose time counts for the planner alone: every rival is handed its model
+BASELINE = ("train_context", "train_baseline", "calibrate_baseline", "evaluate_baseline")
+SHARED = "train_context"  # its time counts only for the planner: baselines get its model
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Scratch:
     def prepare(cls, params: Params, family: str, count: int, folds: int) -> list[Scratch]:
         """Return a scratch folder for each fold of ``count`` held-out training tasks.
 
-        One is made anew if data or split have changed.
+        A folder is made again if data or split have changed.
 
         Raises:
             InputError: the family's tasks or datasets are missing or damaged.
@@ -111,7 +111,7 @@ class Scratch:
             known = dag.wildcard_values(trial.params)
             upstream: list[Any] = []
             seconds = 0.0
-            for name in CHAINS.get(trial.method, RIVAL):
+            for name in CHAINS.get(trial.method, BASELINE):
                 stage = dag.STAGES[name]
                 wildcards = {key: known[key][0] for key in stage.wildcards}
                 upstream.append([name, dag.make_job(stage, wildcards, trial.params).params])

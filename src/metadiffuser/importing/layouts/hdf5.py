@@ -82,7 +82,7 @@ def read(request: Request) -> Steps | None:
 
 
 def _macaw(request: Request, arrays: dict[str, Any]) -> tuple[Rows | None, Anything | None]:
-    """Return the rows in the order of time, None if they are stored in it, and where episodes end, if it is told."""
+    """Return the rows in the order of time (None if they are in it), and where episodes end (None if unknown)."""
     named = {name: arrays.get(other, arrays.get(name)) for name, (other,) in OTHER_NAMES.items()}
     states, successors = named["observations"], named["next_observations"]
     if states is None or successors is None or states.ndim != 2 or states.shape != successors.shape:

@@ -1,4 +1,4 @@
-"""Table 5: what methods cost. Times come from the timing records, hence it is made with the report."""
+"""Table 5: what methods cost. Times come from the timing records, so it is made with the report."""
 
 from __future__ import annotations
 
