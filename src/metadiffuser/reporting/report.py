@@ -124,7 +124,7 @@ def trust(sizes: Sequence[Mapping[str, Any]], confidence: float, labels: Labels)
     paragraphs.append(
         "A normalised score of 100 is the return of this project's own behaviour expert on the same task, not an "
         "optimum, and 0 is uniform random action. Where the expert is weak, a high score means little: read the "
-        "behaviour table first. Both anchors are means of the dataset's episodes; their own uncertainty is not in the "
+        "behaviour table first. Both anchors are means over a number of episodes; their own uncertainty is not in the "
         "intervals."
     )
     paragraphs.append(

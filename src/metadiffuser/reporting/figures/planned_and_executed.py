@@ -29,8 +29,8 @@ def planned_and_executed(evidence: Evidence) -> Drawing | None:
     if traces.empty:
         return None
     caption = (
-        "Plans over the path then executed, on the first unseen tasks: with the guide and without. The path is shown "
-        "around the plans only. One training seed."
+        "Plans over the path that was then executed, on the first unseen tasks, with and without the guide. The path "
+        "is shown around the plans only. One training seed."
     )
     return Drawing(draw(traces, evidence.labels), caption)
 

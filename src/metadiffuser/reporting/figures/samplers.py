@@ -52,7 +52,7 @@ def sampler_study(evidence: Evidence) -> Drawing | None:
     titles = {family: evidence.labels.family(family) for family in lines}
     caption = join(
         "Normalised score by sampler and number of denoising steps, with the first guide and expert contexts, on tasks "
-        "that the models were trained on: the default is chosen from it, and unseen tasks have no part in that.",
+        "that the models were trained on. A comparison: the planner's sampler is chosen by the calibration.",
         evidence.intervals().replace("Brackets", "Whiskers"),
         f"{'; '.join(counts)}.",
     )

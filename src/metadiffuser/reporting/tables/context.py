@@ -89,17 +89,16 @@ def diagnostics(evidence: Evidence) -> Table:
         rows.append([*cells, captions.coverage(OWN, seeds)])
     caption = join(
         "What bounds the planner, on unseen tasks. Probe R²: share of the variance of the task's parameters that a "
-        "linear probe reads from z, every task by a fit to all others, by the quality of the context; identifiable: of "
-        "those parameters alone of which it reads more than chance gives any of them in 95% of permutations of the "
-        "tasks, over contexts of all qualities, and how many they are. "
+        "linear probe reads from z, every task by a fit to all others, by the quality of the context; identifiable: "
+        "the same of the parameters alone whose R² is above chance, and their number; chance is the 95th percentile of "
+        "the largest R² of any parameter over permutations of the tasks, with contexts of all qualities. "
         "Reward and state error at n: RMSE of the models rolled out n steps with the data's actions, in normalised "
         f"units; for every n from the same states of the data, those that {reach[-1] if reach else 0} steps can "
         "follow. "
         f"Score: of the planner ({style.guide_name(guide)} guide) given the mean z of many contexts from all expert "
         "episodes of the task (oracle z), given one episode as context, and given an episode of another task; of the "
-        "planner given the one episode that asks the denoiser once, unguided (one network call); and of behaviour "
-        "cloning given the same episode, where it was trained (cloning with z): what z is "
-        "worth without a plan.",
+        "planner given one episode that calls the denoiser once, unguided (one network call); and of behaviour cloning "
+        "given the same episode, where it was trained (cloning with z), which shows what z is worth without a plan.",
         NORMALISED,
         evidence.intervals(),
     )

@@ -76,7 +76,7 @@ def cost_table(timings: Timings) -> Table | None:
     sharing = ", ".join(timings.labels.method(name) for name in timings.labels.methods if name in timings.uses_context)
     caption = (
         "Table 5. What methods cost, mean over training seeds. Training: CPU seconds. Decision: wall milliseconds of "
-        "one action, the episodes of the evaluation being played in large batches: a single episode takes longer per "
+        "one action, with the evaluation's episodes played in large batches: a single episode takes longer per "
         f"decision. Training and parameters count the context model for the methods that act on its z ({sharing}); "
         "parameters of actor-critics include their target networks. "
         "The unconditional planner is MetaDiffuser's network. Times depend on the machine and on what else ran there."
