@@ -99,7 +99,7 @@ def test_a_dry_run_gives_reasons_with_few_files() -> None:
 
 def test_a_dry_run_names_what_changed_where_a_record_was_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     edited = {"src/1.py": "modified", "params.yaml": {"seed": "modified", "tasks": "modified"}}
-    status = [{"changed deps": edited}, {"changed outs": {"results/x": "deleted"}}, "changed command"]
+    status: list[Any] = [{"changed deps": edited}, {"changed outs": {"results/x": "deleted"}}, "changed command"]
     monkeypatch.setitem(sync.CHANGED, "define_tasks@smoke-x", sync._changes(status))
     made = handler(dryrun=True)
     job = {"rule_name": "define_tasks", "jobid": 3, "log": [], "rule_msg": None, "reason": REASON}
