@@ -71,7 +71,7 @@ class Window(MujocoViewer):  # type: ignore[misc]  # the package is not typed
         pass
 
     def take_single_step(self) -> bool:
-        """Return whether the right arrow has asked for a step that was not yet taken, and count it as taken."""
+        """Tell whether the right arrow has asked for a step that was not yet taken, and count it as taken."""
         asked = self._single_steps > 0
         self._single_steps -= asked
         return asked
