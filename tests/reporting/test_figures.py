@@ -170,8 +170,8 @@ def test_every_method_has_a_bar_in_every_family_and_in_their_mean(evidence: Evid
         shown = [row for row, mean in found.items() if mean and lowest < mean.value < highest]
         for row, drawing in zip(shown, dots, strict=True):
             members = UNSEEN if name == "All families" else [name]
-            seeds = [of(ROWS[row], family)["score"].groupby("seed").mean() for family in members]
-            expected = sum(seeds) / len(seeds)
+            seeds = [of(ROWS[row], family)["score"].groupby("seed").mean().to_numpy() for family in members]
+            expected = np.mean(seeds, axis=0)
             assert len(expected) == 2
             np.testing.assert_allclose(np.asarray(drawing.get_offsets())[:, 0], expected)
 
@@ -181,6 +181,7 @@ def test_with_one_training_seed_the_dots_of_a_method_are_its_tasks(evidence: Evi
     alone.scores = evidence.scores[evidence.scores["seed"] == 0]
     family = UNSEEN[0]
     drawing = scores_by_method.scores_by_method(alone)
+    assert drawing is not None
     assert "dots: tasks" in drawing.caption
     dots = next(part for part in drawn(drawing).axes[0].collections if isinstance(part, PathCollection))
     expected = of(OWN, family)["score"].xs(0, level="seed").groupby("task").mean()

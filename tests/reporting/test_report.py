@@ -84,7 +84,9 @@ def test_all_parts_are_there(text: str) -> None:
     assert tags.count("video") == len(PARAMS.families)
     assert all("controls" in attributes for tag, attributes in elements if tag == "video")
     images = [str(attributes["src"]).split(",")[0] for tag, attributes in elements if tag == "img"]
-    assert images.count("data:image/svg+xml;base64") == 9 + 1, "the figures, and the times of the sampler study"
+    assert images.count("data:image/svg+xml;base64") == 9 + 2, (
+        "the figures, the times of the sampler study, cost and score"
+    )
     assert text.count("</h2>") >= 10, "the sections"
     assert images.count("data:image/png;base64") == len(PARAMS.families)
     assert "prefers-color-scheme: dark" in text

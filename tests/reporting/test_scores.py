@@ -12,7 +12,7 @@ from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.errors import InputError
 from metadiffuser.reporting import encoders, scores
-from metadiffuser.reporting.summary import reference_cell
+from metadiffuser.reporting.sizes import reference_cell
 from tests.helpers import fabricated
 from tests.helpers.reported import metrics_files
 

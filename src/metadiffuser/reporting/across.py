@@ -21,7 +21,8 @@ from metadiffuser.reporting.panels import shared_legend, titled_panels, whiskers
 from metadiffuser.reporting.registry import Drawing
 from metadiffuser.reporting.rows import corrected
 from metadiffuser.reporting.scores import metrics_record, read_qualities
-from metadiffuser.reporting.summary import Cells, Difference, Estimate, reference_cell, sizes
+from metadiffuser.reporting.sizes import reference_cell, sizes
+from metadiffuser.reporting.summary import Cells, Difference, Estimate
 from metadiffuser.reporting.tables.guide import P_DIGITS
 
 QUALITIES = ("random", "medium", "mixed", "expert")  # of data, in the order of the axis

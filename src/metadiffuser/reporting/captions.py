@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from metadiffuser.reporting.labels import Labels
-from metadiffuser.reporting.summary import Size
+from metadiffuser.reporting.sizes import Size
 
 NORMALISED = "Normalised score = 100 (R - R_random) / (R_expert - R_random), anchors measured on the same task."
 ALL_FAMILIES = "All families"

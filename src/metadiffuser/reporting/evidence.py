@@ -15,7 +15,8 @@ from metadiffuser.reporting import captions, scores
 from metadiffuser.reporting.labels import OWN, Labels, read_labels
 from metadiffuser.reporting.published import Published, read_published
 from metadiffuser.reporting.scores import CELL
-from metadiffuser.reporting.summary import Cells, Estimate, Size, oracle, reference_cell, sizes
+from metadiffuser.reporting.sizes import Size, oracle, reference_cell, sizes
+from metadiffuser.reporting.summary import Cells, Estimate
 
 Curves = Mapping[tuple[str, str], Sequence[pd.DataFrame]]
 

@@ -19,9 +19,10 @@ def cost_and_score(timings: Timings) -> Drawing | None:
     """Draw each method's mean score over its mean cost: one panel for training, one for acting."""
     found = costs(timings)
     families = found["family"].nunique()
-    means = found.groupby("method", sort=False)[list(PANELS)].agg(lambda values: values.mean(skipna=False))
-    complete = found.groupby("method")["family"].nunique() == families
-    shown = [name for name in means.index if complete[name] and name in timings.scores]
+    if not families:
+        return None
+    means = found.groupby("method", sort=False)[list(PANELS)].sum(min_count=families) / families
+    shown = [name for name in means.index[means["seconds"].notna()] if name in timings.scores]
     if not shown:
         return None
     picture, panels = titled_panels([title for title, _, _ in PANELS.values()])
