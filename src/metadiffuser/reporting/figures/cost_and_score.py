@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from matplotlib.ticker import LogFormatter
+
 from metadiffuser.reporting.panels import shared_legend, titled_panels
 from metadiffuser.reporting.registry import Drawing, timed_figure
 from metadiffuser.reporting.tables.cost import costs
@@ -32,6 +34,9 @@ def cost_and_score(timings: Timings) -> Drawing | None:
             name, colour = timings.labels.method(method), timings.labels.method_colour(method)
             panel.plot(cost, timings.scores[method], "o", color=colour, markersize=7, label=name)
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.5)))
+        panel.margins(0.12)
         panel.set(xlabel=label, ylabel="normalised score")
     shared_legend(picture, panels, LEGEND_COLUMNS)
     caption = (
