@@ -13,7 +13,7 @@ from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, say
 from metadiffuser.pipeline.options import number_from_zero, positive_number, whole_number
-from metadiffuser.pipeline.streams import OUTPUT, discard_output, open_streams
+from metadiffuser.pipeline.streams import OUTPUT, discard_output, flushed_output, open_streams
 
 QUALITIES = ("expert", "medium", "random", "mixed")
 FORMATS = ("minari", "npz", "d4rl")  # those of pipeline/export_data.py, which takes seconds to import
@@ -316,10 +316,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    arguments = _parser().parse_args(argv)
+    arguments = argparse.Namespace()
     try:
-        code = arguments.run(arguments) or 0
-        sys.stdout.flush()
+        with flushed_output():
+            arguments = _parser().parse_args(argv)
+            code = arguments.run(arguments) or 0
     except InputError as error:
         say(f"metadiffuser: {error}")
         return 2

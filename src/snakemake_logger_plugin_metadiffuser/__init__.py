@@ -21,11 +21,14 @@ from typing import IO, TYPE_CHECKING, Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 from metadiffuser.errors import one_line
+from metadiffuser.pipeline.account import name_user
 
 if TYPE_CHECKING:
     from rich.live import Live
 
     from metadiffuser.pipeline.board import Board
+
+name_user()  # Snakemake loads its plug-ins before it makes its folders, and the Snakefile after
 
 SILENCE = 300.0  # seconds without a line after which a log without a terminal gets one about what runs
 TAIL = 15  # lines of a failed job's log that are shown

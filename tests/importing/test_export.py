@@ -119,6 +119,10 @@ def test_tasks_that_were_left_out_are_not_exported() -> None:
         ),
         (["--to", "params.yaml"], "params.yaml: is a file; expected a new or an empty folder"),
         (["--to", "presets"], "presets: is not empty; expected a new or an empty folder"),
+        (["--to", "params.yaml/out"], "params.yaml is a file; expected a new or an empty folder"),
+        (["--to", f"{DATASET}/out"], "artifacts, whose files are the jobs' own; name a folder elsewhere"),
+        (["--to", "results/smoke/out"], "results, whose files are the jobs' own; name a folder elsewhere"),
+        (["--to", "results"], "results, whose files are the jobs' own; name a folder elsewhere"),
     ],
 )
 def test_mistakes_are_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

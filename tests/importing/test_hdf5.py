@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,19 @@ class TestD4RL:
         assert "Cut: 13 steps of episodes that the files break off." in summarise(found)
         whole = Episodes(*(getattr(play(TASKS[1], 7), name)[:6] for name in ("observations", "actions", "rewards")))
         assert_same(found, {1: whole})
+
+    def test_what_is_no_file_is_named_as_such(self, folder: Path) -> None:
+        (folder / "1.hdf5").unlink()
+        (folder / "1.hdf5").mkdir()
+        assert "1.hdf5: not a file; the task list names it" in refusal(folder)
+
+    def test_a_file_of_minari_is_named_with_its_folder(self, folder: Path) -> None:
+        (folder / "lab/data").mkdir(parents=True)
+        write_hdf5(folder / "lab/data/main_data.hdf5", {"episode_0/rewards": np.zeros(STEPS)})
+        record = json.loads((folder / "tasks.json").read_text())
+        record["tasks"][1]["data"] = "lab/data/main_data.hdf5"
+        (folder / "tasks.json").write_text(json.dumps(record))
+        assert refusal(folder).endswith(f"as Minari's files; name the folder, {folder / 'lab'}")
 
     def test_a_break_is_cut_where_no_flag_is_ever_true(self, folder: Path) -> None:
         longer = d4rl(play(TASKS[1], 7))
@@ -156,6 +170,14 @@ class TestMacaw:
                 arrays["terminals"][::STEPS] = True  # the last step is stored first
             write_hdf5(folder / f"{task.index}.hdf5", arrays)
         assert_same(imported(folder), {task.index: play(task, 6) for task in TASKS})
+
+    def test_without_next_states_the_order_is_unknown(self, folder: Path) -> None:
+        edit(folder / "1.hdf5", lambda file: file.__delitem__("next_obs"))
+        assert "1.hdf5: has no array 'next_obs', which tells in which order a buffer of MACAW" in refusal(folder)
+
+    def test_states_that_are_no_numbers_are_named(self, folder: Path) -> None:
+        edit(folder / "1.hdf5", put("obs", np.full((120, 2), "a", "S1")))
+        assert refusal(folder).endswith("1.hdf5: obs holds |S1; expected numbers")
 
     def test_a_buffer_in_the_order_of_time_is_read_as_it_is(self, folder: Path) -> None:
         arrays = macaw(play(TASKS[1], 6))

@@ -14,6 +14,7 @@ import pytest
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Task
 from metadiffuser.importing.assemble import rank
+from metadiffuser.importing.summary import summarise
 from tests.conftest import ROOT
 from tests.helpers.foreign import FAMILY, STEPS, TASKS, arrays_of, edit, edit_list, imported, play, write_foreign
 
@@ -56,6 +57,20 @@ class TestReading:
                 for name in ("observations", "actions", "rewards"):
                     other = getattr(after.episodes[quality][index], name)
                     np.testing.assert_array_equal(other, getattr(episodes, name))
+
+    def test_tasks_whose_experts_earn_no_more_than_random_episodes_are_named(self, folder: Path) -> None:
+        assert not [line for line in summarise(imported(folder)) if "No normalised score" in line]
+        edit(folder / "goal1.npz", lambda a: a.update({name: np.tile(x[:STEPS].T, 6).T for name, x in a.items()}))
+        words = "where expert episodes earn no more than random ones"
+        assert f"No normalised score: task 1, {words}." in summarise(imported(folder))
+
+        def label(record: dict[str, Any]) -> None:
+            for entry in record["tasks"]:
+                entry["data"] = dict.fromkeys(("expert", "medium", "random"), entry["data"])
+
+        edit_list(folder, label)
+        remark = f"No normalised score: tasks 0, 1, 2, 3, 4, {words} (are the labels exchanged?)."
+        assert remark in summarise(imported(folder))
 
     def test_labels_are_kept(self, folder: Path) -> None:
         def label(record: dict[str, Any]) -> None:

@@ -100,9 +100,45 @@ class TestMinari:
         with pytest.raises(InputError, match=r"001-medium-v0/data/metadata\.json: says neither task nor quality"):
             imported(store)
 
-    def test_a_dataset_without_episodes_is_refused(self, store: Path) -> None:
+    def tell(self, store: Path, **changes: Any) -> None:
         metadata = data_folder(store, "point_robot", 1, "medium").parent / METADATA_FILE
-        metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"total_episodes": 0}))
+        metadata.write_text(json.dumps(json.loads(metadata.read_text()) | changes))
+
+    @pytest.mark.parametrize("told", [0, 2, "three", 3.0, True, None])
+    def test_metadata_that_name_another_number_of_episodes_are_refused(self, store: Path, told: Any) -> None:
+        self.tell(store, total_episodes=told)
+        words = (
+            rf"001-medium-v0/data/metadata\.json: total_episodes is {told!r}; expected 3, as data/main_data\.hdf5 has"
+        )
+        with pytest.raises(InputError, match=words):
+            imported(store)
+
+    def test_an_episode_of_other_sizes_is_named(self, store: Path) -> None:
+        def narrow(file: Any) -> None:
+            rows = file["episode_2/observations"][()]
+            del file["episode_2/observations"]
+            file["episode_2/observations"] = rows[:, :1]
+
+        self.damage(store, narrow)
+        words = "main_data.hdf5: episode_2/observations has entries of another shape than in the episodes before it"
+        with pytest.raises(InputError, match=words):
+            imported(store)
+
+    def test_a_dataset_in_another_format_than_hdf5_is_named_with_it(self, store: Path) -> None:
+        self.tell(store, data_format="arrow")
+        (data_folder(store, "point_robot", 1, "medium") / DATA_FILE).unlink()
+        words = r"001-medium-v0: a Minari dataset without data/main_data\.hdf5 \(its data_format is 'arrow'\); expected"
+        with pytest.raises(InputError, match=words):
+            imported(store)
+
+    def test_metadata_that_are_no_json_are_named_as_such(self, store: Path) -> None:
+        (data_folder(store, "point_robot", 1, "medium").parent / METADATA_FILE).write_text("{")
+        with pytest.raises(InputError, match=r"metadata\.json: cannot be read .*expected the description that Minari"):
+            imported(store)
+
+    def test_a_dataset_without_episodes_is_refused(self, store: Path) -> None:
+        self.damage(store, lambda file: file.clear())
+        self.tell(store, total_episodes=0)
         with pytest.raises(
             InputError, match=r"001-medium-v0/data/main_data\.hdf5: has no episodes; expected episode_0"
         ):

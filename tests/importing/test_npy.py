@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers.foreign import TASKS, imported, play
+from tests.helpers.foreign import TASKS, arrays_of, imported, play
 from tests.helpers.layouts import (
     assert_same,
     refusal,
@@ -54,6 +54,36 @@ class TestNpy:
         assert "trj_evalsample0_step1.npy: holds Python objects" in refusal(folder)
         assert not (tmp_path / "exploded").exists()
 
+    def test_a_mapping_in_one_object_is_refused_with_a_conversion_that_works(self, folder: Path) -> None:
+        np.save(folder / "zero.npy", np.array(arrays_of(play(TASKS[0], 6)), dtype=object), allow_pickle=True)
+        record = json.loads((folder / "tasks.json").read_text())
+        record["tasks"][0]["data"] = "zero.npy"
+        (folder / "tasks.json").write_text(json.dumps(record))
+        said = refusal(folder)
+        assert "zero.npy: holds one Python object, which are not read" in said
+        conversion = said.split("by the lines: ")[1].split(", and name the .npz file")[0]
+        subprocess.run([sys.executable, "-c", conversion], check=True)
+        record["tasks"][0]["data"] = "zero.npz"
+        (folder / "tasks.json").write_text(json.dumps(record))
+        assert_same(imported(folder), {0: play(TASKS[0], 6)})
+
+    def test_hidden_files_are_passed_over(self, folder: Path) -> None:
+        (folder / "goal_idx1/._trj_evalsample0_step500.npy").write_bytes(b"\0\5\x16\7")
+        assert_same(imported(folder), {1: play(TASKS[1], 6)})
+
+    @pytest.mark.parametrize("lacking", ["observations", "actions", "rewards"])
+    def test_a_folder_of_arrays_that_lacks_one_names_it_and_what_there_is(self, tmp_path: Path, lacking: str) -> None:
+        write_layout(tmp_path / "arrays", "arrays")
+        (tmp_path / f"arrays/1/{lacking}.npy").unlink()
+        said = refusal(tmp_path / "arrays")
+        assert f"arrays/1: has no array '{lacking}'; expected observations, actions, rewards; it has " in said
+        assert "next_observations" in said
+
+    def test_a_folder_without_data_is_named(self, folder: Path) -> None:
+        for file in (folder / "goal_idx1").iterdir():
+            file.unlink()
+        assert "goal_idx1: no data in this folder; expected an .npz file, " in refusal(folder)
+
     def test_a_pickle_is_refused_with_a_conversion(self, folder: Path) -> None:
         record = json.loads((folder / "tasks.json").read_text())
         record["tasks"][0]["data"] = "dataset_task_0.pkl"
@@ -81,8 +111,11 @@ class TestNpy:
         )
         np.save(path, rows[:11])
         assert "rewards of row 10 ends episode 0 after 11 steps; expected 20" in refusal(folder)
-        path.write_bytes(b"\x93NUMPY")
-        assert "trj_evalsample0_step500.npy: cannot be read" in refusal(folder)
+        for content in (b"\x93NUMPY", b"", b"no array", b"\x80\x04."):
+            path.write_bytes(content)
+            said = refusal(folder)
+            assert "trj_evalsample0_step500.npy: not a whole .npy file; expected what np.save writes" in said
+            assert "pickle" not in said
         path.unlink()
         np.save(tmp_path / "elsewhere.npy", rows)
         path.symlink_to(tmp_path / "elsewhere.npy")

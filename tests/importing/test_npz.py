@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -129,9 +131,36 @@ def test_objects_are_not_unpickled(folder: Path, tmp_path: Path) -> None:
             return (os.mkdir, (str(tmp_path / "exploded"),))
 
     edit(folder / "goal2.npz", lambda a: a.update(rewards=np.array([Bomb()], dtype=object)))
-    with pytest.raises(InputError, match=r"goal2\.npz: cannot be read \(.*allow_pickle=False"):
+    with pytest.raises(InputError, match=r"goal2\.npz: rewards holds Python objects, which are not read, as unpick"):
         imported(folder)
     assert not (tmp_path / "exploded").exists()
+
+
+def test_objects_of_numbers_are_refused_with_a_conversion_that_works(folder: Path) -> None:
+    expected = imported(folder)
+    edit(folder / "goal2.npz", lambda a: a.update(observations=a["observations"].astype(object)))
+    with pytest.raises(InputError, match=r"goal2\.npz: observations holds Python objects") as refused:
+        imported(folder)
+    subprocess.run([sys.executable, "-c", str(refused.value).split("by the lines: ")[1]], check=True)
+    found = imported(folder)
+    for quality, by_task in expected.episodes.items():
+        assert np.array_equal(found.episodes[quality][2].observations, by_task[2].observations)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5, 2.0, -1.0])
+def test_a_flag_that_is_neither_zero_nor_one_is_named(folder: Path, value: float) -> None:
+    edit(folder / "goal1.npz", lambda a: a.update(episode_ends=np.where(a["episode_ends"], value, 0.0)))
+    with pytest.raises(InputError, match=rf"goal1\.npz: episode_ends\[19\] is {value:g}; expected 0 or 1"):
+        imported(folder)
+
+
+def test_what_a_file_has_is_named_beside_what_it_lacks(folder: Path) -> None:
+    edit(folder / "goal1.npz", lambda a: a.update(states=a.pop("observations")))
+    words = (
+        r"goal1\.npz: has no array 'observations'; .*; it has actions, episode_ends, next_observations, rewards, states"
+    )
+    with pytest.raises(InputError, match=words):
+        imported(folder)
 
 
 @pytest.mark.parametrize("name", ["../../escaped.npy", "/tmp/escaped.npy", "a\\..\\..\\escaped.npy"])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from metadiffuser.errors import InputError
-from tests.helpers.foreign import STEPS, TASKS, edit, edit_list, entry, imported
+from metadiffuser.importing.tasklist import read_task_list
+from tests.helpers.foreign import FAMILY, STEPS, TASKS, edit, edit_list, entry, imported
 from tests.helpers.layouts import refusal, write_layout
 
 LISTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -27,6 +28,9 @@ LISTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "goal width": (entry(goal=[1.0]), r"tasks\[1\]\.goal is \[1\.0\]; expected 2 finite numbers"),
     "goal nan": (entry(goal=[1.0, float("nan")]), r"tasks\[1\]\.goal is \[1\.0, nan\]; expected 2 finite numbers"),
     "huge goal": (entry(goal=[10**400, 0]), r"tasks\[1\]\.goal is \[10{58}; expected 2 finite numbers"),
+    "goal of a double": (entry(goal=[1e39, 0]), r"tasks\[1\]\.goal is \[1e\+39, 0\]; expected 2 finite numbers"),
+    "goal in words": (entry(goal="1, 0"), r"tasks\[1\]\.goal is '1, 0'; expected 2 finite numbers"),
+    "goal twice": (entry(parameters={"goal": [0, 0]}), r"tasks\[1\]: has goal and 'parameters'; expected one of the"),
     "labels": (entry(data={"expert": "goal1.npz"}), r"tasks\[1\]\.data: no data of quality 'medium'"),
     "label": (entry(data={"good": "goal1.npz"}), r"tasks\[1\]\.data: unknown quality 'good'"),
     "some labelled": (
@@ -51,6 +55,17 @@ def test_mistakes_in_the_task_list_are_named(folder: Path, change: Callable[[dic
     with pytest.raises(InputError, match=words) as refused:
         imported(folder)
     assert "\n" not in str(refused.value)
+
+
+def test_a_key_that_stands_twice_is_refused(folder: Path) -> None:
+    path = folder / "tasks.json"
+    path.write_text(path.read_text().replace('"split": "test"', '"goal": [0, 0], "split": "test"', 1))
+    assert refusal(folder).endswith("tasks.json: key 'goal' stands twice in a mapping; remove one")
+
+
+def test_a_folder_is_no_task_list(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"data: a folder; expected the file of a task list"):
+        read_task_list(folder, folder, FAMILY)
 
 
 def test_the_familys_own_length_may_be_stated(folder: Path) -> None:

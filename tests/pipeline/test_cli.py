@@ -68,6 +68,24 @@ def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"expected one of {choices}" in refused(capsys, "use", "big")
 
 
+def test_only_use_takes_the_path_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "use", "big").endswith(", or the path of a YAML file\n")
+    assert refused(capsys, "estimate", "--preset", "presets/quick.yaml").endswith(", representations, smoke\n")
+
+
+def test_the_stages_are_listed_in_the_projects_root_only(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "src/metadiffuser/: missing; run from the project's root" in refused(capsys, "dvc")
+    assert not (project / "dvc.yaml").exists()
+    (project / "src/metadiffuser").mkdir(parents=True)
+    assert cli.main(["dvc"]) == 0
+    assert (project / "dvc.yaml").read_text() == (ROOT / "dvc.yaml").read_text()
+
+
+def test_an_empty_parameter_file_is_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "params.yaml").write_text("")
+    assert refused(capsys, "estimate").endswith("params.yaml: expected a mapping of sections, got nothing\n")
+
+
 def test_use_and_schema(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["use", "quick"]) == 0
     assert (project / "params.yaml").read_text() == whole("quick")

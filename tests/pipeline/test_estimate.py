@@ -325,6 +325,7 @@ def test_the_former_verb_says_the_new_name(capsys: pytest.CaptureFixture[str]) -
             "preset 'huge' is unknown; expected one of expert, extrapolation, laptop, literature, medium, paper",
         ),
         (lambda: Path("dvc.lock").write_text("stages: 3"), (), "dvc.lock: damaged or in the middle of a merge"),
+        (lambda: Path("dvc.lock").write_text(""), (), "dvc.lock: damaged or in the middle of a merge"),
         (lambda: Path("dvc.lock").unlink(), (), "results/*/timings: no record of define_tasks"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+import snakemake_logger_plugin_metadiffuser
 from metadiffuser import artifacts, cli, errors
 from metadiffuser.errors import InputError, current_folder
-from metadiffuser.pipeline import gc, locks, sync
+from metadiffuser.pipeline import account, compare, gc, locks, sync
 from metadiffuser.progress import Progress
 from tests.conftest import ROOT, put_in_force
 
@@ -53,6 +55,25 @@ def test_a_full_standard_output_is_named_and_not_the_project(project: Path, unbu
     assert done.returncode == 3
     assert done.stderr.startswith("metadiffuser: standard output: No space left on device; ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["", "export "])
+def test_a_help_that_cannot_be_written_out_ends_as_any_output(project: Path, verb: str) -> None:
+    done = shell(f"{verb}--help > /dev/full", project)
+    assert done.returncode == 3
+    assert done.stderr.startswith("metadiffuser: standard output: No space left on device; ")
+    assert done.stderr.count("\n") == 1
+    unread = shell(f"{verb}--help | true; exit ${{PIPESTATUS[0]}}", project)
+    assert (unread.returncode, unread.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_the_locale_has_no_character_for_is_printed_as_its_number(tmp_path: Path, encoding: str) -> None:
+    script = "from metadiffuser.pipeline import streams; streams.open_streams(); print('47.8\u2020')"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": encoding}
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"47.8\\u2020\n")
 
 
 def test_a_full_standard_error_leaves_the_exit_code_alone(project: Path) -> None:
@@ -127,14 +148,48 @@ def test_a_user_without_an_entry_in_passwd_gets_a_name(
     assert Path.home() == project / ".work" / "home"
 
 
-def test_a_user_with_a_name_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_with_a_name_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nameless(monkeypatch)
     monkeypatch.setenv("USER", "somebody")
-    monkeypatch.setenv("HOME", "/somewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("LOGNAME", raising=False)
-    sync.name_user()
+    account.name_user()
     assert "LOGNAME" not in os.environ
-    assert os.environ["HOME"] == "/somewhere"
+    assert os.environ["HOME"] == str(tmp_path)
+
+
+def test_a_home_that_cannot_be_written_is_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "/")
+    account.name_user()
+    assert os.environ["HOME"] == "/", "this user has an entry in passwd"
+    nameless(monkeypatch)
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setenv("LOGNAME", "x")
+    importlib.reload(
+        snakemake_logger_plugin_metadiffuser
+    )  # before Snakemake makes its folders, and the Snakefile after
+    assert os.environ["HOME"] == str(project / ".work" / "home")
+
+
+def test_where_git_has_no_clone_or_dvc_no_way_the_remedy_is_named(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for words in (["gc", "--dry"], ["compare", "--preset", "smoke"]):
+        metrics = project / "results/smoke/metrics/planner"
+        metrics.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr(compare, "read_run", lambda _: {})
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert "not a git repository" in said
+        assert said.endswith("; run in a git clone of the project\n")
+    braces = tmp_path / "{x}"
+    braces.mkdir()
+    monkeypatch.chdir(braces)
+    said = gc.remedy("unexpected error - 'x'")
+    assert said == f"; DVC cannot work in {braces}, whose path has braces: move the project to a folder without"
+    assert gc.remedy("something else") == ""
 
 
 def test_what_git_refuses_is_named_with_its_cause_and_remedy(project: Path) -> None:

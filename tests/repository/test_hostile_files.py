@@ -73,14 +73,15 @@ KINDS = ["pickle", "torch", "npy", "absurd header", "absurd tensor", "no header"
 READERS = [read_tensors, ContextModel.load, DiffusionModel.load, Trained.read, read_rollouts]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "other header"])
-@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__qualname__)
+CASES = [(reader, kind) for reader in READERS for kind in KINDS]
+CASES += [(reader, "other header") for reader in READERS[1:]]  # of read_tensors any header is one
+
+
+@pytest.mark.parametrize(("reader", "kind"), CASES)
 def test_a_hostile_checkpoint_is_refused(reader: object, kind: str, tmp_path: Path) -> None:
     assert callable(reader)
     path = tmp_path / "seed0.safetensors"
     path.write_bytes(hostile(kind, tmp_path / "mark"))
-    if kind == "other header" and reader is read_tensors:
-        return
     with pytest.raises(InputError) as caught:
         reader(path)
     assert str(path) in str(caught.value)

@@ -195,5 +195,6 @@ def read_tree(path: Path, remedy: str = "run from the project's root, or name an
 def _mapping_of(text: str, source: str) -> dict[str, Any]:
     tree = _tree(text, source)
     if not isinstance(tree, dict):
-        raise InputError(f"{source}: expected a mapping of sections, got {type(tree).__name__}")
+        found = "nothing" if tree is None else type(tree).__name__
+        raise InputError(f"{source}: expected a mapping of sections, got {found}")
     return tree

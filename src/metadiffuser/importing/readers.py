@@ -35,7 +35,8 @@ def read_steps(request: Request) -> Steps:
             "mapping of arrays, turn it into numbers by the three lines: import numpy as np, pickle; found = "
             f"pickle.load(open({name}, 'rb')); np.savez({str(path.with_suffix('.npz'))!r}, **found)"
         )
+    state = "missing; " if not path.exists() else "no data in this folder; " if path.is_dir() else ""
     raise InputError(
-        f"{path}: {'expected' if path.exists() else 'missing; expected'} an .npz file, the folder of a Minari dataset "
+        f"{path}: {state}expected an .npz file, the folder of a Minari dataset "
         f"with {minari.DATA_FILE} in it, an HDF5 buffer ({', '.join(hdf5.SUFFIXES)}), or a folder of .npy files"
     )

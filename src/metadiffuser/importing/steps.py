@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metadiffuser.envs import Family
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, one_line
 
 Anything = NDArray[Any]
 Rows = NDArray[np.integer[Any]]
@@ -25,7 +25,8 @@ ENDS = ("episode_ends", "terminals", "timeouts", "terminations", "truncations", 
 OTHER_NAMES = {"observations": ("obs",), "next_observations": ("next_obs",)}
 TASK_INDEX = ("task_index", "task_indices", "task_id", "task_ids")
 NAMES = (*STEPS, *(other for others in OTHER_NAMES.values() for other in others), *ENDS, *TASK_INDEX)  # that are read
-MOST_NAMED = 8  # tasks of a mixture in a sentence
+MOST_NAMED = 8  # tasks of a mixture, or arrays of a file, in a sentence
+OBJECTS = "which are not read, as unpickling them can run code; if you trust who wrote them, turn"
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -86,7 +87,7 @@ class Steps:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Path, expected: str = "arrays of numbers") -> Iterator[None]:
     """Turn what a library raises at a damaged file into an ``InputError`` that names the file."""
     try:
         yield
@@ -94,7 +95,7 @@ def readable(path: Path) -> Iterator[None]:
         raise
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read ({reason}); expected arrays of numbers") from None
+        raise InputError(f"{path}: cannot be read ({reason}); expected {expected}") from None
 
 
 def numbers(path: Path, name: str, array: Any) -> Anything:
@@ -139,7 +140,7 @@ def from_arrays(
     required = STEPS[:3] if buffer else STEPS
     for name in required:
         if name not in found:
-            raise InputError(f"{path}: has no array '{name}'; expected {', '.join(required)}")
+            raise InputError(f"{path}: has no array '{name}'; expected {', '.join(required)}; it has {_listed(names)}")
     length = found["observations"].shape[1] if found["observations"].ndim == 3 else None
     if length is not None:
         found = {name: _flat(path, name, array, length) for name, array in found.items()}
@@ -147,7 +148,7 @@ def from_arrays(
     flagged = _united(path, flags, len(found["observations"]))
     ends = flagged if ends is None else ends
     index = [(name, found.pop(name)) for name in TASK_INDEX if name in found]
-    rows = _rows_of_task(request, index[0] if index else None, len(found["observations"]))
+    rows = _rows_of_task(request, index, len(found["observations"]))
     if order is not None:
         rows = order if rows is None else order[np.isin(order, rows)]
     if rows is not None:
@@ -166,8 +167,16 @@ def from_arrays(
     return Steps(path, found, ends, locate, length, buffer)
 
 
+def _listed(names: Collection[str]) -> str:
+    """Return the names of what a file holds, the first few of many."""
+    shown = sorted(names)[:MOST_NAMED]
+    return one_line(", ".join(shown) + (", ..." if len(names) > len(shown) else "")) or "none"
+
+
 def _flat(path: Path, name: str, array: Anything, length: int) -> Anything:
-    """Return (E, T, ...) as (E * T, ...)."""
+    """Return (E, T, ...) as (E * T, ...), and a task number for each episode (E,) or (E, 1) as one for each step."""
+    if name in TASK_INDEX and array.size == len(array):
+        array = np.repeat(array.reshape(-1, 1), length, axis=1)
     if array.ndim < 2 or array.shape[1] != length:
         raise InputError(f"{path}: {name} has shape {array.shape}; expected (E, {length}, ...), as observations")
     return array.reshape(len(array) * length, *array.shape[2:])
@@ -177,17 +186,21 @@ def _united(path: Path, flags: list[tuple[str, Anything]], count: int) -> Anythi
     """Return where any of several flags says that an episode ends (N,), None without flags."""
     ends = None
     for name, flag in flags:
-        array = flag.astype(bool).reshape(-1)
-        if len(array) != count:
-            raise InputError(f"{path}: {name} has {len(array)} entries; expected {count}, as observations")
+        if flag.size != count:
+            raise InputError(f"{path}: {name} has {flag.size} entries; expected {count}, as observations")
+        given = flag.reshape(-1)
+        array = given.astype(bool)
+        if not np.array_equal(given, array):
+            step = int(np.flatnonzero(given != array)[0])
+            raise InputError(f"{path}: {name}[{step}] is {given[step]:g}; expected 0 or 1, 1 where an episode ends")
         ends = array if ends is None else ends | array
     return ends
 
 
-def _rows_of_task(request: Request, index: tuple[str, Anything] | None, count: int) -> Rows | None:
+def _rows_of_task(request: Request, indices: list[tuple[str, Anything]], count: int) -> Rows | None:
     """Return the rows of the wanted task by an array of task numbers (N,) or (N, 1), None for all rows."""
     path, task = request.path, request.task
-    if index is None:
+    if not indices:
         if task is not None:
             names = ", ".join(TASK_INDEX)
             raise InputError(
@@ -195,7 +208,10 @@ def _rows_of_task(request: Request, index: tuple[str, Anything] | None, count: i
                 "'task' out of the entry, or add the array"
             )
         return None
-    name, array = index
+    name, array = indices[0]
+    for other, numbers_there in indices[1:]:
+        if not np.array_equal(numbers_there.reshape(-1), array.reshape(-1)):
+            raise InputError(f"{path}: {name} and {other} number the tasks differently; leave one of them out")
     if array.shape not in ((count,), (count, 1)):
         raise InputError(f"{path}: {name} has shape {array.shape}; expected ({count},), as observations")
     array = array.reshape(-1)

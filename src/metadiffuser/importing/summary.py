@@ -32,10 +32,25 @@ def summarise(imported: Imported) -> list[str]:
             f"Computed: {notes['computed']} last observations of episodes, by the family's physics, as the files have "
             "no next_observations."
         )
+    lines += _without_scale(imported)
     lines += _repeated(imported)
     if notes["left_out"]:
         lines.append(f"Left out: {notes['left_out']} episodes, so that all tasks have equally many.")
     return lines
+
+
+def _without_scale(imported: Imported) -> list[str]:
+    """Return a line that names the tasks whose experts earn no more than their random episodes."""
+    means = {
+        quality: {index: float(episodes.returns.mean()) for index, episodes in imported.episodes[quality].items()}
+        for quality in ("expert", "random")
+    }
+    found = [str(task.index) for task in imported.tasks if means["expert"][task.index] <= means["random"][task.index]]
+    if not found:
+        return []
+    labels = "" if imported.notes["labels"] == "ranked" else " (are the labels exchanged?)"
+    tasks = f"task{'s' if len(found) > 1 else ''} {', '.join(found)}"
+    return [f"No normalised score: {tasks}, where expert episodes earn no more than random ones{labels}."]
 
 
 def _repeated(imported: Imported) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from metadiffuser.data.minari_store import NAMESPACE
 from metadiffuser.envs import Family, Task
@@ -20,6 +21,7 @@ LABELS = ("expert", "medium", "random", "mixed")
 REQUIRED = LABELS[:3]  # what the stages after collect_dataset read
 ALL = ""  # key of files without a label
 KEYS = ("data", "task", "split", "parameters")
+LARGEST = float(np.finfo(np.float32).max)  # of a parameter, which models take in float32
 MOST_NAMED = 3  # datasets of others in a sentence
 
 
@@ -47,14 +49,19 @@ def read_task_list(root: Path, path: Path | None, family: Family) -> list[Source
     if not root.is_dir():
         raise InputError(f"{root}: expected a folder of data with a task list; docs/data.md shows the layouts")
     path = path or root / TASK_LIST
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; expected the file of a task list, which docs/data.md shows")
     if not path.is_file():
         if any(root.glob(f"**/{METADATA_FILE}")):
             return _checked(path, _from_metadata(root, family))
         raise InputError(f"{path}: missing; docs/data.md shows a task list")
     try:
-        record = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
+        record = json.loads(text, object_pairs_hook=_unique)
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except _RepeatedError as error:
+        raise InputError(f"{path}: key '{shortened(str(error))}' stands twice in a mapping; remove one") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
     if not isinstance(record, dict) or not isinstance(record.get("tasks"), list):
@@ -72,6 +79,19 @@ def read_task_list(root: Path, path: Path | None, family: Family) -> list[Source
         _source(root, f"{path}: tasks[{index}]", index, entry, family) for index, entry in enumerate(record["tasks"])
     ]
     return _checked(path, sources)
+
+
+class _RepeatedError(ValueError):
+    """A key stands twice in a mapping of JSON, whose reader would take the last."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _RepeatedError(key)
+        found[key] = value
+    return found
 
 
 def _checked(path: Path, sources: list[Source]) -> list[Source]:
@@ -97,7 +117,8 @@ def _checked(path: Path, sources: list[Source]) -> list[Source]:
             if source.task.split == "test" and other is not None:
                 raise InputError(
                     f"{path}: the unseen task {source.task.index} and the training task {other} both have the data "
-                    f"{file}; expected an unseen task to have data of its own"
+                    f"{file}; expected an unseen task to have data of its own (if the file holds several tasks, give "
+                    "each entry the number of its own in it as 'task')"
                 )
     return sources
 
@@ -117,7 +138,10 @@ def _source(root: Path, where: str, index: int, entry: Any, family: Family) -> S
     split = entry.get("split")
     if split not in ("train", "test"):
         raise InputError(f"{where}.split is {split!r}; expected 'train' or 'test'")
-    given = entry.get("parameters", {name: entry[name] for name in sizes if name in entry})
+    beside = {name: entry[name] for name in sizes if name in entry}
+    if "parameters" in entry and beside:
+        raise InputError(f"{where}: has {', '.join(beside)} and 'parameters'; expected one of the two")
+    given = entry.get("parameters", beside)
     if not isinstance(given, dict) or given.keys() != sizes.keys():
         raise InputError(f"{where}: expected the parameters {', '.join(sizes)} of {family.title}, got {given!r}")
     parameters = {name: _vector(f"{where}.{name}", given[name], size) for name, size in sizes.items()}
@@ -133,8 +157,8 @@ def _source(root: Path, where: str, index: int, entry: Any, family: Family) -> S
 def _vector(where: str, value: Any, size: int) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value]
     numeric = all(isinstance(item, int | float) and not isinstance(item, bool) for item in values)
-    if len(values) != size or not numeric or not all(abs(item) <= sys.float_info.max for item in values):
-        raise InputError(f"{where} is {str(value)[:60]}; expected {size} finite number{'s' if size > 1 else ''}")
+    if len(values) != size or not numeric or not all(abs(item) <= LARGEST for item in values):
+        raise InputError(f"{where} is {repr(value)[:60]}; expected {size} finite number{'s' if size > 1 else ''}")
     return tuple(float(item) for item in values)
 
 

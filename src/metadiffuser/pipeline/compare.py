@@ -12,6 +12,7 @@ from pathlib import Path
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.errors import InputError, one_line
+from metadiffuser.pipeline.gc import remedy
 from metadiffuser.reporting.agreement import (
     OUTSIDE,
     SAME,
@@ -121,5 +122,6 @@ def _git(revision: str, *words: str) -> bytes:
         raise InputError("git: not found; install it, as your results are compared with those in git") from None
     if done.returncode:
         reason = one_line(done.stderr.decode(errors="replace"))
-        raise InputError(f"{revision}: git cannot read it ({reason}); name a commit: --with COMMIT")
+        helps = remedy(reason) or "; name a commit: --with COMMIT"
+        raise InputError(f"{revision}: git cannot read it ({reason}){helps}")
     return done.stdout

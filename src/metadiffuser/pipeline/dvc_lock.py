@@ -38,7 +38,7 @@ def parse(record: str | bytes, place: str = str(LOCK)) -> dict[str, Locked]:
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.load(record, Loader=loader) or {}  # noqa: S506 - both loaders are safe
+        tree = yaml.load(record, Loader=loader)  # noqa: S506 - both loaders are safe
         return {name: _entry(entry) for name, entry in tree.get("stages", {}).items()}
     except (yaml.YAMLError, AttributeError, TypeError, ValueError):
         reference, _, _ = place.rpartition(":")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_text
+from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag
 
 DVC_YAML = Path("dvc.yaml")
@@ -39,7 +40,9 @@ def render() -> str:
 
 
 def write() -> None:
-    """Write ``dvc.yaml`` in the project's root, whole or not at all."""
+    """Write ``dvc.yaml`` in the project's root, whole or not at all. Raises ``InputError`` in another folder."""
+    if not Path(dag.PACKAGE).is_dir():
+        raise InputError(f"{dag.PACKAGE}/: missing; run from the project's root, whose stages {DVC_YAML} lists")
     write_text(DVC_YAML, render())
     print(f"{DVC_YAML}: written; {len(dag.STAGES)} stages")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def export_data(params: Params, name: str, quality: str | None, layout: str, tar
         f"{layout}."
     )
     if set(REQUIRED) <= set(qualities):
-        print(f"'metadiffuser import --family {name} --from {target}' reads them back.")
+        print(f"'metadiffuser import --family {name} --from {shlex.quote(str(target))}' reads them back.")
 
 
 def _entry(task: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
@@ -95,8 +96,19 @@ def _entry(task: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _new_folder(target: Path) -> Path:
-    """Return the absolute path of a folder that may be written. Raises ``InputError`` if it holds something."""
-    target = target.resolve()
+    """Return the absolute path of a folder that may be written.
+
+    Raises:
+        InputError: it holds something, or it cannot be made, or what is in it would count as a job's output.
+    """
+    given, target = target, target.resolve()
+    for outputs in (paths.DATASET, paths.DATASET_METRICS, paths.IMPORTED):
+        owned = Path(outputs.split("{")[0]).resolve()
+        if target.is_relative_to(owned):
+            raise InputError(f"--to {given}: lies in {owned}, whose files are the jobs' own; name a folder elsewhere")
+    file = next((above for above in target.parents if above.exists() and not above.is_dir()), None)
+    if file is not None:
+        raise InputError(f"--to {given}: {file} is a file; expected a new or an empty folder")
     if target.exists() and not target.is_dir():
         raise InputError(f"--to {target}: is a file; expected a new or an empty folder")
     if target.is_dir() and any(target.iterdir()):

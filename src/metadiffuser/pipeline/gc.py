@@ -9,6 +9,7 @@ projects share the cache, because the list of files of a folder is an object in 
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,13 +22,15 @@ import yaml
 from metadiffuser import paths
 from metadiffuser.errors import InputError, nearest
 from metadiffuser.pipeline import dvc_lock
+from metadiffuser.pipeline.account import name_user
 from metadiffuser.pipeline.dvc_lock import LOCK
-from metadiffuser.pipeline.sync import name_user
 
 REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
 DVC = (sys.executable, "-m", "dvc")
 CACHE = "cache"  # in the folder of the projects, a link to the cache
 OWNERSHIP = "dubious ownership"  # what git says of a checkout of another user
+UNEXPECTED = "unexpected error"  # what DVC says of a fault of its own
+NO_CLONE = "not a git repository"  # likewise of a folder that is none
 NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
 
 
@@ -112,6 +115,17 @@ def _project(folder: Path, text: str, place: str) -> Path:
     return folder
 
 
+def remedy(cause: str) -> str:
+    """Return what helps against something that git or DVC says, as the end of a sentence; empty if nothing is known."""
+    if OWNERSHIP in cause:
+        return f"; trust it with 'git config --global --add safe.directory {shlex.quote(str(Path.cwd()))}'"
+    if NO_CLONE in cause:
+        return "; run in a git clone of the project"
+    if UNEXPECTED in cause and any(brace in str(Path.cwd()) for brace in "{}"):
+        return f"; DVC cannot work in {Path.cwd()}, whose path has braces: move the project to a folder without"
+    return ""
+
+
 def _git(*arguments: str) -> str:
     return _output("git", "git", *arguments)
 
@@ -127,8 +141,5 @@ def _output(name: str, *command: str) -> str:
         said = ended.stderr.strip().splitlines() or ["failed without a message"]
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith(("ERROR", "fatal:", "error:"))]
         cause = errors[0] if name == "git" and errors else (errors or said)[-1]
-        remedy = (
-            f"; trust it with 'git config --global --add safe.directory {Path.cwd()}'" if OWNERSHIP in cause else ""
-        )
-        raise InputError(f"{name}: {cause}{remedy}")
+        raise InputError(f"{name}: {cause}{remedy(cause)}")
     return ended.stdout

@@ -37,8 +37,12 @@ def stale(params: Params) -> list[str]:
     return found
 
 
-def read(preset: str) -> Params:
+def read(preset: str, otherwise: str = "") -> Params:
     """Return what ``presets/PRESET.yaml`` says, with all that it extends and the defaults.
+
+    Args:
+        preset: its name.
+        otherwise: what may be named in its place, as the end of a refusal.
 
     Raises:
         InputError: there is no such preset, or it is not a valid parameter file.
@@ -47,7 +51,7 @@ def read(preset: str) -> Params:
     if not choices:
         raise InputError(f"{PRESETS}/: no presets here; run from the project's root")
     if preset not in choices:
-        remedy = f"expected one of {', '.join(choices)}, or the path of a YAML file"
+        remedy = f"expected one of {', '.join(choices)}{otherwise}"
         raise InputError(f"preset '{shortened(preset)}' is unknown; {remedy}")
     source = PRESETS / f"{preset}.yaml"
     params = load_partial(source)
@@ -68,7 +72,7 @@ def use(name: str) -> None:
     """
     path = Path(name)
     is_file = path.suffix in (".yaml", ".yml")
-    params = load_partial(path) if is_file else read(name)
+    params = load_partial(path) if is_file else read(name, ", or the path of a YAML file")
     locks.check_idle()  # the jobs of one run would be of two presets
     links.link_plugins(params)
     text = to_yaml(params)

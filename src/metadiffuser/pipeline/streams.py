@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 OUTPUT = "standard output"
+UNKNOWN = "backslashreplace"  # characters that the encoding of the locale does not have, as standard error shows them
 
 
 def open_streams() -> None:
@@ -24,9 +27,24 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
     output = sys.__stdout__
-    if output is not None and output is sys.stdout and not output.isatty():
+    if output is None or output is not sys.stdout:
+        return
+    if output.isatty():
+        output.reconfigure(errors=UNKNOWN)
+    else:
         stream = io.BufferedWriter(_Output(output.fileno(), "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(stream, output.encoding, output.errors)
+        sys.stdout = io.TextIOWrapper(stream, output.encoding, UNKNOWN)
+
+
+@contextmanager
+def flushed_output() -> Iterator[None]:
+    """Write out what is to be printed, also where argparse ends the program after its help."""
+    try:
+        yield
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
 
 
 def discard_output() -> None:

@@ -24,7 +24,6 @@ import itertools
 import json
 import logging
 import os
-import pwd
 import re
 import shutil
 import sqlite3
@@ -40,6 +39,7 @@ from metadiffuser.artifacts import whole_file
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, one_line
 from metadiffuser.pipeline import dag, dvc_lock, locks, records
+from metadiffuser.pipeline.account import name_user
 
 if TYPE_CHECKING:
     from dvc.repo import Repo  # at run time in the functions that need it: a second of imports
@@ -94,17 +94,6 @@ def find_programs() -> None:
     """Let jobs find the programs of this environment even if it is not activated, and libraries the user's name."""
     os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
     name_user()
-
-
-def name_user() -> None:
-    """Give a user without an entry in passwd, as in containers, a name and a home folder: libraries need both."""
-    try:
-        pwd.getpwuid(os.getuid())
-    except KeyError:
-        if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
-            os.environ["LOGNAME"] = f"user{os.getuid()}"
-        if not os.environ.get("HOME"):
-            os.environ["HOME"] = str((records.WORK / "home").absolute())
 
 
 def reconcile(params: Params, commands: Mapping[str, str]) -> None:

@@ -106,7 +106,7 @@ def find_folder(folder: Path | str | None = None) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    named = " and ".join(str(place.absolute()) for place in dict.fromkeys(places))
+    named = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
     raise InputError(
         f"{named}: no published models here; run in a clone that has the folder {PRETRAINED}/, give its path as "
         "'folder', or make it with 'metadiffuser publish' after a run"

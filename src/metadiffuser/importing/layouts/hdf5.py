@@ -35,6 +35,7 @@ SUFFIXES = (".hdf5", ".h5", ".hdf")
 DISCOUNTS = "terminal_discounts"
 MACAW = (DISCOUNTS, "terminal_obs", "mc_rewards")  # any of these marks a buffer of MACAW
 LAYOUT = "a buffer with arrays at the file's root"
+EPISODE = "episode_0"  # the first group of a file of Minari's
 ROUNDING = 1e-5  # absolute and relative: what storage in float32 may have cost
 
 
@@ -70,23 +71,39 @@ def read(request: Request) -> Steps | None:
     if path.suffix not in SUFFIXES:
         return None
     if not path.is_file():
-        raise InputError(f"{path}: missing; the task list names it")
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'missing'}; the task list names it")
     with readable(path), h5py.File(path, "r") as file:
         names = set(file.keys())
+        if EPISODE in names and "observations" not in names:
+            folder = _minari(path)
+            raise InputError(f"{path}: has a group for each episode, as Minari's files; name the folder, {folder}")
         names -= {other for name, others in OTHER_NAMES.items() if name in names for other in others}
         arrays = {
             name: own(path, file, name, h5py.Dataset, LAYOUT)[()] for name in (*NAMES, DISCOUNTS) if name in names
         }
         order, ends = (None, None) if names.isdisjoint(MACAW) else _macaw(request, arrays)
-    return from_arrays(request, arrays.keys(), arrays.__getitem__, order, ends, buffer=True)
+    return from_arrays(request, names, arrays.__getitem__, order, ends, buffer=True)
+
+
+def _minari(path: Path) -> Path:
+    """Return the folder of the Minari dataset that a file is of."""
+    return path.parent.parent if path.parent.name == "data" else path.parent
 
 
 def _macaw(request: Request, arrays: dict[str, Any]) -> tuple[Rows | None, Anything | None]:
     """Return the rows in the order of time (None if they are in it), and where episodes end (None if unknown)."""
     named = {name: arrays.get(other, arrays.get(name)) for name, (other,) in OTHER_NAMES.items()}
     states, successors = named["observations"], named["next_observations"]
-    if states is None or successors is None or states.ndim != 2 or states.shape != successors.shape:
-        return None, None  # what is wrong with them is said where they are checked
+    if successors is None:
+        raise InputError(
+            f"{request.path}: has no array 'next_obs', which tells in which order a buffer of MACAW (with "
+            f"{', '.join(MACAW)}) stores its steps; add it, or take these arrays out if steps are in the order of time"
+        )
+    if states is None:
+        return None, None  # that it is missing is said where arrays are checked
+    states, successors = (numbers(request.path, *pair) for pair in (("obs", states), ("next_obs", successors)))
+    if states.ndim != 2 or states.shape != successors.shape:
+        return None, None  # likewise
     ends = np.zeros(len(states), bool)
     if DISCOUNTS in arrays:
         discounts = numbers(request.path, DISCOUNTS, arrays[DISCOUNTS]).reshape(-1)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, shortened
 from metadiffuser.importing.layouts.hdf5 import own
 from metadiffuser.importing.steps import STEPS, Anything, Request, Steps, numbers, readable
 
@@ -22,7 +23,7 @@ LAYOUT = "Minari's layout"
 def read_metadata(folder: Path) -> dict[str, Any]:
     """Read the metadata of a Minari dataset. Raises ``InputError``."""
     path = folder / METADATA_FILE
-    with readable(path):
+    with readable(path, "the description that Minari writes"):
         record = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(record, dict):
         raise InputError(f"{path}: expected a mapping, as Minari writes it")
@@ -32,6 +33,12 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 def read(request: Request) -> Steps | None:
     """Read the folder of a Minari dataset; return None if it is something else. Raises ``InputError``."""
     if not (request.path / DATA_FILE).is_file():
+        if (request.path / METADATA_FILE).is_file():
+            kind = shortened(repr(read_metadata(request.path).get("data_format", "hdf5")))
+            raise InputError(
+                f"{request.path}: a Minari dataset without {DATA_FILE} (its data_format is {kind}); expected one in "
+                "HDF5, which Minari writes with data_format='hdf5'"
+            )
         return None
     if request.task is not None:
         raise InputError(f"{request.path}: a Minari dataset is of one task; take 'task' out of its entry")
@@ -46,7 +53,7 @@ def read_minari(folder: Path) -> Steps:
     starts: list[int] = []
     step = 0
     with readable(path), h5py.File(path, "r") as file:
-        for number in range(int(record.get("total_episodes", len(file)))):
+        for number in range(_count(folder, record, file)):
             name = f"episode_{number}"
             group = own(path, file, name, h5py.Group, LAYOUT)
             arrays = {
@@ -57,6 +64,11 @@ def read_minari(folder: Path) -> Steps:
             if len(arrays["observations"]) != steps + 1 or len(arrays["actions"]) != steps or not steps:
                 shapes = ", ".join(f"{len(array)} {key}" for key, array in arrays.items())
                 raise InputError(f"{path}: {name} has {shapes}; expected T + 1, T and T of them, T at least 1")
+            for key, earlier in parts.items():
+                if key in arrays and earlier and arrays[key].shape[1:] != earlier[0].shape[1:]:
+                    raise InputError(
+                        f"{path}: {name}/{key} has entries of another shape than in the episodes before it"
+                    )
             parts["next_observations"].append(arrays["observations"][1:])
             parts["observations"].append(arrays["observations"][:-1])
             parts["actions"].append(arrays["actions"])
@@ -69,6 +81,18 @@ def read_minari(folder: Path) -> Steps:
     with readable(path):
         joined = {name: np.concatenate(values) for name, values in parts.items()}
     return Steps(path, joined, joined.pop("ends"), lambda array, step: _locate(starts, array, step))
+
+
+def _count(folder: Path, record: Mapping[str, Any], file: h5py.File) -> int:
+    """Return the number of episodes. Raises ``InputError`` if the metadata name another than the file has."""
+    present = sum(re.fullmatch(r"episode_\d+", name) is not None for name in file)
+    told = record.get("total_episodes", present)
+    if isinstance(told, bool) or not isinstance(told, int) or told < present:  # with more, the first one lacks
+        raise InputError(
+            f"{folder / METADATA_FILE}: total_episodes is {shortened(repr(told))}; expected {present}, as {DATA_FILE} "
+            "has episodes"
+        )
+    return told
 
 
 def _locate(starts: Sequence[int], array: str, step: int) -> str:

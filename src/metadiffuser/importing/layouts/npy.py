@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from metadiffuser.errors import InputError
+from metadiffuser.importing.layouts.arrays import header_of
 from metadiffuser.importing.steps import (
-    NAMES,
+    OBJECTS,
+    OTHER_NAMES,
+    STEPS,
     Anything,
     Request,
     Steps,
@@ -24,6 +27,10 @@ from metadiffuser.importing.steps import (
     readable,
 )
 
+ARRAYS = (*STEPS, *(other for others in OTHER_NAMES.values() for other in others))  # names that mark a folder of them
+MAPPING = (  # of an array of one object, which np.save makes of a mapping
+    "import numpy as np; found = np.load({file}, allow_pickle=True).item(); np.savez({archive}, **found)"
+)
 CONVERSION = (
     "import numpy as np, pathlib; files = pathlib.Path({folder}).rglob('*.npy'); "
     "[np.save(f, np.stack([np.hstack(row) for row in np.load(f, allow_pickle=True)]).astype(float)) for f in files]"
@@ -38,16 +45,16 @@ def read(request: Request) -> Steps | None:
             raise InputError(f"{path}: missing; the task list names it")
         files = [path]
     else:
-        files = sorted(path.glob("*.npy"), key=_place) if path.is_dir() else []
+        found = (file for file in path.glob("*.npy") if not file.name.startswith(".")) if path.is_dir() else ()
+        files = sorted(found, key=_place)  # without the hidden files that some systems leave beside them
     if not files:
         return None
     for file in files:
         if file.is_symlink() and path.is_dir():
             raise InputError(f"{file}: is a link; expected the data to lie in the folder itself")
     by_name = {file.stem: file for file in files}
-    if "actions" in by_name:
-        wanted = [name for name in by_name if name in NAMES]
-        return from_arrays(request, wanted, lambda name: _load(by_name[name]), buffer=True)
+    if not by_name.keys().isdisjoint(ARRAYS):
+        return from_arrays(request, by_name.keys(), lambda name: _load(by_name[name]), buffer=True)
     if request.task is not None:
         raise InputError(f"{path}: trajectories in .npy files are of one task; take 'task' out of the entry")
     return _trajectories(request, files)
@@ -61,17 +68,24 @@ def _place(file: Path) -> tuple[list[int], str]:
 def _load(file: Path) -> Anything:
     """Return the array of a file. Raises ``InputError``."""
     with readable(file):
-        try:
-            array = np.load(file, allow_pickle=False)
-        except ValueError as error:
-            if "allow_pickle" not in str(error):
-                raise
+        with file.open("rb") as stream:
+            header = header_of(stream)
+        if header is None:
+            raise InputError(f"{file}: not a whole .npy file; expected what np.save writes")
+        if header[1].hasobject and not header[0]:
+            archive = repr(str(file.with_suffix(".npz")))
+            conversion = MAPPING.format(file=repr(str(file)), archive=archive)
+            raise InputError(
+                f"{file}: holds one Python object, {OBJECTS} it into arrays, if it is a mapping of them, by the lines: "
+                f"{conversion}, and name the .npz file in the task list"
+            )
+        if header[1].hasobject:
             conversion = CONVERSION.format(folder=repr(str(file.parent)))
             raise InputError(
-                f"{file}: holds Python objects, which are not read, as unpickling them can run code; if you trust who "
-                f"wrote them, turn copies of all files of the folder into numbers by the three lines: {conversion}"
-            ) from None
-        return numbers(file, "the array", array)
+                f"{file}: holds Python objects, {OBJECTS} copies of all files of the folder into numbers by the three "
+                f"lines: {conversion}"
+            )
+        return numbers(file, "the array", np.load(file, allow_pickle=False))
 
 
 def _trajectories(request: Request, files: Sequence[Path]) -> Steps:

@@ -9,8 +9,13 @@ import numpy as np
 
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.errors import InputError
-from metadiffuser.importing.layouts.arrays import arrays_of
-from metadiffuser.importing.steps import Request, Steps, from_arrays, readable
+from metadiffuser.importing.layouts.arrays import arrays_of, holds_objects
+from metadiffuser.importing.steps import NAMES, OBJECTS, Request, Steps, from_arrays, readable
+
+CONVERSION = (
+    "import numpy as np; found = np.load({path}, allow_pickle=True); "
+    "np.savez({path}, **{{k: np.stack(list(found[k])).astype(float) for k in found.files}})"
+)
 
 
 def read(request: Request) -> Steps | None:
@@ -19,12 +24,18 @@ def read(request: Request) -> Steps | None:
     if path.suffix != ".npz":
         return None
     if not path.is_file():
-        raise InputError(f"{path}: missing; the task list names it")
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'missing'}; the task list names it")
     with readable(path), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             inner = PurePosixPath(member.replace("\\", "/"))
             if inner.is_absolute() or ".." in inner.parts:
                 raise InputError(f"{path}: holds '{member}', a path that leads outside; expected names of arrays")
+            if inner.suffix == ".npy" and inner.stem in NAMES and holds_objects(archive.open(member)):
+                conversion = CONVERSION.format(path=repr(str(path)))
+                raise InputError(
+                    f"{path}: {inner.stem} holds Python objects, {OBJECTS} a copy of the file into numbers by the "
+                    f"lines: {conversion}"
+                )
     with readable(path), np.load(path, allow_pickle=False) as archive:
         return from_arrays(request, archive.files, archive.__getitem__)
 
