@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 
 from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
@@ -239,3 +240,16 @@ def test_overrides_of_one_family_leave_the_other_alone() -> None:
 def test_a_wildcard_that_is_not_in_force_is_refused() -> None:
     with pytest.raises(InputError, match=r"--family ant: not in params\.yaml, which has point_robot, cheetah_vel"):
         dag.find_job("define_tasks", {"family": "ant"}, SMOKE)
+
+
+def test_dvc_finds_the_command_in_the_checkout_without_activation(tmp_path: Path) -> None:
+    program = tmp_path / ".venv" / "bin" / "metadiffuser"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    stage = next(iter(dag.STAGES))
+    command = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["cmd"]
+    environment = {"PATH": "/usr/bin:/bin"}
+    words = command.replace("${item.family}", "point_robot")
+    done = subprocess.run(words, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{stage} --family point_robot\n"
