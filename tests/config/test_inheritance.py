@@ -143,11 +143,11 @@ DIGESTS = {
     "extrapolation": "71fa2b1fd2557fd1",
     "laptop": "f711701965dfbad6",
     "literature": "ff7df5664f240fda",
-    "medium": "dfad40bb61b84b08",
+    "medium": "56d536222f00ca18",
     "paper": "f019fdf5aa703e3b",
-    "pilot": "9b8a2ebe71ecac5e",
+    "pilot": "7fab50946aec2a80",
     "quick": "a9cb7d52008ec648",
-    "random": "d77abcd28e76ac29",
+    "random": "609242c858beb2b3",
     "representations": "dbdae93cc92ad59c",
     "smoke": "0ad36794b996ac93",
 }
@@ -204,4 +204,8 @@ def test_a_preset_of_one_quality_departs_from_pilot_in_what_planners_and_cloning
     families = ("None", *own["families"])
     learning = ("diffusion", "baseline.bc", "baseline.cvae_planner")
     sections = [f"{family} {section}" for family in families for section in learning]
-    assert changed == {"preset": quality, **{f"{section}.qualities": [quality] for section in sections}}
+    assert changed == {
+        "preset": quality,
+        "families": own["families"],
+        **{f"{section}.qualities": [quality] for section in sections},
+    }
