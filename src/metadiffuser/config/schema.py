@@ -198,7 +198,7 @@ class Calibration(Section):
 
     threads: Threads = 1
     tasks: Count = Field(8, description="training tasks, evenly spread over the list; all if there are fewer")
-    episodes: Count = Field(4, description="episodes per task, context and setting")
+    episodes: Count = Field(2, description="episodes per task, context and setting")
     contexts: Annotated[list[GivenSource], Field(min_length=1)] = Field(
         ["expert"], description="sources of the warm-start context; the score is the mean over them"
     )
@@ -229,7 +229,7 @@ class Evaluation(Section):
     """Stages ``evaluate`` and ``evaluate_baseline``: the protocol on unseen tasks (method section 4)."""
 
     threads: Threads = 1
-    episodes: Count = Field(20, description="episodes per unseen task and cell")
+    episodes: Count = Field(5, description="episodes per unseen task and cell")
     contexts: Annotated[list[ContextSource], Field(min_length=1)] = Field(
         ["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"],
         description="sources of the warm-start context; the guide ablation uses the first",
