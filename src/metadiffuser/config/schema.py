@@ -18,6 +18,7 @@ Guide = Literal["none", "return", "dynamics", "dual"]
 ContextSource = Literal["expert", "medium", "random", "zero_shot", "wrong_task", "oracle"]
 GivenSource = Literal["expert", "medium", "random", "zero_shot"]
 Sampler = Literal["ddpm", "ddim", "dpm_solver"]
+STUDIED: dict[Sampler, tuple[int, ...]] = {"ddpm": (20, 10, 5, 2), "ddim": (10, 5, 3, 2), "dpm_solver": (5, 3)}
 ZeroShot = Literal["encoder", "hypotheses"]
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -221,10 +222,6 @@ class SamplerSetting(Section):
     steps: Annotated[int, Field(ge=1, le=1000)] = Field(description="denoising steps of a plan; at most T are made")
 
 
-def _each(*samplers: Sampler) -> list[SamplerSetting]:
-    return [SamplerSetting(sampler=sampler, steps=steps) for sampler in samplers for steps in (20, 10, 5, 3, 2)]
-
-
 class Evaluation(Section):
     """Stages ``evaluate`` and ``evaluate_baseline``: the protocol on unseen tasks (method section 4)."""
 
@@ -239,7 +236,7 @@ class Evaluation(Section):
         description="guide variants; the comparison of warm starts uses the first",
     )
     samplers: list[SamplerSetting] = Field(
-        _each("ddpm", "ddim", "dpm_solver"),
+        [SamplerSetting(sampler=sampler, steps=steps) for sampler, counts in STUDIED.items() for steps in counts],
         description="samplers and steps compared on training tasks, with the first guide and expert contexts",
     )
     study_tasks: Count = Field(10, description="training tasks that samplers are compared on: the first so many")

@@ -53,7 +53,7 @@ def _stage(stage: dag.Stage) -> Iterator[str]:
     yield f"  {stage.name}:\n    matrix:\n      preset: ['${{preset}}']\n"
     yield from (f"      {name}: ${{{LISTS[name]}}}\n" for name in stage.wildcards)
     options = "".join(f" --{name} {wildcards[name]}" for name in stage.wildcards)
-    yield f"    cmd: PATH=\"$PATH:.venv/bin\" metadiffuser {stage.name}{options}\n"
+    yield f'    cmd: PATH="$PATH:.venv/bin" metadiffuser {stage.name}{options}\n'
     code = [f"{dag.PACKAGE}/{entry}" for entry in (*dag.COMMON_CODE, *stage.code)]
     inputs = [_input(template, stage) for template in stage.inputs]
     yield from _list("deps", [_fill(entry, wildcards) for entry in (*code, *inputs)])
