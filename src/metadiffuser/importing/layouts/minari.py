@@ -86,13 +86,13 @@ def read_minari(folder: Path) -> Steps:
 def _count(folder: Path, record: Mapping[str, Any], file: h5py.File) -> int:
     """Return the number of episodes. Raises ``InputError`` if the metadata name another than the file has."""
     present = sum(re.fullmatch(r"episode_\d+", name) is not None for name in file)
-    told = record.get("total_episodes", present)
-    if isinstance(told, bool) or not isinstance(told, int) or told < present:  # with more, the first one lacks
+    stated = record.get("total_episodes", present)
+    if isinstance(stated, bool) or not isinstance(stated, int) or stated < present:  # with more, the first one lacks
         raise InputError(
-            f"{folder / METADATA_FILE}: total_episodes is {shortened(repr(told))}; expected {present}, as {DATA_FILE} "
+            f"{folder / METADATA_FILE}: total_episodes is {shortened(repr(stated))}; expected {present}, as {DATA_FILE} "
             "has episodes"
         )
-    return told
+    return stated
 
 
 def _locate(starts: Sequence[int], array: str, step: int) -> str:
