@@ -19,6 +19,8 @@ def dvc_jobs() -> dict[str, dict[str, Any]]:
     """The jobs of dvc.yaml; ``stale`` goes by contents and includes what is downstream."""
     from dvc.repo import Repo
 
+    from metadiffuser.pipeline.dvc_yaml import SEARCH
+
     jobs: dict[str, dict[str, Any]] = {}
     with Repo(".") as repo:
         changed = set(repo.status())
@@ -27,7 +29,7 @@ def dvc_jobs() -> dict[str, dict[str, Any]]:
             for dependency in stage.params:
                 values |= dependency.read_params()
             jobs[stage.addressing] = {
-                "command": stage.cmd,
+                "command": stage.cmd.removeprefix(SEARCH),
                 "params": values,
                 "inputs": [str(d) for d in stage.deps if not getattr(d, "params", None)],
                 "outputs": [str(out) for out in stage.outs],

@@ -137,11 +137,11 @@ def shrink(project: Stubbed) -> None:
 
 
 def stubbed_copy(target: Path, preset: str) -> Stubbed:
-    """Copy the project to ``target`` with a preset and two baselines in force, and the stand-in in place."""
+    """Copy the project to ``target`` with a preset and at most two baselines in force, and the stand-in in place."""
     project = Stubbed(copy_project(target).root)
     put_in_force(project.root, preset)
     params = project.root / "params.yaml"
-    params.write_text(re.sub(r"^baselines: .*$", "baselines: [bc, macaw]", params.read_text(), flags=re.MULTILINE))
+    params.write_text(re.sub(r"^baselines: .*,.*$", "baselines: [bc, macaw]", params.read_text(), flags=re.MULTILINE))
     program = project.root / ".stub" / "metadiffuser"
     program.parent.mkdir()
     program.write_text(STUB.replace("PYTHON", sys.executable))

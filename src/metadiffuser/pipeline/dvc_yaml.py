@@ -26,6 +26,7 @@ LISTS = {
     "seed": "seeds",
     "shard": "shards",
 }
+SEARCH = 'PATH="$PATH:.venv/bin" '  # before each command, for a shell in which .venv is not activated
 METRICS = f"{paths.TABLES}/scores.json"
 CURVES = (paths.BEHAVIOUR_CURVE, paths.CONTEXT_CURVE, paths.DIFFUSION_CURVE, paths.BASELINE_CURVE)
 
@@ -53,7 +54,7 @@ def _stage(stage: dag.Stage) -> Iterator[str]:
     yield f"  {stage.name}:\n    matrix:\n      preset: ['${{preset}}']\n"
     yield from (f"      {name}: ${{{LISTS[name]}}}\n" for name in stage.wildcards)
     options = "".join(f" --{name} {wildcards[name]}" for name in stage.wildcards)
-    yield f'    cmd: PATH="$PATH:.venv/bin" metadiffuser {stage.name}{options}\n'
+    yield f"    cmd: {SEARCH}metadiffuser {stage.name}{options}\n"
     code = [f"{dag.PACKAGE}/{entry}" for entry in (*dag.COMMON_CODE, *stage.code)]
     inputs = [_input(template, stage) for template in stage.inputs]
     yield from _list("deps", [_fill(entry, wildcards) for entry in (*code, *inputs)])

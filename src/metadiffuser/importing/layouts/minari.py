@@ -89,8 +89,8 @@ def _count(folder: Path, record: Mapping[str, Any], file: h5py.File) -> int:
     stated = record.get("total_episodes", present)
     if isinstance(stated, bool) or not isinstance(stated, int) or stated < present:  # with more, the first one lacks
         raise InputError(
-            f"{folder / METADATA_FILE}: total_episodes is {shortened(repr(stated))}; expected {present}, as {DATA_FILE} "
-            "has episodes"
+            f"{folder / METADATA_FILE}: total_episodes is {shortened(repr(stated))}; expected {present}, as "
+            f"{DATA_FILE} has episodes"
         )
     return stated
 
