@@ -86,6 +86,12 @@ class Steps:
         return f"{self.path}: {self.locate(array, step) if self.locate else f'{array}[{step}]'}"
 
 
+def require_file(path: Path) -> None:
+    """Raise ``InputError`` unless the file is there that the task list names."""
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'missing'}; the task list names it")
+
+
 @contextmanager
 def readable(path: Path, expected: str = "arrays of numbers") -> Iterator[None]:
     """Turn what a library raises at a damaged file into an ``InputError`` that names the file."""

@@ -29,6 +29,7 @@ from metadiffuser.importing.steps import (
     from_arrays,
     numbers,
     readable,
+    require_file,
 )
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
@@ -70,8 +71,7 @@ def read(request: Request) -> Steps | None:
     path = request.path
     if path.suffix not in SUFFIXES:
         return None
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'missing'}; the task list names it")
+    require_file(path)
     with readable(path), h5py.File(path, "r") as file:
         names = set(file.keys())
         if EPISODE in names and "observations" not in names:

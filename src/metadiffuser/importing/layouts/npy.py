@@ -25,6 +25,7 @@ from metadiffuser.importing.steps import (
     from_arrays,
     numbers,
     readable,
+    require_file,
 )
 
 ARRAYS = (*STEPS, *(other for others in OTHER_NAMES.values() for other in others))  # names that mark a folder of them
@@ -41,8 +42,7 @@ def read(request: Request) -> Steps | None:
     """Read a folder of ``.npy`` files, or one file; return None if it is something else. Raises ``InputError``."""
     path = request.path
     if path.suffix == ".npy" and not path.is_dir():
-        if not path.is_file():
-            raise InputError(f"{path}: missing; the task list names it")
+        require_file(path)
         files = [path]
     else:
         found = (file for file in path.glob("*.npy") if not file.name.startswith(".")) if path.is_dir() else ()

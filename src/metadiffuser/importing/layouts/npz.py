@@ -10,7 +10,7 @@ import numpy as np
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.errors import InputError
 from metadiffuser.importing.layouts.arrays import arrays_of, holds_objects
-from metadiffuser.importing.steps import NAMES, OBJECTS, Request, Steps, from_arrays, readable
+from metadiffuser.importing.steps import NAMES, OBJECTS, Request, Steps, from_arrays, readable, require_file
 
 CONVERSION = (
     "import numpy as np; found = np.load({path}, allow_pickle=True); "
@@ -23,14 +23,17 @@ def read(request: Request) -> Steps | None:
     path = request.path
     if path.suffix != ".npz":
         return None
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'missing'}; the task list names it")
+    require_file(path)
     with readable(path), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             inner = PurePosixPath(member.replace("\\", "/"))
             if inner.is_absolute() or ".." in inner.parts:
                 raise InputError(f"{path}: holds '{member}', a path that leads outside; expected names of arrays")
-            if inner.suffix == ".npy" and inner.stem in NAMES and holds_objects(archive.open(member)):
+            if inner.suffix != ".npy" or inner.stem not in NAMES:
+                continue
+            with archive.open(member) as stream:
+                unreadable = holds_objects(stream)
+            if unreadable:
                 conversion = CONVERSION.format(path=repr(str(path)))
                 raise InputError(
                     f"{path}: {inner.stem} holds Python objects, {OBJECTS} a copy of the file into numbers by the "
