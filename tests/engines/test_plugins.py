@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,10 @@ baseline:
 
 
 def install(source: Path, site: Path) -> None:
-    """Install a package into a folder, from its sources alone."""
+    """Install a package into a folder, from its sources alone and from a copy of them: pip builds where they lie."""
+    copy = shutil.copytree(source, site.with_name("source"))
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(site), str(source)]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(site), str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
