@@ -17,7 +17,7 @@ import pytest
 import snakemake_logger_plugin_metadiffuser
 from metadiffuser import artifacts, cli, errors
 from metadiffuser.errors import InputError, current_folder
-from metadiffuser.pipeline import account, compare, gc, locks, sync
+from metadiffuser.pipeline import account, compare, gc, locks, programs, sync
 from metadiffuser.progress import Progress
 from tests.conftest import ROOT, put_in_force
 
@@ -187,9 +187,9 @@ def test_where_git_has_no_clone_or_dvc_no_way_the_remedy_is_named(
     braces = tmp_path / "{x}"
     braces.mkdir()
     monkeypatch.chdir(braces)
-    said = gc.remedy("unexpected error - 'x'")
+    said = programs.remedy("unexpected error - 'x'")
     assert said == f"; DVC cannot work in {braces}, whose path has braces: move the project to a folder without"
-    assert gc.remedy("something else") == ""
+    assert programs.remedy("something else") == ""
 
 
 def test_what_git_refuses_is_named_with_its_cause_and_remedy(project: Path) -> None:
@@ -203,9 +203,9 @@ def test_what_git_refuses_is_named_with_its_cause_and_remedy(project: Path) -> N
     )
     script.chmod(0o755)
     with pytest.raises(InputError, match=r"^git: fatal: detected dubious ownership .*; trust it with 'git config "):
-        gc._output("git", str(script))
+        programs.output("git", str(script))
     with pytest.raises(InputError, match=r"^git: not found; install it, then run this again$"):
-        gc._output("git", str(project / "missing"))
+        programs.output("git", str(project / "missing"))
 
 
 def test_what_gc_prints_are_totals() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
 from metadiffuser.errors import InputError, one_line
-from metadiffuser.pipeline.gc import remedy
+from metadiffuser.pipeline.programs import remedy
 from metadiffuser.reporting.agreement import (
     OUTSIDE,
     SAME,

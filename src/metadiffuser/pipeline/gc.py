@@ -9,8 +9,6 @@ projects share the cache, because the list of files of a folder is an object in 
 
 from __future__ import annotations
 
-import shlex
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,16 +19,12 @@ import yaml
 
 from metadiffuser import paths
 from metadiffuser.errors import InputError, nearest
-from metadiffuser.pipeline import dvc_lock
-from metadiffuser.pipeline.account import name_user
+from metadiffuser.pipeline import dvc_lock, programs
 from metadiffuser.pipeline.dvc_lock import LOCK
 
 REFERENCES = ("refs/heads", "refs/remotes", "refs/tags", "refs/exps")
 DVC = (sys.executable, "-m", "dvc")
 CACHE = "cache"  # in the folder of the projects, a link to the cache
-OWNERSHIP = "dubious ownership"  # what git says of a checkout of another user
-UNEXPECTED = "unexpected error"  # what DVC says of a fault of its own
-NO_CLONE = "not a git repository"  # likewise of a folder that is none
 NOT_KEPT = "refs/exps/stash"  # experiments that wait in a queue and have no outputs
 
 
@@ -44,7 +38,7 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
     found = records()
     if not found:
         raise InputError(f"{LOCK}: no recorded outputs here; run this in a clone of the project in which a job has run")
-    cache = Path(_output("dvc", *DVC, "cache", "dir").strip()).resolve()
+    cache = Path(programs.output("dvc", *DVC, "cache", "dir").strip()).resolve()
     if remote:
         _check_remote(remote)
         _check_folders(found, cache, remote)
@@ -56,7 +50,7 @@ def collect_garbage(dry: bool, remote: str | None) -> None:
         ]
         options = [*(["--dry"] if dry else []), *(["--cloud", "--remote", remote] if remote else [])]
         command = (*DVC, "gc", "--workspace", "--force", *options, "--projects")
-        said = _output("dvc gc", *command, *map(str, projects))
+        said = programs.output("dvc gc", *command, *map(str, projects))
     print(summary(said, dry))
 
 
@@ -115,31 +109,5 @@ def _project(folder: Path, text: str, place: str) -> Path:
     return folder
 
 
-def remedy(cause: str) -> str:
-    """Return what helps against something that git or DVC says, as the end of a sentence; empty if nothing is known."""
-    if OWNERSHIP in cause:
-        return f"; trust it with 'git config --global --add safe.directory {shlex.quote(str(Path.cwd()))}'"
-    if NO_CLONE in cause:
-        return "; run in a git clone of the project"
-    if UNEXPECTED in cause and any(brace in str(Path.cwd()) for brace in "{}"):
-        return f"; DVC cannot work in {Path.cwd()}, whose path has braces: move the project to a folder without"
-    return ""
-
-
 def _git(*arguments: str) -> str:
-    return _output("git", "git", *arguments)
-
-
-def _output(name: str, *command: str) -> str:
-    """Return what a program prints. Raises ``InputError`` with its error, else its last words, if it fails."""
-    name_user()
-    try:
-        ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
-    except FileNotFoundError:
-        raise InputError(f"{name}: not found; install it, then run this again") from None
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines() or ["failed without a message"]
-        errors = [line.removeprefix("ERROR: ") for line in said if line.startswith(("ERROR", "fatal:", "error:"))]
-        cause = errors[0] if name == "git" and errors else (errors or said)[-1]
-        raise InputError(f"{name}: {cause}{remedy(cause)}")
-    return ended.stdout
+    return programs.output("git", "git", *arguments)
