@@ -135,15 +135,19 @@ def attempt(copy: Path, mutant: Mutant) -> dict[str, object]:
     return {"caught": done.returncode == 1, "seconds": seconds, "by": failed[1] if failed else ""}
 
 
-def check_clean(copy: Path, mutants: Sequence[Mutant]) -> None:
-    """Check that the tests pass without any edit: otherwise every mutant would count as caught.
+def check_clean(copy: Path, mutant: Mutant, passed: set[str]) -> None:
+    """Run the tests of a mutant without its edit, but for those that have ``passed``: else they would catch anything.
 
     Raises:
         SystemExit: a test fails.
     """
-    done = run_tests(copy, sorted({name for mutant in mutants for name in mutant.tests}))
+    left = [name for name in mutant.tests if name not in passed]
+    if not left:
+        return
+    done = run_tests(copy, left)
     if done.returncode != 0:
         sys.exit(f"the tests fail without any edit:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+    passed.update(left)
 
 
 def known() -> dict[str, dict[str, object]]:
@@ -197,10 +201,10 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder)
         copy_tracked(copy)
-        if left:
-            print(f"{len(left)} to try; first their tests without any edit", flush=True)
-            check_clean(copy, list(left.values()))
+        print(f"{len(left)} to try, each after its tests without any edit", flush=True)
+        passed: set[str] = set()
         for number, mutant in left.items():
+            check_clean(copy, mutant, passed)
             result = attempt(copy, mutant)
             results[mutant.key()] = result
             keep(results)
