@@ -37,6 +37,7 @@ def centred(seed: int, *names: str | int) -> np.random.Generator:
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+@pytest.mark.slow
 def test_stored_policies_score_what_training_measured(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

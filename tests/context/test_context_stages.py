@@ -93,6 +93,7 @@ def test_every_representation_goes_through_the_stages(representation: str, datas
 
 
 @pytest.mark.parametrize("representation", get_args(Representation))
+@pytest.mark.slow
 def test_no_model_learns_anything_of_unseen_tasks(representation: str, dataset: Path) -> None:
     named = {**NAMES, "representation": representation}
 

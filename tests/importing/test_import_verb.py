@@ -94,6 +94,7 @@ class TestInPlace:
         held = {name for name, job in jobs.items() if records.is_current(job)}
         assert held == {name for name in jobs if name.split("@")[0] in IN_PLACE and "point_robot" in name}
 
+    @pytest.mark.slow
     def test_the_same_data_again_change_nothing_and_other_data_do(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

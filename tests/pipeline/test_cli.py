@@ -135,6 +135,7 @@ def test_exit_codes(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: Path) -> None:
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(
@@ -152,6 +153,7 @@ def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: 
     assert timing["threads"] == 1
 
 
+@pytest.mark.slow
 def test_threads_are_limited_after_the_libraries_are_imported() -> None:
     program = """
 import numpy, scipy.linalg, torch

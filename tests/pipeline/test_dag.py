@@ -120,6 +120,7 @@ for name, modules in json.load(sys.stdin).items():
 """
 
 
+@pytest.mark.slow
 def test_a_stage_declares_the_code_that_its_process_imports() -> None:
     def module(path: Path) -> str:
         return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)

@@ -264,6 +264,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("stage", "template"), [(stage, kind) for stage, kinds in RESULTS.items() for kind in kinds])
+@pytest.mark.slow
 def test_results_of_which_there_is_no_record(
     results: Path, stage: str, template: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

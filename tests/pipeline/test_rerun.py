@@ -25,6 +25,7 @@ def snapshot() -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
+@pytest.mark.slow
 def test_a_job_is_run_again_elsewhere(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     job = dag.find_job("define_tasks", {"family": "point_robot"}, PARAMS)
     execute(job, PARAMS)

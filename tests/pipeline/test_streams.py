@@ -39,6 +39,7 @@ def shell(words: str, folder: Path, **variables: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.slow
 def test_a_closed_stream_does_not_change_what_a_verb_does(project: Path, closed: str) -> None:
     job = "define_tasks --family point_robot"
     done = shell(f"{job} {closed}", project)

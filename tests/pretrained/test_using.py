@@ -40,6 +40,7 @@ def test_there_are_snippets() -> None:
 
 
 @pytest.mark.parametrize("code", SNIPPETS)
+@pytest.mark.slow
 def test_snippets_run(clone: Path, code: str) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

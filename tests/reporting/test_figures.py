@@ -74,6 +74,7 @@ def bounds(values: Sequence[Estimate | None]) -> Any:
     return [pytest.approx((value.low, value.high)) for value in values if value is not None]
 
 
+@pytest.mark.slow
 def test_every_figure_as_svg_alone_and_the_same_bytes_twice(figures: Path) -> None:
     before = {path.name: path.read_bytes() for path in figures.iterdir()}
     assert set(before) == {f"{name}.svg" for name in NAMES} | {"figures.json"}

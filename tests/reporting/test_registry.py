@@ -58,6 +58,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(f"metadiffuser.reporting.{module}", None)
 
 
+@pytest.mark.slow
 def test_a_table_and_a_figure_take_one_file_each(added: Path) -> None:
     fabricated.write_metrics(PARAMS)
     fabricated.write_curves(PARAMS)

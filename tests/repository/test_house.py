@@ -125,6 +125,7 @@ def test_files_that_hold_times_are_declared_for_readers() -> None:
 
 
 @pytest.mark.parametrize("code", SNIPPETS)
+@pytest.mark.slow
 def test_snippets_run(code: str, tmp_path: Path) -> None:
     if "env.render()" in code and gl.backend() is None:
         assert os.environ.get("CI") != "true", gl.REMEDY

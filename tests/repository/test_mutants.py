@@ -81,6 +81,7 @@ def test_results_hold_until_the_file_or_a_test_changes(tmp_path: Path, monkeypat
     assert mutant.key() == first
 
 
+@pytest.mark.slow
 def test_an_edit_is_undone_and_the_test_that_noticed_it_is_named(tmp_path: Path) -> None:
     source = tmp_path / mutants.PACKAGE / "one.py"
     source.parent.mkdir(parents=True)

@@ -261,6 +261,7 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize("words", [["define_tasks", "--family=point_robot"], ["use", "quick"]], ids=["stage", "use"])
+@pytest.mark.slow
 def test_files_are_written_below_the_project_only(words: list[str], project: Path) -> None:
     done = subprocess.run([sys.executable, "-B", "-c", WATCH, *words], capture_output=True, text=True, check=True)
     touched = [Path(line) for line in done.stdout.splitlines() if line.startswith("/")]

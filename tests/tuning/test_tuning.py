@@ -106,6 +106,7 @@ def test_two_training_tasks_are_held_out_by_episodes(tmp_path: Path) -> None:
         assert read_anchors(tmp_path / "some", "point_robot", index) == (-9.0, -1.0)
 
 
+@pytest.mark.slow
 def test_tune_tries_every_setting_once_and_records_the_best(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
