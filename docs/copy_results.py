@@ -1,7 +1,7 @@
 """Copy what the results' tables say into README.md and docs, between markers; ``--check`` only compares.
 
-README.md has the scores of the quick preset's table 1. docs/results.md has that table as it is, and the scores of the
-laptop preset's. The page of a method has the method's numbers in the laptop preset.
+README.md has the scores of the quick preset's table 1. docs/results.md has that table as it is, scores and verdicts of
+the pilot preset, and scores of the laptop preset. The page of a method has the method's numbers in the laptop preset.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Path("results/quick/tables")
+PILOT = Path("results/pilot/tables")
 LAPTOP = Path("results/laptop/tables")
 SCORE, RETURN = " score", " return"
 Row = dict[str, str]
@@ -47,6 +48,15 @@ def scores(path: Path) -> str:
     return markdown(["Method", *(name.removesuffix(SCORE) for name in columns)], body)
 
 
+def verdicts(path: Path) -> str:
+    """Return the claims of the paper with their verdicts."""
+    body = []
+    for row in rows(path):
+        p = f"{float(row['p (Holm)']):.4f}" if row["p (Holm)"] else "–"
+        body.append([row["Claim"], row["Verdict"], interval(row, "Effect"), row["Holds if"], p])
+    return markdown(["Claim", "Verdict", "Effect", "Holds if", "p (Holm)"], body)
+
+
 def method(page: Path) -> str:
     """Return a method's results, family by family: on unseen tasks by its warm-start data, and on training tasks.
 
@@ -70,6 +80,8 @@ def wanted() -> dict[Path, dict[str, str]]:
     """Return {page: {block: what belongs into it}}."""
     results = {
         "results": (ROOT / QUICK / "table1_few_shot.md").read_text(encoding="utf-8").strip(),
+        "pilot": scores(PILOT / "table1_few_shot.csv"),
+        "verdicts": verdicts(PILOT / "verdicts.csv"),
         "laptop": scores(LAPTOP / "table1_few_shot.csv"),
     }
     pages = {ROOT / "README.md": {"summary": scores(QUICK / "table1_few_shot.csv")}, ROOT / "docs/results.md": results}
