@@ -78,7 +78,7 @@ def test_a_baseline_goes_from_data_to_metrics_and_gives_the_same_bytes_again(pro
     assert list(trained["returns"]) == [str(index) for index in range(PARAMS.evaluation.study_tasks)]
     assert all(len(returns) == PARAMS.evaluation.study_episodes for returns in trained["returns"].values())
     hidden = 2 + PARAMS.context.latent_size
-    assert record["parameters"] == (hidden + 1) * 32 + 33 * 32 + 33 * 2
+    assert record["parameters"] == (hidden + 1) * 32 + 33 * 32 + 33 * 4
     assert record["qualities"] == PARAMS.section("baseline.bc", "point_robot").qualities
     context, _ = ContextModel.load(Path(paths.CONTEXT.format(**PLACE)))
     assert record["context_parameters"] == sum(weights.numel() for weights in context.parameters()), "bc acts on its z"
@@ -94,5 +94,5 @@ def test_the_method_learns_what_its_own_section_says(project: Path) -> None:
     tree["overrides"]["point_robot"]["baseline"]["bc"] = {"hidden": [8]}
     run_both(Params.model_validate(tree))
     record = read_json(Path(paths.BASELINE_METRICS.format(**PLACE)))
-    assert record["parameters"] == (2 + PARAMS.context.latent_size + 1) * 8 + 9 * 2
+    assert record["parameters"] == (2 + PARAMS.context.latent_size + 1) * 8 + 9 * 4
     assert Path(paths.BASELINE_METRICS.format(**PLACE)).read_bytes() != first

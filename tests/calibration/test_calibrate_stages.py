@@ -232,8 +232,8 @@ def test_a_methods_grid_is_tried_and_its_choice_is_what_is_evaluated(
 
 
 def test_a_method_without_a_grid_is_played_by_its_own_setting(project: Path) -> None:
-    train_baseline.run(job("train_baseline", parameters(), "trained", "bc"))
-    run = job("calibrate_baseline", parameters(), "calibrated", "bc")
+    train_baseline.run(job("train_baseline", parameters(), "trained", "focal"))
+    run = job("calibrate_baseline", parameters(), "calibrated", "focal")
     calibrate_baseline.run(run)
     record = read_json(run.path(paths.BASELINE_CALIBRATION))
     assert record["chosen"] == {}
