@@ -13,7 +13,7 @@ from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, say
 from metadiffuser.pipeline.options import number_from_zero, positive_number, whole_number
-from metadiffuser.pipeline.streams import OUTPUT, discard_output, flushed_output, open_streams
+from metadiffuser.pipeline.streams import OUTPUT, discard_errors, discard_output, flushed_output, open_streams
 
 QUALITIES = ("expert", "medium", "random", "mixed")
 FORMATS = ("minari", "npz", "d4rl")  # those of pipeline/export_data.py, which takes seconds to import
@@ -338,6 +338,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "make room or give write access there, then run again; finished work is kept"
         say(f"metadiffuser: {where}: {error.strerror or error}; {remedy}")
         return 3
+    finally:
+        discard_errors()
     return code
 
 

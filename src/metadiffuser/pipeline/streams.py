@@ -54,6 +54,16 @@ def discard_output() -> None:
     os.close(null)
 
 
+def discard_errors() -> None:
+    """Let what standard error cannot take, on a full disk, not change the exit code when the program ends."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+
+
 class _Output(io.FileIO):
     """Standard output, which names itself in an error."""
 
