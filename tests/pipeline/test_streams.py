@@ -17,7 +17,7 @@ import pytest
 import snakemake_logger_plugin_metadiffuser
 from metadiffuser import artifacts, cli, errors
 from metadiffuser.errors import InputError, current_folder
-from metadiffuser.pipeline import account, compare, gc, locks, programs, sync
+from metadiffuser.pipeline import account, compare, gc, locks, programs, streams, sync
 from metadiffuser.progress import Progress
 from tests.conftest import ROOT, put_in_force
 
@@ -255,3 +255,11 @@ def test_a_folder_that_was_deleted_can_be_named(tmp_path: Path, monkeypatch: pyt
     gone.rmdir()
     assert current_folder() == "the current folder"
     monkeypatch.chdir(tmp_path)
+
+
+def test_what_a_full_standard_error_still_holds_does_not_fail_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
+        monkeypatch.setattr(sys, "stderr", stream)
+        stream.write("left")
+        streams.discard_errors()
+        stream.flush()

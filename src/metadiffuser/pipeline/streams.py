@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 OUTPUT = "standard output"
 UNKNOWN = "backslashreplace"  # characters that the encoding of the locale does not have, as standard error shows them
@@ -49,9 +49,7 @@ def flushed_output() -> Iterator[None]:
 
 def discard_output() -> None:
     """Let nothing that is still to be written to standard output fail again when the program ends."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+    _discard(sys.stdout)
 
 
 def discard_errors() -> None:
@@ -59,9 +57,13 @@ def discard_errors() -> None:
     try:
         sys.stderr.flush()
     except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        os.close(null)
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 class _Output(io.FileIO):
