@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of section behaviour")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     params, family = load(), get_family(options.family)
     changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in options.settings)}

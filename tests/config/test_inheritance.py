@@ -143,11 +143,11 @@ DIGESTS = {
     "extrapolation": "84b805ee015a30a2",
     "laptop": "ba851c7769a7206a",
     "literature": "eef4569656f2f349",
-    "medium": "30d71025b35fe9aa",
+    "medium": "859324e51d1a2de9",
     "paper": "3c48694708f0da52",
     "pilot": "e806a4b9722dc5ca",
     "quick": "b3f02d5d7efe4c49",
-    "random": "bce2e0dd5f7ce246",
+    "random": "abfc00759883bfa6",
     "representations": "7bfc11672b75d942",
     "smoke": "584a8f948c96a490",
 }
