@@ -130,8 +130,6 @@ def test_snippets_run(code: str, tmp_path: Path) -> None:
     if "env.render()" in code and gl.backend() is None:
         assert os.environ.get("CI") != "true", gl.REMEDY
         pytest.skip(gl.REMEDY)
-    if "metadiffuser.load(" in code and not (ROOT / "pretrained").is_dir():
-        pytest.skip("it plays what 'metadiffuser publish' writes; tests/pretrained runs it on tiny models")
     made = "artifacts/" in code
     if made and not (ROOT / "artifacts" / "quick").is_dir():
         pytest.skip("it reads what 'make reproduce' makes")
