@@ -1,8 +1,9 @@
 """How far one teacher of a family comes with other settings of section ``behaviour``: its returns at each checkpoint.
 
 Trains on the teacher's training tasks alone and prints, for each checkpoint, the mean return over its tasks, then the
-tasks' returns at the end and the mean of their best checkpoints. No unseen task has a part in it, so settings may be
-chosen by what it prints. Settings are those of the preset in force but for what is named.
+tasks' returns at the end and the mean of their best checkpoints, and how much of an episode the last policy is upright
+where the family's robot can fall. No unseen task has a part in it, so settings may be chosen by what it prints.
+Settings are those of the preset in force but for what is named.
 
     OMP_NUM_THREADS=1 python benchmarks/teacher.py [--family hopper_param] [--teacher 1] [steps=200000 ...]
 """
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 import yaml
 
+from metadiffuser.behaviour.policies import assign, rollout
 from metadiffuser.behaviour.training import Trainer, deal
 from metadiffuser.config.loading import load
 from metadiffuser.config.schema import Behaviour
@@ -49,6 +51,17 @@ def main() -> None:
         print(f"{record['step']:8.0f} steps: mean return {record['return']:8.1f}, lowest {record['return_min']:8.1f}")
     last = ", ".join(f"{value:.0f}" for value in np.sort(trained.returns[-1]))
     print(f"at the end: {last}; mean of the tasks' best checkpoints {trained.returns.max(axis=0).mean():.1f}")
+    if family.healthy:
+        print(f"upright in {100 * upright(trainer, generator):.0f}% of the steps of an episode of each task")
+
+
+def upright(trainer: Trainer, generator: np.random.Generator) -> float:
+    """Return the share of steps in which the robot has not fallen, in one episode of each task."""
+    count = len(trainer.tasks)
+    controller = assign(trainer.policies(), [0] * count, trainer.features, np.zeros(count, bool), generator)
+    played = rollout(trainer.family, trainer.tasks, controller, generator, 1).observations[:, 1:]
+    healthy = trainer.family.healthy
+    return float(healthy(played.reshape(-1, played.shape[-1]).astype(float)).mean()) if healthy else 1.0
 
 
 if __name__ == "__main__":
