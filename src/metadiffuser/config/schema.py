@@ -198,8 +198,8 @@ class Calibration(Section):
     """Stages ``calibrate`` and ``calibrate_baseline``: what acts at test time only is chosen on training tasks."""
 
     threads: Threads = 1
-    tasks: Count = Field(8, description="training tasks, evenly spread over the list; all if there are fewer")
-    episodes: Count = Field(2, description="episodes per task, context and setting")
+    tasks: Count = Field(20, description="training tasks, evenly spread over the list; all if there are fewer")
+    episodes: Count = Field(1, description="episodes per task, context and setting")
     contexts: Annotated[list[GivenSource], Field(min_length=1)] = Field(
         ["expert"], description="sources of the warm-start context; the score is the mean over them"
     )
