@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 MATRIX = 1024  # rows and columns of the reference product
@@ -64,3 +65,8 @@ def operations(function: Callable[[], object], padding: bool = False) -> int:
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         function()
     return int(counter.get_total_flops())
+
+
+def given(settings: Sequence[str]) -> dict[str, Any]:
+    """Return the values of settings that a command line names as ``KEY=VALUE``."""
+    return {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in settings)}

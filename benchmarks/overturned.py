@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
+from measure import given
 
 from metadiffuser import paths
 from metadiffuser.calibration.choice import read_chosen, with_values
@@ -36,15 +36,17 @@ PITCH = 1  # of an observation: the pitch of the torso
 OVERTURNED = 0.7  # rad
 
 
-class Watched(PlanningAgent):
-    """A planning agent that remembers the last observation."""
+class LastState:
+    """Observes the state that every episode ends in."""
 
     seen: Floats
 
-    def act(self, observations: Floats) -> Floats:
-        """Act as the planner does."""
+    def decided(self, step: int) -> None:
+        """Nothing is read of a decision."""
+
+    def stepped(self, step: int, observations: Floats, rewards: Floats) -> None:
+        """Keep the observations."""
         self.seen = observations
-        return super().act(observations)
 
 
 def main() -> None:
@@ -72,19 +74,17 @@ def main() -> None:
     setup = read_setup(
         family, chosen, where[paths.DATASET], ["expert"], options.episodes, 1, params.seed, stream, (*stream, "start")
     )
-    changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in options.settings)}
-    calibrated = {**read_chosen(where[paths.CALIBRATION]), **changes}
+    calibrated = {**read_chosen(where[paths.CALIBRATION]), **given(options.settings)}
     planner = Planner(diffusion, context, with_values(params.section("planning", family.name), calibrated))
-    agent = Watched(
-        planner, agent_inputs(planner, Cell("metadiffuser", "dual", "expert"), setup), setup.generator("noise")
-    )
-    played = Outcome.of(play(agent, setup.envs(1), family.episode_length, "playing"))
+    inputs = agent_inputs(planner, Cell("metadiffuser", "dual", "expert"), setup)
+    agent, last = PlanningAgent(planner, inputs, setup.generator("noise")), LastState()
+    played = Outcome.of(play(agent, setup.envs(1), family.episode_length, "playing", [last]))
     returns = played.returns.reshape(len(chosen), -1).mean(axis=1)
-    over = int((np.abs(agent.seen[:, PITCH]) > OVERTURNED).sum())
+    over = int((np.abs(last.seen[:, PITCH]) > OVERTURNED).sum())
     print(f"{' '.join(f'{key}={value}' for key, value in sorted(calibrated.items()))}")
     by_task = ", ".join(f"{task.vector[0]:.2f}: {earned:.0f}" for task, earned in zip(chosen, returns, strict=True))
     print(f"return by speed: {by_task}")
-    print(f"mean return {returns.mean():.1f}; overturned at the end: {over} of {len(agent.seen)} episodes")
+    print(f"mean return {returns.mean():.1f}; overturned at the end: {over} of {len(last.seen)} episodes")
 
 
 if __name__ == "__main__":

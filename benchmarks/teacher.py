@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import torch
-import yaml
+from measure import given
 
 from metadiffuser.behaviour.policies import assign, rollout
 from metadiffuser.behaviour.training import Trainer, deal
@@ -36,9 +36,8 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     params, family = load(), get_family(options.family)
-    changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in options.settings)}
     section = params.section("behaviour", options.family).model_dump()
-    config = Behaviour.model_validate({**section, "checkpoints": 10, **changes})
+    config = Behaviour.model_validate({**section, "checkpoints": 10, **given(options.settings)})
     generator = numpy_generator(options.seed, "define_tasks", family.name)
     tasks = draw_tasks(family, params.tasks.train, params.tasks.test, generator)[: params.tasks.train]
     learnt = [tasks[index] for index in deal(len(tasks), config, unseen=False)[options.teacher]]
