@@ -110,7 +110,7 @@ def test_a_job_takes_the_time_of_its_own_record(project: Path) -> None:
         ("calibrate", MODEL, "calibration", {"episodes": 8}, 4),
         ("calibrate", MODEL, "calibration", {"settings": 6}, 0.5),
         ("calibrate_baseline", BASELINE, "calibration", {"tasks": 10}, 2),
-        ("calibrate_baseline", BASELINE, "calibration", {"settings": 1}, 0.25),
+        ("calibrate_baseline", BASELINE, "calibration", {"settings": 1}, 1 / 3),
         ("evaluate_baseline", BASELINE, "evaluation", {"episodes": 40}, 10),
         ("render_rollouts", FAMILY, "rendering", {"frames": 100}, 0.5),
         ("make_tables", {}, "report", {"bootstrap_samples": 6000}, 3),

@@ -103,9 +103,11 @@ def _calibrate(job: _Job) -> float:
 
 
 def _calibrate_baseline(job: _Job) -> float:
-    part, method = job.calibration, plugins.load("method", job.wildcards["method"])
-    declared = sum(len(values) for values in method.METHOD.calibrated.values())
-    settings = min(part.settings, 1 + declared)
+    part, method = job.calibration, job.wildcards["method"]
+    own = section(job.settings, f"baseline.{method}", job.wildcards["family"])
+    grid = plugins.load("method", method).METHOD.calibrated
+    others = sum(value != getattr(own, key, None) for key, values in grid.items() for value in values)
+    settings = min(part.settings, 1 + others)
     return settings * len(part.contexts) * min(part.tasks, job.tasks.train) * part.episodes
 
 
