@@ -86,6 +86,20 @@ def test_tasks_are_dealt_out_to_teachers_in_turn() -> None:
         assert deal(2, config(sharing="per_task"), unseen=unseen) == [[0], [1]]
 
 
+def test_teachers_that_learn_all_tasks_act_on_them_in_turn() -> None:
+    several = config(teachers=3, teachers_learn="all_tasks", checkpoints=3)
+    assert deal(4, several, unseen=False) == [[0, 1, 2, 3]] * 3
+    assert deal(2, several, unseen=False) == [[0, 1]] * 2, "no teacher is without a task"
+    assert deal(3, several, unseen=True) == [[0, 1, 2]]
+    alone = several.model_copy(update={"sharing": "per_task"})
+    assert deal(2, alone, unseen=False) == [[0], [1]]
+    trained = trainer(tasks_of(POINT, 5), teachers=3, teachers_learn="all_tasks", checkpoints=3)
+    assert trained.agents == [0, 1, 2, 0, 1]
+    np.testing.assert_array_equal(trained.replay.centre[0], trained.replay.centre[1])
+    weights = trained.agent.actor.flat.reshape(3, -1)
+    assert not torch.equal(weights[0], weights[1]), "teachers start from weights of their own"
+
+
 @pytest.mark.parametrize("sharing", ["task_conditioned", "per_task"])
 @pytest.mark.parametrize("family", ["point_robot", "hopper_param"])
 def test_nothing_of_an_unseen_task_reaches_the_policies_of_training_tasks(family: str, sharing: str) -> None:

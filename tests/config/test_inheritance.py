@@ -138,17 +138,17 @@ def resolved(path: Path) -> dict[str, Any]:
 # Of the resolved values, which were compared with those of the whole files that presets had been before. A change of a
 # default or of a preset changes them: then write down what this test shows, and say in the CHANGELOG what changed.
 DIGESTS = {
-    "expert": "ffb8087f9de9f478",
-    "extrapolation": "e72bab261ff36d50",
-    "laptop": "0075705342e31ab4",
-    "literature": "c5ea0f5631ac1e22",
-    "medium": "ec44d778b22e561b",
-    "paper": "ff99e473c35d6b59",
-    "pilot": "55d2a3913d5d4aa9",
-    "quick": "b3f02d5d7efe4c49",
-    "random": "85f6a948bee8a8f5",
-    "representations": "c65636f5ec6bbc25",
-    "smoke": "584a8f948c96a490",
+    "expert": "e48b0d209cc980b5",
+    "extrapolation": "1437b5e368047863",
+    "laptop": "9056c318aa120ac6",
+    "literature": "c8cdfb58020527aa",
+    "medium": "ac8dca9f8699aa94",
+    "paper": "61ffce8093583bb5",
+    "pilot": "bbb8c51e904af973",
+    "quick": "84e703af1d159d39",
+    "random": "1c1500ca423271d0",
+    "representations": "c01827c21eced236",
+    "smoke": "25f5bcc5bc979ddf",
 }
 
 

@@ -1,8 +1,8 @@
 """Training of behaviour policies for the tasks of a shard: one loop for shared and for separate networks.
 
 Training tasks and unseen tasks are learnt by different agents, one after the other, with random streams of their own:
-nothing of an unseen task reaches a policy that acts in training data. The training tasks have several teachers, each
-of which knows its own tasks alone, so that policies do not vary smoothly from task to task (deviation 8).
+nothing of an unseen task reaches a policy that acts in training data. The training tasks have several teachers, which
+act in turn, so that policies do not vary smoothly from task to task (deviation 8).
 """
 
 from __future__ import annotations
@@ -55,10 +55,13 @@ def deal(count: int, config: Behaviour, unseen: bool) -> list[list[int]]:
         count: tasks of one kind in a shard.
         config: section ``behaviour``.
         unseen: whether they are unseen tasks, which have one agent; training tasks are dealt out to the teachers in
-            turn. With ``per_task`` every task has an agent.
+            turn, or learnt by every teacher. With ``per_task`` every task has an agent.
     """
-    agents = (1 if unseen else config.teachers) if config.sharing == "task_conditioned" else count
-    return [list(range(count))[agent::agents] for agent in range(min(agents, count))]
+    everything, conditioned = list(range(count)), config.sharing == "task_conditioned"
+    agents = min((1 if unseen else config.teachers) if conditioned else count, count)
+    if conditioned and config.teachers_learn == "all_tasks":
+        return [everything] * agents
+    return [everything[agent::agents] for agent in range(agents)]
 
 
 def checkpoint_rounds(rounds: int, warmup: int, checkpoints: int) -> list[int]:
@@ -88,7 +91,8 @@ class Trainer:
     Args:
         family: the family.
         tasks: at least one.
-        groups: positions of the tasks that each agent learns; every task is in one group.
+        groups: positions of the tasks that each agent learns. Every task is in one group or in all; agents that have
+            learnt the same tasks act on them in turn.
         config: section ``behaviour``.
         seed: root seed.
         names: of the seed streams, such as stage, family and shard.
@@ -108,7 +112,8 @@ class Trainer:
         self.family, self.config = family, config
         self.tasks = standard_tasks(family, tasks)[0] if config.symmetries else list(tasks)
         self.groups = [list(group) for group in groups]
-        self.agents = [next(m for m, group in enumerate(groups) if index in group) for index in range(len(tasks))]
+        able = [[m for m, group in enumerate(groups) if index in group] for index in range(len(tasks))]
+        self.agents = [agents[index % len(agents)] for index, agents in enumerate(able)]
         kept = len(self.tasks[0].vector) if config.sharing == "task_conditioned" else 0
         self.features = np.stack([task.vector for task in self.tasks]).astype(np.float32)[:, :kept]
         spans = [feature_span(self.features[group]) for group in self.groups]

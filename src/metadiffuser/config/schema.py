@@ -72,6 +72,9 @@ class Behaviour(Section):
         3,
         description="task-conditioned agents that a shard's training tasks are dealt out to; unseen tasks have another",
     )
+    teachers_learn: Literal["own_tasks", "all_tasks"] = Field(
+        "own_tasks", description="training tasks that each teacher learns: those it is to act on, or all of the shard"
+    )
     steps: Count = Field(400_000, description="environment steps of one agent")
     copies: Count = Field(64, description="environments stepped together by one agent")
     terminate_when_unhealthy: bool = Field(
