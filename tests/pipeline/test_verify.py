@@ -183,6 +183,14 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
     (CURVE / "more.json").write_text("[9]")
     assert verify(capsys, *words)[0] == 1
     (CURVE / "more.json").unlink()
+    METRICS.unlink()
+    shutil.rmtree(CURVE)
+    code, lines = verify(capsys, *words)
+    assert code == 1
+    assert lines == [
+        f"{job.name}: {path}: missing; 'git checkout -- {path}' restores it" for path in (str(CURVE), str(METRICS))
+    ] + ["smoke: 1 jobs: 0 as recorded, 1 not (outputs: 2 missing), 0 not made"]
+    git("checkout", "--", str(CURVE), str(METRICS))
     (CURVE / ".snakemake_timestamp").touch()
     assert verify(capsys, *words)[0] == 0
     fill(job)

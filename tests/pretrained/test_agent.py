@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 
 import metadiffuser
@@ -92,10 +93,12 @@ def test_one_gymnasium_environment_gets_the_actions_of_the_evaluation_in_every_e
 
 
 @pytest.mark.parametrize("context", ["expert", "zero_shot"])
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+@pytest.mark.parametrize("own_reset", [False, True])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_a_vector_of_environments_gets_the_actions_of_the_evaluation_through_resets(
-    context: str, mode: AutoresetMode
+    context: str, mode: AutoresetMode, own_reset: bool
 ) -> None:
+    """In every mode of gymnasium, whether the agent is told of a reset or not."""
     agent = metadiffuser.load("point_robot", seed=SEED)
     envs: Any = gymnasium.make_vec(
         agent.family.gym_id, num_envs=3, max_episode_steps=6, vector_kwargs={"autoreset_mode": mode}
@@ -115,13 +118,32 @@ def test_a_vector_of_environments_gets_the_actions_of_the_evaluation_through_res
             expected.observe(*(np.asarray(part, np.float32) for part in (observations, actions, rewards, successors)))
             observations = successors
         assert truncated.all()
-        if mode == AutoresetMode.NEXT_STEP:
+        if own_reset:
+            agent.reset()
+        if mode == AutoresetMode.NEXT_STEP and not own_reset:
             actions = agent.act(observations)
             observations, rewards, terminated, truncated, _ = envs.step(actions)
             agent.observe(successors, actions, rewards, observations, terminated, truncated)
-        else:
+        elif mode != AutoresetMode.SAME_STEP or own_reset:
             observations, _ = envs.reset()
-            agent.reset()
+    envs.close()
+
+
+def test_episodes_that_the_caller_resets_are_all_alike() -> None:
+    """Nothing of an episode is left out after the end of another, as the step is in which gymnasium resets."""
+    agent = metadiffuser.load("point_robot", seed=SEED)
+    envs: Any = gymnasium.make_vec(agent.family.gym_id, num_envs=3, max_episode_steps=6)
+    envs.set_attr("task", list(agent.tasks.values()))
+    for episode in range(3):
+        expected = evaluated(setup_of("point_robot", list(agent.tasks), "zero_shot", episode), "zero_shot")
+        observations, _ = envs.reset(seed=episode)
+        for _ in range(6):
+            actions = agent.act(observations)
+            np.testing.assert_array_equal(expected.act(observations), actions)
+            successors, rewards, terminated, truncated, _ = envs.step(actions)
+            agent.observe(observations, actions, rewards, successors, terminated, truncated)
+            expected.observe(*(np.asarray(part, np.float32) for part in (observations, actions, rewards, successors)))
+            observations = successors
     envs.close()
 
 
@@ -188,6 +210,117 @@ def test_mistakes_are_named_with_the_remedy() -> None:
         agent.act(np.zeros((3, 2)))
     with pytest.raises(InputError, match="1 of 2 environments ended their episodes"):
         agent.observe(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros(2), np.zeros((2, 2)), np.array([True, False]))
+
+
+STEP: dict[str, Any] = {
+    "observation": np.zeros((2, 2)),
+    "action": np.zeros((2, 2)),
+    "reward": np.zeros(2),
+    "next_observation": np.zeros((2, 2)),
+    "terminated": np.zeros(2, bool),
+    "truncated": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("observation", np.zeros((2, 3)), r"observation of shape \(2, 3\): expected \(2, 2\)"),
+        ("observation", np.zeros(2), r"observation of shape \(2,\): expected \(2, 2\)"),
+        ("action", np.zeros((2, 1)), r"action of shape \(2, 1\): expected \(2, 2\)"),
+        ("action", np.full((2, 2), np.nan), "action: has values that are not finite"),
+        ("reward", 0.0, r"reward of shape \(\): expected \(2,\)"),
+        ("reward", [0.0, np.nan], "reward: has values that are not finite"),
+        ("reward", None, "reward: has values that are not finite"),
+        ("next_observation", np.full((2, 2), np.inf), "next_observation: has values that are not finite"),
+        ("next_observation", ["a", "b"], "not an array of numbers"),
+        ("terminated", "False", "terminated 'False': expected True or False, or 2 of them"),
+        ("truncated", {}, "truncated {}: expected True or False, or 2 of them"),
+        ("truncated", np.zeros(3, bool), "expected True or False, or 2 of them"),
+    ],
+)
+def test_a_step_that_cannot_be_one_is_refused_and_leaves_the_agent_as_it_was(name: str, value: Any, what: str) -> None:
+    agent, other = (metadiffuser.load("point_robot", seed=SEED) for _ in range(2))
+    for each in (agent, other):
+        each.act(STEP["observation"])
+    with pytest.raises(InputError, match=what):
+        agent.observe(**{**STEP, name: value})
+    for each in (agent, other):
+        each.observe(**STEP)
+    np.testing.assert_array_equal(agent.act(STEP["observation"]), other.act(STEP["observation"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ((np.zeros(2), {}), "an environment's reset returns the observation and an info"),
+        ("abc", "observation 'abc': not an array of numbers"),
+        ({}, "observation {}: not an array of numbers"),
+        ([np.nan, 0.0], "observation: has values that are not finite"),
+    ],
+)
+def test_an_observation_that_is_none_is_refused(given: Any, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        metadiffuser.load("point_robot").act(given)
+
+
+def test_tasks_are_named_by_any_integer_or_by_themselves() -> None:
+    agent = metadiffuser.load("point_robot", seed=SEED)
+    actions = []
+    for task in (45, np.int64(45), agent.tasks[45], [45], np.array([45]), (agent.tasks[45],)):
+        agent.warm_start(task)
+        agent.reset(seed=SEED)
+        actions.append(agent.act(np.zeros(2)).tolist())
+    assert actions == [actions[0]] * len(actions)
+    for task, what in (
+        ("45", "task '45': expected the index of an unseen task, one of 45"),
+        ([], "no task"),
+        (4.5, "4.5"),
+    ):
+        with pytest.raises(InputError, match=what):
+            agent.warm_start(task)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="quality"):
+        agent.warm_start(45, quality=["expert"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "rewards", "what"),
+    [
+        (np.full((5, 2), np.nan), np.zeros((4, 2)), np.zeros(4), "warm-start observations: has values"),
+        (np.zeros((5, 2)), np.full((4, 2), 50.0), np.zeros(4), r"warm-start actions: outside \[-1, 1\]"),
+        (np.zeros((1, 2)), np.zeros((0, 2)), np.zeros(0), "expected observations"),
+        (None, None, None, "warm-start observations: has values"),
+    ],
+)
+def test_an_episode_that_cannot_be_one_is_refused(observations: Any, actions: Any, rewards: Any, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        metadiffuser.load("point_robot").warm_start_from(observations, actions, rewards)
+
+
+@pytest.mark.parametrize("guide", ["none", "dynamics"])
+def test_a_guide_that_rates_no_plan_is_refused_with_a_value(guide: str) -> None:
+    with pytest.raises(InputError, match=f"guide '{guide}': rates no plan by its return or value"):
+        metadiffuser.load("point_robot", guide=guide, value=True)
+
+
+@pytest.mark.parametrize("device", ["gpu", "auto", "cuda:97"])
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    with pytest.raises(InputError, match=f"device '{device}': torch cannot compute on it here"):
+        metadiffuser.load("point_robot", device=device)
+
+
+@pytest.mark.parametrize("arguments", [{"family": None}, {"family": 3}, {"family": "point_robot", "guide": 3}])
+def test_arguments_of_another_type_are_named(arguments: Any) -> None:
+    with pytest.raises(InputError, match=r"None|3"):
+        metadiffuser.load(**arguments)
+
+
+def test_loading_leaves_torchs_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    metadiffuser.load("point_robot")
+    assert torch.equal(torch.rand(1), expected)
 
 
 def test_the_window_shows_the_same_agent() -> None:

@@ -98,8 +98,11 @@ def test_a_second_time_gives_the_same_bytes(published: Path, run: Path) -> None:
 def test_families_that_are_not_named_stay(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["publish"]) == 0
     write_json(run / "pretrained" / "point_robot" / "mark.json", {})
+    write_json(run / "pretrained" / "notes.json", {})
+    write_json(run / "pretrained" / "notes" / "of_mine.json", {})
     assert cli.main(["publish", "--family", "cheetah_vel", "--episodes", "1"]) == 0
-    assert (run / "pretrained" / "point_robot" / "mark.json").exists()
+    for kept in ("point_robot/mark.json", "notes.json", "notes/of_mine.json"):
+        assert (run / "pretrained" / kept).exists()
     assert len(read_bundle("cheetah_vel").episodes["expert"][45]) == 1
     said = capsys.readouterr().out
     assert "pretrained/point_robot: 0.1 MB, as it was" in said

@@ -12,7 +12,7 @@ import json
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +121,9 @@ def check(job: dag.Job, locked: Locked | None) -> Verdict:
     present = [path for path in job.outputs if Path(path).exists()]
     if record is None and locked is None:
         committed = tuple(path for path in present if _as_committed(path))
-        return Verdict(bool(present), tuple(_unrecorded(path) for path in present if path not in committed), committed)
+        faults = [_unrecorded(path) for path in present if path not in committed]
+        faults += _gone([path for path in job.outputs if path not in present])
+        return Verdict(bool(present or faults), tuple(faults), committed)
     attempts: list[list[Fault]] = []
     if record is not None:
         whole, single = records.digests(*map(Path, present))
@@ -140,19 +142,26 @@ def check(job: dag.Job, locked: Locked | None) -> Verdict:
 def _as_committed(output: str) -> bool:
     """Return whether an output is tracked by git and unchanged."""
     here = {path.as_posix() for path in records.files(Path(output))}
-    return bool(here) and here <= _tracked(output) and not _tracked(output, "--modified")
+    return bool(here) and here <= _tracked([output]) and not _tracked([output], "--modified")
 
 
 def _unrecorded(output: str) -> Fault:
-    if _tracked(output):
+    if _tracked([output]):
         remedy = f"'git status {output}' shows what differs, 'git checkout -- {output}' restores it"
         return Fault(output, "unrecorded: it differs from git, and no job that has ended wrote it", remedy)
     return Fault(output, "unrecorded: its job did not end", f"delete it and {RUN}")
 
 
-def _tracked(output: str, *options: str) -> set[str]:
-    """Return the files of an output that git tracks, with ``--modified`` only those that differ from the index."""
-    command = ("git", "ls-files", "-z", *options, "--", output)
+def _gone(outputs: Sequence[str]) -> list[Fault]:
+    """Return a fault for each missing output that git tracks; one that it does not track was never made here."""
+    tracked = _tracked(outputs) if outputs else set()
+    gone = [output for output in outputs if any(f"{path}/".startswith(f"{output}/") for path in tracked)]
+    return [Fault(output, "missing", f"'git checkout -- {output}' restores it") for output in gone]
+
+
+def _tracked(outputs: Sequence[str], *options: str) -> set[str]:
+    """Return the files of outputs that git tracks, with ``--modified`` only those that differ from the index."""
+    command = ("git", "ls-files", "-z", *options, "--", *outputs)
     try:
         listed = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     except FileNotFoundError:  # no git, no commits

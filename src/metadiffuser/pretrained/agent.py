@@ -17,14 +17,16 @@ from metadiffuser.config.schema import Guide
 from metadiffuser.data.episodes import Episodes, Floats
 from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import Family, Task
-from metadiffuser.errors import InputError, nearest
+from metadiffuser.errors import InputError, nearest, shortened
 from metadiffuser.evaluation.cells import Cell, agent_inputs
 from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.planning.agent import PlanningAgent
+from metadiffuser.pretrained import given
 from metadiffuser.pretrained.bundle import Bundle
 
 STREAM = "pretrained"  # of the random numbers; then the family and the number of the episode
 ZERO_SHOT, OWN = "zero_shot", "own"
+RATING: tuple[Guide, ...] = ("dual", "return")  # guides that rate plans, which V(s, z) beyond their horizon adds to
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,17 @@ class PretrainedAgent:
         tasks: {index: task} of the unseen tasks, which are those that ``warm_start`` knows.
 
     Raises:
-        InputError: an unknown guide, or no settings of a planner with a value.
+        InputError: an unknown guide, one without the return where plans are rated by V, or no settings of a planner
+            with a value.
     """
 
     def __init__(self, bundle: Bundle, seed: int, guide: str, value: bool):
         if guide not in get_args(Guide):
-            raise InputError(f"guide '{guide}': unknown{nearest(guide, get_args(Guide))}")
+            raise InputError(f"guide '{shortened(str(guide))}': unknown{nearest(str(guide), get_args(Guide))}")
+        if value and guide not in RATING:
+            raise InputError(
+                f"guide '{guide}': rates no plan by its return or value; with value=True use dual or return"
+            )
         self.family: Family = bundle.family
         self.tasks: Mapping[int, Task] = bundle.tasks
         self._bundle, self._planner = bundle, bundle.planner(value)
@@ -68,18 +75,18 @@ class PretrainedAgent:
         self._playing: PlanningAgent | None = None
         self._episode = 0
         self._size = 0
-        self._resets = False
+        self._end: Floats | None = None
 
     def __repr__(self) -> str:
         context = "zero-shot" if self._source is None else f"context: {self._source.context}"
         return f"PretrainedAgent({self.family.name}, guide={self._guide}, {context})"
 
-    def warm_start(self, task: int | Sequence[int] | None, quality: str = "expert") -> None:
+    def warm_start(self, task: given.TaskName | Sequence[given.TaskName] | None, quality: str = "expert") -> None:
         """Give the agent a stored episode of another policy on a task, drawn for each episode; then ``reset``.
 
         Args:
-            task: index of an unseen task, for all environments; several, one for each environment of a vector; None
-                takes the warm start away.
+            task: an unseen task or its index, for all environments; several, one for each environment of a vector;
+                None takes the warm start away.
             quality: of the policy that played: ``expert``, ``medium`` or ``random``.
 
         Raises:
@@ -87,7 +94,7 @@ class PretrainedAgent:
         """
         source = None
         if task is not None:
-            tasks = tuple(map(self._bundle.task, [task] if isinstance(task, int) else task))
+            tasks = tuple(map(self._bundle.task, given.task_indices(task, self.tasks)))
             source = _Source(quality, tasks, self._bundle.data(quality, tasks))
         self._source = source
         self.reset()
@@ -101,24 +108,12 @@ class PretrainedAgent:
             rewards: (T,) or (B, T).
 
         Raises:
-            InputError: the arrays do not have such shapes.
+            InputError: the arrays do not have such shapes, or such values.
         """
-        arrays = [np.asarray(values, np.float32) for values in (observations, actions, rewards)]
-        shapes = ", ".join(str(array.shape) for array in arrays)
-        if arrays[2].ndim == 1:
-            arrays = [array[None] for array in arrays]
-        sizes = tuple(array.shape[2:] for array in arrays)
-        expected = ((self.family.observation_size,), (self.family.action_size,), ())
+        sizes = self.family.observation_size, self.family.action_size
+        arrays = given.episodes(observations, actions, rewards, *sizes)
         count = len(arrays[2])
-        if sizes != expected or not count or any(len(array) != count for array in arrays):
-            raise InputError(
-                f"warm-start arrays of shapes {shapes}: expected observations (T + 1, {expected[0][0]}), actions "
-                f"(T, {expected[1][0]}) and rewards (T,), all with a first axis B for a vector of B environments"
-            )
-        try:
-            episodes = {row: Episodes(*(array[row, None] for array in arrays)) for row in range(count)}
-        except ValueError as error:
-            raise InputError(f"warm-start arrays: {error}") from None
+        episodes = {row: Episodes(*(array[row, None] for array in arrays)) for row in range(count)}
         task = next(iter(self.tasks.values()))
         self._source = _Source(OWN, (task,) * count, TaskData.stack({OWN: episodes}, range(count)))
         self.reset()
@@ -135,25 +130,26 @@ class PretrainedAgent:
             self._seed, self._episode = seed, 0
         elif self._playing is not None:
             self._episode += 1
-        self._playing, self._resets = None, False
+        self._playing = self._end = None
 
     def act(self, observation: ArrayLike) -> Floats:
         """Return actions (A,) for an observation (S,), or (B, A) for (B, S); in [-1, 1].
 
         Raises:
-            InputError: the observation has another shape, or the warm start is of another number of environments.
+            InputError: the observation has another shape or is not finite, or the warm start is of another number of
+                environments.
         """
-        given = np.asarray(observation, np.float32)
-        rows = np.atleast_2d(given)
-        if given.ndim > 2 or rows.shape[1] != self.family.observation_size or not len(rows):
+        found = given.numbers("observation", observation)
+        rows = np.atleast_2d(found)
+        if found.ndim > 2 or rows.shape[1] != self.family.observation_size or not len(rows):
             size = self.family.observation_size
-            raise InputError(f"observation of shape {given.shape}: expected ({size},) or (B, {size})")
+            raise InputError(f"observation of shape {found.shape}: expected ({size},) or (B, {size})")
         if self._playing is None:
             self._playing, self._size = self._begin(len(rows)), len(rows)
         elif len(rows) != self._size:
             raise InputError(f"{len(rows)} observations, and the episode began with {self._size}; call reset first")
         actions = self._playing.act(rows)
-        return actions[0] if given.ndim == 1 else actions
+        return actions[0] if found.ndim == 1 else actions
 
     def observe(
         self,
@@ -166,8 +162,8 @@ class PretrainedAgent:
     ) -> None:
         """Take note of what a step did, as the environment returned it; the end of an episode begins the next one.
 
-        Vector environments of gymnasium reset in the step after an episode's end (``AutoresetMode.NEXT_STEP``). What
-        that step returns is no transition, and is left out; where it is one, the agent merely learns from one less.
+        Vectors of environments can reset in the step after an episode's end (``AutoresetMode.NEXT_STEP``). That
+        step begins where the episode ended and pays nothing; it is no transition, and is left out.
 
         Args:
             observation: (S,) or (B, S) before the step.
@@ -178,25 +174,30 @@ class PretrainedAgent:
             truncated: a truth value or (B,).
 
         Raises:
-            InputError: before the first ``act``, or some environments end and others go on.
+            InputError: before the first ``act``, values of other shapes or not finite, or some environments end and
+                others go on.
         """
         if self._playing is None:
             raise InputError("observe before act: an episode begins with act")
-        if self._resets:
-            self._playing, self._resets = None, False
-            return
-        ended = np.logical_or(terminated, truncated)
-        if ended.all():
+        count, size = self._size, self.family.observation_size
+        before = given.rows("observation", observation, (count, size))
+        taken = given.rows("action", action, (count, self.family.action_size))
+        paid = given.rows("reward", reward, (count,))
+        after = given.rows("next_observation", next_observation, (count, size))
+        ended = given.ends(terminated, truncated, count)
+        end, self._end = self._end, None
+        if end is not None and np.array_equal(before, end) and not paid.any():
+            self._playing = None
+        elif ended.all():
             self.reset()
-            self._resets = np.ndim(observation) == 2
+            self._end = after
         elif ended.any():
             raise InputError(
-                f"{int(ended.sum())} of {self._size} environments ended their episodes and the others go on; give them "
+                f"{int(ended.sum())} of {count} environments ended their episodes and the others go on; give them "
                 "one time limit, or load an agent for each environment"
             )
         else:
-            rows = [np.atleast_2d(np.asarray(each, np.float32)) for each in (observation, action, next_observation)]
-            self._playing.observe(rows[0], rows[1], np.atleast_1d(np.asarray(reward, np.float32)), rows[2])
+            self._playing.observe(before, taken, paid, after)
 
     def _begin(self, size: int) -> PlanningAgent:
         """Return the evaluation's agent for an episode in ``size`` environments."""

@@ -32,7 +32,7 @@ from metadiffuser.envs import Family, Task, get_family
 from metadiffuser.envs.shared.tasks import read_tasks, split
 from metadiffuser.errors import InputError, nearest, shortened
 from metadiffuser.planning.planner import Planner
-from metadiffuser.pretrained.hashes import differences
+from metadiffuser.pretrained.hashes import HASHES, differences
 
 PRETRAINED = Path("pretrained")
 CONTEXT, DENOISER, WARM_START = "context.safetensors", "denoiser.safetensors", "warm_start.safetensors"
@@ -90,7 +90,7 @@ class Bundle:
 
     def data(self, quality: str, tasks: Sequence[Task]) -> TaskData:
         """Return the warm-start episodes of one quality on ``tasks``. Raises ``InputError`` for an unknown quality."""
-        if quality not in self.episodes:
+        if not isinstance(quality, str) or quality not in self.episodes:
             raise InputError(f"quality '{shortened(str(quality))}'{nearest(str(quality), self.episodes)}")
         return TaskData.stack({quality: self.episodes[quality]}, [task.index for task in tasks])
 
@@ -99,12 +99,12 @@ def find_folder(folder: Path | str | None = None) -> Path:
     """Return the folder of all published models: the given one, the current folder's or that of the package's clone.
 
     Raises:
-        InputError: there is none; the message says where it is expected.
+        InputError: there is none with published models; the message says where it is expected.
     """
     clone = Path(__file__).resolve().parents[3] / PRETRAINED
     places = [PRETRAINED, clone] if folder is None else [Path(folder)]
     for place in places:
-        if place.is_dir():
+        if place.is_dir() and families(place):
             return place
     named = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
     raise InputError(
@@ -114,8 +114,8 @@ def find_folder(folder: Path | str | None = None) -> Path:
 
 
 def families(folder: Path) -> list[str]:
-    """Return the families that have published models, in alphabetical order."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """Return the families that have published models, in alphabetical order; other folders may lie beside theirs."""
+    return sorted(path.name for path in folder.iterdir() if any((path / name).is_file() for name in (TASKS, HASHES)))
 
 
 def read_bundle(name: str, folder: Path | str | None = None, device: str = "cpu") -> Bundle:
@@ -131,7 +131,8 @@ def read_bundle(name: str, folder: Path | str | None = None, device: str = "cpu"
     """
     root = find_folder(folder)
     if name not in families(root):
-        raise InputError(f"family '{shortened(name)}': not in {root}{nearest(name, families(root))}")
+        known = nearest(str(name), families(root))
+        raise InputError(f"family '{shortened(str(name))}': not in {root}{known}")
     place = root / name
     for path, what in differences(place).items():
         raise InputError(f"{path}: {what}; {remedy(path)}")

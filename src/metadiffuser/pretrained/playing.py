@@ -10,7 +10,6 @@ import numpy as np
 
 from metadiffuser.calibration.judge import spread
 from metadiffuser.envs import Task
-from metadiffuser.errors import InputError
 from metadiffuser.evaluation.blocks import play_cells
 from metadiffuser.evaluation.cells import Cell
 from metadiffuser.evaluation.setup import EpisodeSetup
@@ -34,10 +33,7 @@ def play_published(family: str | None, count: int = TASKS, folder: Path | str | 
         InputError: there are no such models, or a file is not as it was published.
     """
     root = find_folder(folder)
-    names = bundle.families(root) if family is None else [family]
-    if not names:
-        raise InputError(f"{root}: holds no published models; 'metadiffuser publish' writes them")
-    for name in names:
+    for name in bundle.families(root) if family is None else [family]:
         published = read_bundle(name, root)
         tasks = spread(list(published.tasks.values()), count)
         print(f"\n{_heading(published, tasks)}")

@@ -33,7 +33,7 @@ def sources(params: Params, family: str) -> dict[str, Path]:
 
 
 def publish_families(params: Params, families: Sequence[str], episodes: int, commit: str, target: Path) -> None:
-    """Write the published models of families, whole or not at all; those of other families stay.
+    """Write the published models of families, whole or not at all; what else lies in the folder stays.
 
     Args:
         params: of the preset that has run.
@@ -46,9 +46,11 @@ def publish_families(params: Params, families: Sequence[str], episodes: int, com
         InputError: something is missing or damaged, files do not belong together, or all of it is too large.
     """
     with whole_directory(target) as folder:
-        for name in bundle.families(target) if target.is_dir() else []:
-            if name not in families:
-                shutil.copytree(target / name, folder / name, copy_function=shutil.copyfile)
+        for path in target.iterdir() if target.is_dir() else []:
+            if path.is_dir() and path.name not in families:
+                shutil.copytree(path, folder / path.name, copy_function=shutil.copyfile)
+            elif path.is_file():
+                shutil.copyfile(path, folder / path.name)
         for name in families:
             _write(params, get_family(name), episodes, commit, folder / name)
         sizes = {name: _size(folder / name) for name in bundle.families(folder)}
