@@ -8,8 +8,13 @@ from metadiffuser import paths
 from metadiffuser.artifacts import write_text
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
-from metadiffuser.pipeline import dag
+from metadiffuser.pipeline import dag, dvc_lock
 from metadiffuser.reporting.report import Contents, render
+
+REMARK = (
+    "These are the preset's parameters today. dvc.lock does not say that the results on this page were made with them: "
+    "'git log -- results/{preset}' names the commits of the results, whose presets may have had other values."
+)
 
 
 def write_report(params: Params) -> Path:
@@ -34,6 +39,14 @@ def write_report(params: Params) -> Path:
         videos={family: folder for family, folder in videos.items() if folder.is_dir()},
         timings=[path for path in map(Path, dag.expand(paths.TIMING, {}, params)) if path.is_file()],
         root=Path(),
+        remark="" if _recorded(params) else REMARK.format(preset=params.preset),
     )
     write_text(page, render(contents))
     return page
+
+
+def _recorded(params: Params) -> bool:
+    """Return whether dvc.lock says of every job of the preset that it ran with these parameters."""
+    lock = dvc_lock.read()
+    jobs = [job for job in dag.jobs(params) if paths.REPORT not in job.stage.outputs]
+    return all(job.name in lock and dvc_lock.parameters(lock[job.name]) == dict(job.params) for job in jobs)

@@ -40,6 +40,7 @@ class Contents:
         videos: {family: folder written by ``render_rollouts``}.
         timings: timing records of all jobs.
         root: the checkout that the commit is read from.
+        remark: shown above the parameters; empty if they are those that the results were made with.
     """
 
     parameters: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Contents:
     videos: Mapping[str, Path]
     timings: Sequence[Path]
     root: Path
+    remark: str = ""
 
 
 def data_uri(path: Path, media: str) -> str:
@@ -227,6 +229,7 @@ def render(contents: Contents) -> str:
             videos=_videos(contents.videos, tables["films"], labels),
             trust=trust(tables["sizes"], tables["confidence"], labels),
             parameters=yaml.safe_dump(dict(parameters), sort_keys=False, default_flow_style=None, width=110),
+            remark=contents.remark,
             versions=provenance.versions(),
             commit=provenance.commit(contents.root),
             stages=stage_times(records),
