@@ -325,7 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"metadiffuser: {error}")
         return 2
     except KeyboardInterrupt:
-        resumes = "; the same command continues from the last checkpoint" if hasattr(arguments, "stage") else ""
+        is_job = getattr(arguments, "run", None) is _stage
+        resumes = "; the same command continues from the last checkpoint" if is_job else ""
         say(f"metadiffuser: interrupted{resumes}")
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough

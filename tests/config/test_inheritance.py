@@ -79,6 +79,22 @@ def test_a_file_elsewhere_extends_a_preset(presets: Path, tmp_path: Path) -> Non
         ),
         ({"a": "extends: base\nbaseline: {bcc: {}}\n"}, "presets/a.yaml: unknown key 'baseline.bcc'"),
         ({"a": "extends: base\noverrides: {ant: {}}\n"}, "presets/a.yaml: overrides.ant: unknown family"),
+        (
+            {"a": "extends: base\nbaseline: {focal: {discnt: 1}}\n"},
+            "presets/a.yaml: unknown key 'baseline.focal.discnt'; did you mean 'discount'?",
+        ),
+        (
+            {"a": "extends: base\nbaseline: {focal: {discount: maybe}}\n"},
+            "presets/a.yaml: 'baseline.focal.discount' is 'maybe'",
+        ),
+        (
+            {"a": "extends: base\noverrides: {ant_dir: {difusion: {}}}\n"},
+            "presets/a.yaml: overrides.ant_dir.difusion: unknown section; did you mean 'diffusion'?",
+        ),
+        (
+            {"a": "extends: base\noverrides: {ant_dir: {baseline: {macaw: {stepz: 3}}}}\n"},
+            "presets/a.yaml: unknown key 'overrides.ant_dir.baseline.macaw.stepz'",
+        ),
     ],
 )
 def test_a_mistake_names_the_file_that_it_is_in(presets: Path, files: dict[str, str], sentence: str) -> None:

@@ -13,11 +13,13 @@ import pytest
 
 from metadiffuser import cli, paths
 from metadiffuser.artifacts import write_json
+from metadiffuser.config.loading import load
 from metadiffuser.data.minari_store import DATA_FILE, Provenance, data_folder, read_family, write_dataset
 from metadiffuser.envs.shared.tasks import LEFT_OUT
 from metadiffuser.importing.assemble import assemble
 from metadiffuser.importing.comparison import Tolerances
 from metadiffuser.importing.tasklist import LABELS, read_task_list
+from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.export_data import FORMATS, MINARI
 from tests.conftest import ROOT, whole
 from tests.helpers.foreign import FAMILY, STEPS, TASKS, play
@@ -67,6 +69,19 @@ def test_what_is_exported_is_imported_as_the_same_arrays(layout: str, capsys: py
                 again = getattr(found.episodes[quality][index], name)
                 np.testing.assert_array_equal(again, getattr(episodes, name))
                 assert again.dtype == np.float32
+
+
+def test_datasets_of_other_parameters_are_said_to_be_that(capsys: pytest.CaptureFixture[str]) -> None:
+    assert export("npz", "unknown") == 0
+    assert capsys.readouterr().err == "", "without a record nobody knows"
+    job = dag.find_job("collect_dataset", {"family": "point_robot"}, load())
+    former = {"cmd": "", "params": {"params.yaml": {**job.params, "seed": 99}}}
+    write_json(Path("dvc.lock"), {"stages": {job.name: former}})
+    assert export("npz", "stale") == 0
+    said = capsys.readouterr().err
+    assert (
+        said == f"{DATASET}: made with other parameters, code or inputs than today's; collect_dataset makes it anew\n"
+    )
 
 
 def test_d4rl_files_hold_the_arrays_of_d4rl() -> None:

@@ -135,6 +135,17 @@ def test_exit_codes(
     assert said in capsys.readouterr().err
 
 
+def test_published_models_that_are_interrupted_go_on_nowhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metadiffuser.pretrained.playing.play_published", interrupted)
+    assert cli.main(["evaluate", "--pretrained"]) == 130
+    assert capsys.readouterr().err == "metadiffuser: interrupted\n"
+
+
 @pytest.mark.slow
 def test_a_real_process_runs_a_stage_with_the_threads_that_it_is_given(project: Path) -> None:
     text = (project / "params.yaml").read_text()

@@ -195,6 +195,18 @@ def test_a_family_without_a_record_takes_the_slowest_one(capsys: pytest.CaptureF
     assert f"- collect_dataset: {others} have no record; that of point_robot, the slowest recorded family" in said
 
 
+def test_a_method_without_a_record_takes_one_of_its_family_and_that_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = estimate_jobs(dag.jobs(PAPER), read_records())["train_baseline@paper-point_robot-focal-0"]
+    assert (found.record.family, found.record.kind) == ("point_robot", "bc")
+    assert cli.main(["estimate", "--preset", "paper"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "- train_baseline: corro, cvae_planner, focal, macaw, meta_dt, prompt_dt have no record; that of bc, " in said
+    )
+
+
 def test_a_stage_without_any_record_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("results")
     assert cli.main(["estimate"]) == 2

@@ -94,6 +94,19 @@ def test_a_file_of_differences_is_written_whole(project: Path, capsys: pytest.Ca
     assert not (project / "params.yaml.old").exists()
 
 
+def test_a_kept_file_of_edits_can_be_used_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = project / "params.yaml.old"
+    kept.write_text((project / "params.yaml").read_text().replace("seed: 0", "seed: 5", 1))
+    presets.use("params.yaml.old")
+    assert load("params.yaml").seed == 5
+    assert "params.yaml is now what params.yaml.old says" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_there_is_not_looked_for_in_git(project: Path) -> None:
+    with pytest.raises(InputError, match=r"nope\.yaml: cannot be read .*; check its path"):
+        presets.use("nope.yaml")
+
+
 def test_params_yaml_gets_the_keys_that_it_lacks(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(project)
     text = (project / "params.yaml").read_text()

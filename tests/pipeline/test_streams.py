@@ -58,6 +58,15 @@ def test_a_full_standard_output_is_named_and_not_the_project(project: Path, unbu
     assert done.stderr.count("\n") == 1
 
 
+def test_a_mistake_is_said_where_what_was_printed_before_it_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(InputError, match="no report"), streams.flushed_output():
+            print("the main result")
+            raise InputError("no report")
+        stream.flush()
+
+
 @pytest.mark.parametrize("verb", ["", "export "])
 def test_a_help_that_cannot_be_written_out_ends_as_any_output(project: Path, verb: str) -> None:
     done = shell(f"{verb}--help > /dev/full", project)

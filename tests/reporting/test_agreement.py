@@ -153,6 +153,12 @@ def test_a_run_whose_preset_nobody_committed_is_no_error(project: Path, capsys: 
     assert "nothing to compare" in capsys.readouterr().out
 
 
+def test_a_run_is_not_its_own_spread(project: Path) -> None:
+    run = agreement.read_run(METRICS)
+    with pytest.raises(InputError, match="b: the same episodes as a; name runs with different root seeds"):
+        agreement.spread([run, run.copy()], ["a", "b"])
+
+
 def test_runs_of_different_presets_have_no_common_spread(project: Path) -> None:
     run = agreement.read_run(METRICS)
     some: Any = run[run["family"] == FAMILY]

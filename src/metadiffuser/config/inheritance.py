@@ -52,8 +52,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return both
 
 
-def resolved(path: Path, read: Read) -> dict[str, Any]:
-    """Return what a parameter file says together with all that it extends, without what is not in force.
+def whole_chain(path: Path, read: Read) -> dict[str, Any]:
+    """Return what a parameter file says together with all that it extends.
 
     Raises:
         InputError: as of ``extended``.
@@ -62,7 +62,34 @@ def resolved(path: Path, read: Read) -> dict[str, Any]:
     for each in reversed([path, *extended(path, read)]):
         tree = merged(tree, read(each))
     tree.pop(KEY, None)
-    return in_force(tree)
+    return tree
+
+
+def resolved(path: Path, read: Read) -> dict[str, Any]:
+    """Return ``whole_chain`` without what is not in force."""
+    return in_force(whole_chain(path, read))
+
+
+def all_listed(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree that lists every installed method and family of which it has a section or overrides.
+
+    What ``in_force`` leaves out of it can so be checked as well: a mistake there shows once the name is listed.
+    """
+    overrides = [part for part in _mapping(tree.get("overrides")).values() if isinstance(part, dict)]
+    sections = [_mapping(part.get("baseline")) for part in (tree, *overrides)]
+    named = {
+        "baselines": {name for each in sections for name in each},
+        "families": set(_mapping(tree.get("overrides"))),
+    }
+    kinds: tuple[tuple[str, plugins.Kind], ...] = (("baselines", "method"), ("families", "family"))
+    both = dict(tree)
+    for key, kind in kinds:
+        both[key] = [*tree.get(key, []), *sorted(_others(tree, key, kind) & named[key])]
+    return both
+
+
+def _mapping(node: Any) -> dict[str, Any]:
+    return node if isinstance(node, dict) else {}
 
 
 def in_force(tree: dict[str, Any]) -> dict[str, Any]:

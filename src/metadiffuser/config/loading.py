@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from metadiffuser.config import checked
 from metadiffuser.config.consistency import inconsistencies
 from metadiffuser.config.inheritance import KEY as EXTENDS
-from metadiffuser.config.inheritance import extended, resolved
+from metadiffuser.config.inheritance import PRESETS, all_listed, extended, resolved, whole_chain
 from metadiffuser.config.params import CHECKED, Params, sentence
 from metadiffuser.errors import InputError, shortened
 
 PARAMS = Path("params.yaml")
+RESTORED = "'git checkout -- {}' restores the committed one"  # of presets
+READABLE = "check its path, its permissions and its encoding"
 IN_FORCE = "run from the project's root, or 'metadiffuser use quick'"
 LARGEST = 1 << 16  # characters, several times params.yaml's: YAML is slow to read
 
@@ -179,12 +181,14 @@ def load_partial(path: Path) -> Params:
 
     def read(each: Path) -> dict[str, Any]:
         if each not in trees:
-            trees[each] = read_tree(each, f"'git checkout -- {each}' restores a committed one")
+            trees[each] = read_tree(each, RESTORED.format(each) if each.parent == PRESETS else READABLE)
         return trees[each]
 
     for each in reversed(extended(path, read)):  # a mistake in one of these is its own
         complete(resolved(each, read), str(each))
-    return complete(resolved(path, read), str(path))
+    params = complete(resolved(path, read), str(path))
+    _validated(all_listed(whole_chain(path, read)), str(path))
+    return params
 
 
 def read_tree(path: Path, remedy: str = "run from the project's root, or name another file") -> dict[str, Any]:

@@ -154,14 +154,15 @@ def estimate_jobs(jobs: Sequence[dag.Job], records: Sequence[Record]) -> dict[st
 def _closest(job: dag.Job, amount: float, records: Sequence[Record]) -> Record:
     """Return the record of the job's family, and method or representation, whose work is closest to ``amount``.
 
-    Without one, that of the slowest recorded family; without one of the kind, that of the slowest kind.
+    Without one, that of the slowest recorded family; without one of the kind, that of the family's slowest kind.
     """
     if not records:
         raise InputError(
             f"results/*/timings: no record of {job.stage.name} whose parameters dvc.lock has; run one first"
         )
     kind, family = _kind(job.wildcards), job.wildcards.get("family", "")
-    alike = [record for record in records if record.kind == kind] or records
+    alike = [record for record in records if record.kind == kind]
+    alike = alike or [record for record in records if record.family == family] or list(records)
     own = [record for record in alike if (record.family, record.kind) == (family, kind)]
     if own:
         preset, least = job.wildcards["preset"], 1e-9  # of a job with nothing to do, which has no logarithm
@@ -212,16 +213,19 @@ def _reservations(params: Params, jobs: Sequence[dag.Job], estimates: Mapping[st
     spread = max((max(ratio, 1 / ratio) for ratio in ratios), default=1.0)
     trust = next((words for most, words in TRUST if spread <= most), "only the order of magnitude is to be trusted")
     yield f"- The work of the longer jobs differs from the records' by up to {spread:,.1f} times: {trust}."
-    guessed: dict[tuple[str, str], set[str]] = defaultdict(set)  # {(stage, family taken): families without a record}
+    guessed: dict[tuple[str, str, str], set[str]] = defaultdict(set)  # {(stage, of what, taken): without a record}
     for job in (job for job in jobs if job.name in estimates):
-        family, taken = job.wildcards.get("family", ""), estimates[job.name].record.family
-        if family != taken:
-            guessed[job.stage.name, taken].add(family)
-    for (stage, taken), families in sorted(guessed.items()):
-        verb = "has" if len(families) == 1 else "have"
+        family, record = job.wildcards.get("family", ""), estimates[job.name].record
+        if family != record.family:
+            guessed[job.stage.name, "family", record.family].add(family)
+        if _kind(job.wildcards) != record.kind:
+            what = "method" if "method" in job.wildcards else "representation"
+            guessed[job.stage.name, what, record.kind].add(_kind(job.wildcards))
+    for (stage, what, taken), names in sorted(guessed.items()):
+        verb = "has" if len(names) == 1 else "have"
         yield (
-            f"- {stage}: {', '.join(sorted(families))} {verb} no record; "
-            f"that of {taken}, the slowest recorded family, is taken instead."
+            f"- {stage}: {', '.join(sorted(names))} {verb} no record; that of {taken}, the slowest recorded {what}, is "
+            "taken instead."
         )
     if params.device != "cpu":
         yield "- 'device' is not cpu, but all hours are a CPU's: no GPU was measured."

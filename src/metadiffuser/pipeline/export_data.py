@@ -16,9 +16,10 @@ from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import dataset_id, read_dataset
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import read_tasks
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, say
 from metadiffuser.importing.layouts import hdf5, npz
 from metadiffuser.importing.tasklist import REQUIRED, TASK_LIST
+from metadiffuser.pipeline import dag, dvc_lock, verify
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ def export_data(params: Params, name: str, quality: str | None, layout: str, tar
     source = Path(paths.DATASET.format(preset=params.preset, family=name))
     if not source.is_dir():
         raise InputError(f"{source}: missing; run collect_dataset, or 'dvc pull'")
+    job = dag.find_job("collect_dataset", {"family": name}, params)
+    if verify.outdated(job, dvc_lock.read().get(job.name)):
+        say(f"{source}: made with other parameters, code or inputs than today's; collect_dataset makes it anew")
     tasks = read_tasks(Path(paths.TASKS.format(preset=params.preset, family=name)), source)
     target = _new_folder(target)
     count = 0

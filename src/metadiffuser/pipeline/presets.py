@@ -71,7 +71,7 @@ def use(name: str) -> None:
         InputError: there is no such preset or file, it is not a valid parameter file, or an engine or a job is at work.
     """
     path = Path(name)
-    is_file = path.suffix in (".yaml", ".yml")
+    is_file = path.suffix in (".yaml", ".yml") or (path.is_file() and name not in names())
     params = load_partial(path) if is_file else read(name, ", or the path of a YAML file")
     locks.check_idle()  # the jobs of one run would be of two presets
     links.link_plugins(params)

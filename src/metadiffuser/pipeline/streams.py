@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from metadiffuser.errors import InputError
+
 OUTPUT = "standard output"
 UNKNOWN = "backslashreplace"  # characters that the encoding of the locale does not have, as standard error shows them
 
@@ -43,6 +45,12 @@ def flushed_output() -> Iterator[None]:
         yield
     except SystemExit:
         sys.stdout.flush()
+        raise
+    except (InputError, KeyboardInterrupt):  # say these, even if what was printed before cannot be written
+        try:
+            sys.stdout.flush()
+        except OSError:
+            discard_output()
         raise
     sys.stdout.flush()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def spread(runs: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, Any]
         names: of the runs.
 
     Raises:
-        InputError: there are too few runs, or they have different cells.
+        InputError: there are too few runs, they have different cells, or two are the same run.
     """
     if len(runs) < 2:
         raise InputError("one run has no spread; name the metrics folders of two or more runs")
@@ -76,6 +77,9 @@ def spread(runs: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, Any]
     for table, name in zip(tables, names, strict=True):
         if set(table.index) != set(tables[0].index):
             raise InputError(f"{name}: other families or methods than {names[0]}; compare runs of one preset")
+    for (one, run), (two, other) in combinations(zip(names, runs, strict=True), 2):
+        if _values(run).equals(_values(other)):
+            raise InputError(f"{two}: the same episodes as {one}; name runs with different root seeds ('seed')")
     cells = [
         dict(zip(KEYS, cell, strict=True)) | {"scores": [round(float(table[cell]), 3) for table in tables]}
         for cell in tables[0].index
