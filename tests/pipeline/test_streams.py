@@ -61,9 +61,14 @@ def test_a_full_standard_output_is_named_and_not_the_project(project: Path, unbu
 def test_a_mistake_is_said_where_what_was_printed_before_it_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
         monkeypatch.setattr(sys, "stdout", stream)
-        with pytest.raises(InputError, match="no report"), streams.flushed_output():
-            print("the main result")
-            raise InputError("no report")
+
+        def verb() -> None:
+            with streams.flushed_output():
+                print("the main result")
+                raise InputError("no report")
+
+        with pytest.raises(InputError, match="no report"):
+            verb()
         stream.flush()
 
 

@@ -267,6 +267,7 @@ def test_an_observation_that_is_none_is_refused(given: Any, what: str) -> None:
 def test_tasks_are_named_by_any_integer_or_by_themselves() -> None:
     agent = metadiffuser.load("point_robot", seed=SEED)
     actions = []
+    task: Any
     for task in (45, np.int64(45), agent.tasks[45], [45], np.array([45]), (agent.tasks[45],)):
         agent.warm_start(task)
         agent.reset(seed=SEED)
@@ -278,7 +279,7 @@ def test_tasks_are_named_by_any_integer_or_by_themselves() -> None:
         (4.5, "4.5"),
     ):
         with pytest.raises(InputError, match=what):
-            agent.warm_start(task)  # type: ignore[arg-type]
+            agent.warm_start(task)
     with pytest.raises(InputError, match="quality"):
         agent.warm_start(45, quality=["expert"])  # type: ignore[arg-type]
 

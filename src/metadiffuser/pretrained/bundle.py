@@ -90,7 +90,7 @@ class Bundle:
 
     def data(self, quality: str, tasks: Sequence[Task]) -> TaskData:
         """Return the warm-start episodes of one quality on ``tasks``. Raises ``InputError`` for an unknown quality."""
-        if not isinstance(quality, str) or quality not in self.episodes:
+        if str(quality) not in self.episodes:
             raise InputError(f"quality '{shortened(str(quality))}'{nearest(str(quality), self.episodes)}")
         return TaskData.stack({quality: self.episodes[quality]}, [task.index for task in tasks])
 

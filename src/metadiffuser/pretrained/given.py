@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsIndex
 
 import numpy as np
@@ -64,8 +64,9 @@ def task_indices(given: TaskName | Sequence[TaskName], known: Mapping[int, Task]
     Raises:
         InputError: no task at all, or one that is neither.
     """
-    several = given if isinstance(given, list | tuple | np.ndarray) else [given]
-    if not len(several):
+    several: Iterable[object] = given if isinstance(given, list | tuple | np.ndarray) else [given]
+    several = list(several)
+    if not several:
         raise InputError("no task: give one for all environments, or one for each")
     found = []
     for each in several:
@@ -73,7 +74,7 @@ def task_indices(given: TaskName | Sequence[TaskName], known: Mapping[int, Task]
             found.append(each.index)
             continue
         try:
-            found.append(operator.index(each))
+            found.append(operator.index(each))  # type: ignore[arg-type]
         except TypeError:
             raise InputError(
                 f"task {shortened(repr(each))}: expected the index of an unseen task, one of "
