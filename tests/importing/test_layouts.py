@@ -161,15 +161,23 @@ class TestUnseen:
         with pytest.raises(InputError, match=words):
             imported(folder, reward=10)
 
-    def test_an_unseen_task_with_the_parameters_of_a_training_task_is_remarked_on(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("index", "remark"),
+        [
+            (4, "Task 4: unseen by its split, but its parameters are those of training task 1."),
+            (2, "Task 2: its parameters are those of task 1, so that task counts twice."),
+        ],
+    )
+    def test_a_task_with_the_parameters_of_another_is_remarked_on(
+        self, tmp_path: Path, index: int, remark: str
+    ) -> None:
         folder = tmp_path / "data"
         write_layout(folder, "D4RL")
         record = json.loads((folder / "tasks.json").read_text())
-        record["tasks"][4]["goal"] = record["tasks"][1]["goal"]
+        record["tasks"][index]["goal"] = record["tasks"][1]["goal"]
         (folder / "tasks.json").write_text(json.dumps(record))
-        write_hdf5(folder / "4.hdf5", d4rl(play(TASKS[1], 6, seed=1)))
-        remark = "Task 4: unseen by its split, but its parameters are those of training task 1."
-        assert remark in summarise(imported(folder))
+        write_hdf5(folder / f"{index}.hdf5", d4rl(play(TASKS[1], 6, seed=1)))
+        assert [line for line in summarise(imported(folder)) if line.startswith("Task")] == [remark]
 
 
 def test_the_page_names_every_array_and_layout() -> None:

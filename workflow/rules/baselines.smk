@@ -57,7 +57,7 @@ rule calibrate_baseline:
     threads: threads_of("calibration")
     resources:
         runtime=240,
-        mem_mb=4000,
+        mem_mb=8000,
         gpu=0,
     params:
         parameters=params_of("calibrate_baseline"),
@@ -92,7 +92,7 @@ rule evaluate_baseline:
     threads: threads_of("evaluation")
     resources:
         runtime=240,
-        mem_mb=4000,
+        mem_mb=8000,
         gpu=0,
     params:
         parameters=params_of("evaluate_baseline"),

@@ -18,7 +18,7 @@ rule train_context:
         "../envs/metadiffuser.yaml"
     threads: threads_of("context")
     resources:
-        runtime=480,
+        runtime=1440,
         mem_mb=10000,
         gpu=0,
     params:

@@ -18,7 +18,7 @@ rule train_diffusion:
         "../envs/metadiffuser.yaml"
     threads: threads_of("diffusion")
     resources:
-        runtime=2880,
+        runtime=4320,
         mem_mb=10000,
         gpu=GPUS,
     params:

@@ -16,8 +16,8 @@ rule calibrate:
         "../envs/metadiffuser.yaml"
     threads: threads_of("calibration")
     resources:
-        runtime=240,
-        mem_mb=4000,
+        runtime=480,
+        mem_mb=8000,
         gpu=GPUS,
     params:
         parameters=params_of("calibrate"),
@@ -48,8 +48,8 @@ rule evaluate:
         "../envs/metadiffuser.yaml"
     threads: threads_of("evaluation")
     resources:
-        runtime=480,
-        mem_mb=4000,
+        runtime=1440,
+        mem_mb=8000,
         gpu=GPUS,
     params:
         parameters=params_of("evaluate"),

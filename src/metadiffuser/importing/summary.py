@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metadiffuser.envs import Task
 from metadiffuser.importing.store import Imported
 
 
@@ -54,11 +55,17 @@ def _without_scale(imported: Imported) -> list[str]:
 
 
 def _repeated(imported: Imported) -> list[str]:
-    """Return a line for each unseen task that is, by its parameters, one of the training tasks."""
-    trained = {tuple(task.vector): task.index for task in imported.tasks if task.split == "train"}
-    return [
-        f"Task {task.index}: unseen by its split, but its parameters are those of training task "
-        f"{trained[tuple(task.vector)]}."
-        for task in imported.tasks
-        if task.split == "test" and tuple(task.vector) in trained
-    ]
+    """Return a line for each task whose parameters are those of an earlier one."""
+    lines: list[str] = []
+    first: dict[tuple[float, ...], Task] = {}
+    for task in sorted(imported.tasks, key=lambda task: task.split != "train"):
+        other = first.setdefault(tuple(task.vector), task)
+        if other.split != task.split:
+            lines.append(
+                f"Task {task.index}: unseen by its split, but its parameters are those of training task {other.index}."
+            )
+        elif other is not task:
+            lines.append(
+                f"Task {task.index}: its parameters are those of task {other.index}, so that task counts twice."
+            )
+    return lines
