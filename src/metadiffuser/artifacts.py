@@ -73,13 +73,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises ``InputError`` that names a missing or damaged file."""
+    """Read a JSON file. Raises ``InputError`` that names a missing or damaged file, or one that may not be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # a byte order mark, as some editors write, is no harm
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; run the stage that makes it, or 'dvc pull'") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it and run the pipeline again, or 'dvc pull'") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """Return what to say of a file that cannot be read: what is wrong, and the remedy."""
+    if isinstance(error, PermissionError):
+        return InputError(f"{path}: may not be read ({error.strerror}); give yourself the right to read it")
+    if isinstance(error, FileNotFoundError):
+        what = "missing; run the stage that makes it"
+    else:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = f"damaged ({reason}); delete it and run the pipeline again"
+    restored = f"git checkout -- {path}" if path.parts[:1] == ("results",) else "dvc pull"
+    return InputError(f"{path}: {what}, or '{restored}'")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
@@ -96,15 +107,13 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, torch.Tenso
     """Read a safetensors file and its JSON header. Raises ``InputError`` if missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise InputError(f"{path}: missing; run the stage that makes it, or 'dvc pull'")
     try:
+        path.open("rb").close()  # safetensors does not tell a missing file from one that may not be read
         with safe_open(str(path), framework="pt", device=device) as stream:
             header = json.loads((stream.metadata() or {})["header"])
             return {name: stream.get_tensor(name) for name in stream.keys()}, header  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: damaged ({reason}); delete it and run the pipeline again, or 'dvc pull'") from None
+        raise _unreadable(path, error) from None
 
 
 def load_module(

@@ -140,3 +140,43 @@ class MovingAverage(Generic[Model]):
     def update(self) -> None:
         """Move the average towards the module's present parameters."""
         torch._foreach_lerp_(self._average, self._source, 1.0 - self._decay)
+
+
+def fit_average(
+    label: str,
+    model: Model,
+    decay: float,
+    learning_rate: float,
+    steps: int,
+    draw_losses: Callable[[], Losses],
+    validate: Callable[[Model], float],
+    generator: torch.Generator,
+    checkpoint: Path,
+) -> tuple[Model, list[dict[str, float]]]:
+    """Train a model by Adam; return the moving average of its parameters, which is what is used, and the curve.
+
+    Args:
+        label: shown with the progress.
+        model: in training, changed in place.
+        decay: of the average.
+        learning_rate: Adam's peak step size.
+        steps: gradient steps.
+        draw_losses: draws a batch and returns the model's losses.
+        validate: returns the held-out loss of the averaged model.
+        generator: source of randomness.
+        checkpoint: file to go on from if it exists, and to write now and then.
+    """
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    average = MovingAverage(model, decay)
+    state = TrainingState({"model": model, "average": average.module}, {"adam": optimiser}, {"data": generator})
+    records = fit(
+        label,
+        steps,
+        draw_losses,
+        lambda: validate(average.module),
+        optimiser,
+        state,
+        checkpoint,
+        after_step=average.update,
+    )
+    return average.module, records

@@ -18,10 +18,10 @@ from gymnasium.utils.env_checker import check_env
 
 from metadiffuser.artifacts import write_json
 from metadiffuser.envs import FAMILIES, Array, Task, total_reward
+from metadiffuser.envs.gym.env import FamilyEnv
 from metadiffuser.envs.point_robot import EPISODE_LENGTH, STEP, optimal_return
 from metadiffuser.envs.shared import gl
 from metadiffuser.envs.shared.cheetah import FRAME_SKIP, RESET_NOISE, robot
-from metadiffuser.envs.shared.gym import FamilyEnv
 from metadiffuser.envs.shared.physics import BatchedPhysics
 from metadiffuser.envs.shared.tasks import default_task, draw_tasks, read_tasks
 from metadiffuser.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 from metadiffuser.behaviour.training import Trainer
 from metadiffuser.config.schema import Behaviour
 from metadiffuser.envs import Array, Family, GymnasiumFamily, Task, get_family
-from metadiffuser.envs.shared.gym import FamilyEnv
+from metadiffuser.envs.gym.env import FamilyEnv
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.errors import InputError
 
@@ -204,7 +204,7 @@ def test_sizes_length_and_duration_come_from_the_environment() -> None:
 
 def test_the_environment_draws_itself_in_its_own_modes(monkeypatch: pytest.MonkeyPatch) -> None:
     family = family_of()
-    monkeypatch.setattr("metadiffuser.envs.shared.gym.get_family", lambda name: family)
+    monkeypatch.setattr("metadiffuser.envs.gym.env.get_family", lambda name: family)
     task = tasks_of(family, 1)[0]
     env = FamilyEnv("drift", task, "rgb_array")
     env.reset(seed=0)

@@ -12,8 +12,8 @@ import pytest
 
 from metadiffuser.config.schema import Tasks
 from metadiffuser.envs import FAMILIES, Array, Task
+from metadiffuser.envs.gym.env import FamilyEnv
 from metadiffuser.envs.shared import gl
-from metadiffuser.envs.shared.gym import FamilyEnv
 from metadiffuser.envs.shared.tasks import default_task, default_tasks
 from metadiffuser.errors import InputError
 

@@ -284,3 +284,39 @@ def test_results_of_which_there_is_no_record(
     finally:
         file.write_bytes(content)
     assert str(output) in said
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tensors.safetensors"
+    write_tensors(path, {"a": torch.zeros(1)}, {})
+    write_json(tmp_path / "numbers.json", {})
+
+    def refused(*_: object, **__: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "read_text", refused)
+    for read, name in ((read_tensors, "tensors.safetensors"), (read_json, "numbers.json")):
+        with pytest.raises(
+            InputError, match=rf"{name}: may not be read \(Permission denied\); give yourself the right"
+        ):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_what_git_has_is_restored_from_git_and_all_else_by_dvc(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    remedies = {
+        "results/quick/metrics/x.json": "git checkout -- results/quick/metrics/x.json",
+        "artifacts/x.json": "dvc pull",
+    }
+    for name, remedy in remedies.items():
+        if content is not None:
+            Path(name).parent.mkdir(parents=True)
+            Path(name).write_text(content)
+        with pytest.raises(
+            InputError, match=rf"(missing; run the stage|damaged \(.*\); delete it and run).*, or '{remedy}'"
+        ):
+            read_json(Path(name))

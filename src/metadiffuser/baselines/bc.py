@@ -12,14 +12,13 @@ from torch.nn import functional
 
 from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config.schema import Fraction, GradientSteps, MethodParameters, Scale, Widths
 from metadiffuser.context.encoder import mlp
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import draw_latents
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_transitions
-from metadiffuser.training import Losses, MovingAverage, fit
+from metadiffuser.training import Losses, fit_average
 
 # ---- Config ----
 
@@ -90,8 +89,6 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     generator = training.generator
     latents = training.latents()
     fitting, held_out = training.pool(config.qualities).split_episodes()
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-    average = MovingAverage(model, config.ema_decay)
 
     def draw(part: TaskData, count: int) -> tuple[Tensor, Tensor, Tensor]:
         tasks = torch.randint(len(part.rewards), (count,), generator=generator)
@@ -106,22 +103,11 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
         loss = error + likelihood
         return loss, {"loss": loss, "error": error}
 
-    def validate() -> float:
-        return float(sum(cloning_loss(average.module, *validation)))
+    def validate(averaged: Model) -> float:
+        return float(sum(cloning_loss(averaged, *validation)))
 
-    modules = {"model": model, "average": average.module}
-    state = TrainingState(modules, {"adam": optimiser}, {"data": generator})
-    records = fit(
-        "train_baseline bc",
-        config.steps,
-        draw_losses,
-        validate,
-        optimiser,
-        state,
-        training.checkpoint,
-        after_step=average.update,
-    )
-    return average.module, records
+    rest = config.ema_decay, config.learning_rate, config.steps, draw_losses, validate, generator, training.checkpoint
+    return fit_average("train_baseline bc", model, *rest)
 
 
 # ---- Adapt ----

@@ -13,7 +13,6 @@ from torch.nn.functional import pad
 
 from metadiffuser.baselines.shared.interface import BaselineModel, MethodInfo, Records, Sizes, Training
 from metadiffuser.baselines.shared.latents import LatentAgent
-from metadiffuser.checkpointing import TrainingState
 from metadiffuser.config import schema
 from metadiffuser.context import objective as worth
 from metadiffuser.context.encoder import mlp
@@ -21,7 +20,7 @@ from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import draw_latents
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.data.windows import TaskData, draw_segments
-from metadiffuser.training import Losses, MovingAverage, fit
+from metadiffuser.training import Losses, fit_average
 
 # ---- Config ----
 
@@ -164,8 +163,6 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
     generator = training.generator
     latents = training.latents()
     fitting, held_out = (rows(part) for part in training.pool(config.qualities).split_episodes())
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-    average = MovingAverage(model, config.ema_decay)
 
     def draw(part: Tensor, count: int) -> tuple[Tensor, ...]:
         tasks, segments, mask = draw_segments(part, config.horizon, count, generator)
@@ -180,23 +177,12 @@ def train(model: Model, training: Training) -> tuple[Model, Records]:
         loss = error + config.divergence_weight * kl
         return loss, {"loss": loss, "reconstruction": error, "divergence": kl}
 
-    def validate() -> float:
-        error, kl = negative_bound(average.module, *validation)
+    def validate(averaged: Model) -> float:
+        error, kl = negative_bound(averaged, *validation)
         return float(error + config.divergence_weight * kl)
 
-    modules = {"model": model, "average": average.module}
-    state = TrainingState(modules, {"adam": optimiser}, {"data": generator})
-    records = fit(
-        "train_baseline cvae_planner",
-        config.steps,
-        draw_losses,
-        validate,
-        optimiser,
-        state,
-        training.checkpoint,
-        after_step=average.update,
-    )
-    return average.module, records
+    rest = config.ema_decay, config.learning_rate, config.steps, draw_losses, validate, generator, training.checkpoint
+    return fit_average("train_baseline cvae_planner", model, *rest)
 
 
 # ---- Adapt ----

@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metadiffuser.checkpointing import TrainingState
 from metadiffuser.context.training import draw_latents
 from metadiffuser.data.windows import TaskData, draw_segments
 from metadiffuser.diffusion.model import DiffusionModel
-from metadiffuser.training import Losses, MovingAverage, fit
+from metadiffuser.training import Losses, fit_average
 
 VALIDATION_SEGMENTS = 256
 
@@ -72,8 +71,6 @@ def train_diffusion(
     model.set_range(data.observations)
     training, held_out = (model.rows(part) for part in data.split_episodes())
     model.to(device)
-    optimiser = torch.optim.Adam(model.network.parameters(), lr=config.learning_rate, fused=True)
-    average = MovingAverage(model, config.ema_decay)
 
     def draw(rows: Tensor, count: int) -> tuple[Tensor, ...]:
         tasks, clean, mask = draw_segments(rows, config.horizon, count, generator)
@@ -92,19 +89,8 @@ def train_diffusion(
         loss = diffusion_loss(model, *draw(training, config.batch_size))
         return loss, {"loss": loss}
 
-    def validate() -> float:
-        return float(diffusion_loss(average.module, *validation))
+    def validate(averaged: DiffusionModel) -> float:
+        return float(diffusion_loss(averaged, *validation))
 
-    modules = {"model": model, "average": average.module}
-    state = TrainingState(modules, {"adam": optimiser}, {"data": generator})
-    records = fit(
-        "train_diffusion",
-        config.steps,
-        draw_losses,
-        validate,
-        optimiser,
-        state,
-        checkpoint,
-        after_step=average.update,
-    )
-    return average.module, records
+    rest = config.ema_decay, config.learning_rate, config.steps, draw_losses, validate, generator, checkpoint
+    return fit_average("train_diffusion", model, *rest)

@@ -97,7 +97,7 @@ class Planner:
         """Return the noise (steps + 1, candidates, B, H, S + A) of B plans: the start, then one for each step."""
         segment = (self.diffusion.config.horizon, self.diffusion.low.numel())
         shape = (len(self.steps) + 1, self.config.candidates, size, *segment)
-        return torch.randn(shape, generator=generator).to(self.diffusion.low.device)
+        return torch.randn(shape, generator=generator, dtype=torch.float32).to(self.diffusion.low.device)
 
     @torch.inference_mode()
     def plan(self, request: Request, noise: Tensor) -> Plan:

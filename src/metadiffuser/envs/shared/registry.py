@@ -13,8 +13,8 @@ from metadiffuser.envs.shared.base import Family, gym_id
 from metadiffuser.errors import InputError, shortened
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # as in paths, parameters and ids
-ENTRY_POINT = "metadiffuser.envs.shared.gym:FamilyEnv"
-TASK_WRAPPER = WrapperSpec("TaskAttribute", "metadiffuser.envs.shared.gym:TaskAttribute", {})
+ENTRY_POINT = "metadiffuser.envs.gym.env:FamilyEnv"
+TASK_WRAPPER = WrapperSpec("TaskAttribute", "metadiffuser.envs.gym.env:TaskAttribute", {})
 
 
 def get_family(name: str) -> Family:

@@ -3,7 +3,9 @@
 Importing ``metadiffuser.envs`` registers ``metadiffuser/<Family>-v0``. ``task=`` takes a task, its JSON record or an
 index in the family's default list (root seed 0), whose last tasks are the unseen ones. The task of an environment that
 exists is changed by ``env.reset(options={"task": 5})``, by ``env.task = 5``, or in vector environments by
-``envs.set_attr("task", [...])``; setting it takes effect at once and ends the episode, so ``reset`` comes next.
+``envs.set_attr("task", [...])``; setting it takes effect at once and ends the episode, so ``reset`` comes next. For the
+render modes ``human`` and ``rgb_array_list`` gymnasium adds a wrapper, which keeps an attribute to itself: below it the
+task is changed by ``reset`` or by ``env.unwrapped.task = 5``.
 """
 
 from __future__ import annotations
@@ -98,6 +100,8 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
             InputError: another option, or no task of the family.
         """
         super().reset(seed=seed)
+        if options is not None and not isinstance(options, Mapping):
+            raise InputError(f"reset options {shortened(repr(options))}: expected a mapping such as {{'task': 5}}")
         unknown = sorted(set(options or {}) - {"task"})
         if unknown:
             raise InputError(f"reset option '{shortened(str(unknown[0]))}': expected 'task'")
@@ -111,11 +115,19 @@ class FamilyEnv(gym.Env[NDArray[np.float64], NDArray[np.float32]]):
         """Apply ``action`` (A,). Episodes never end; the registered time limit truncates them.
 
         Raises:
-            InputError: no episode was started since the environment was made or its task was set.
+            InputError: no episode was started since the environment was made or its task was set, or ``action`` is not
+                A finite numbers.
         """
         if not self._started:
             raise InputError(f"{self.family.gym_id}: step before reset; call reset after making it or setting its task")
-        observation, terms = self._simulator.step(np.asarray(action, float)[None])
+        try:
+            given = np.asarray(action, float)
+        except (TypeError, ValueError):
+            given = np.zeros(0)
+        if given.shape != self.action_space.shape or not np.isfinite(given).all():
+            size = self.family.action_size
+            raise InputError(f"{self.family.gym_id}: action {shortened(repr(action))}: expected {size} finite numbers")
+        observation, terms = self._simulator.step(given[None])
         info = {"reward_terms": {name: float(value[0]) for name, value in terms.items()}}
         return observation[0], float(total_reward(terms)[0]), False, False, info
 

@@ -1,0 +1,1 @@
+"""The families as gymnasium environments; no job of the pipeline uses them."""
