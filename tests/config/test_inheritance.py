@@ -80,6 +80,14 @@ def test_a_file_elsewhere_extends_a_preset(presets: Path, tmp_path: Path) -> Non
         ({"a": "extends: base\nbaseline: {bcc: {}}\n"}, "presets/a.yaml: unknown key 'baseline.bcc'"),
         ({"a": "extends: base\noverrides: {ant: {}}\n"}, "presets/a.yaml: overrides.ant: unknown family"),
         (
+            {"a": "extends: base\ndiffusion:\n"},
+            "presets/a.yaml: 'diffusion' is None: expected keys with values below it",
+        ),
+        (
+            {"a": "extends: base\ndiffusion: 3\n"},
+            "presets/a.yaml: 'diffusion' is 3: expected keys with values below it",
+        ),
+        (
             {"a": "extends: base\nbaseline: {focal: {discnt: 1}}\n"},
             "presets/a.yaml: unknown key 'baseline.focal.discnt'; did you mean 'discount'?",
         ),

@@ -102,6 +102,14 @@ def test_a_kept_file_of_edits_can_be_used_again(project: Path, capsys: pytest.Ca
     assert "params.yaml is now what params.yaml.old says" in capsys.readouterr().out
 
 
+def test_parameters_are_written_in_the_projects_root_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "docs").mkdir()
+    monkeypatch.chdir(project / "docs")
+    with pytest.raises(InputError, match="presets/: no presets here; run from the project's root"):
+        presets.use("../presets/quick.yaml")
+    assert not Path("params.yaml").exists()
+
+
 def test_a_file_that_is_not_there_is_not_looked_for_in_git(project: Path) -> None:
     with pytest.raises(InputError, match=r"nope\.yaml: cannot be read .*; check its path"):
         presets.use("nope.yaml")

@@ -311,4 +311,8 @@ def sentence(error: ValidationError, prefix: str, model: type[BaseModel]) -> str
     if kind == "value_error":
         return str(first["ctx"]["error"])
     key = key.removesuffix(".")
+    if kind in ("model_type", "model_attributes_type"):
+        return (
+            f"'{key}' is {shortened(repr(first['input']))}: expected keys with values below it; add some or remove it"
+        )
     return f"'{key}' is {shortened(repr(first['input']))}: {first['msg'][0].lower()}{first['msg'][1:]}"

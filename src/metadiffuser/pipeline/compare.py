@@ -29,7 +29,7 @@ from metadiffuser.reporting.labels import OWN
 WORDS = {
     SAME: "the same to the last digit",
     WITHIN: "within the spread over seeds",
-    OUTSIDE: "outside the spread over seeds",
+    OUTSIDE: "outside the spread over seeds, or in one of the runs alone",
     UNKNOWN: "differs, and no spread is known",
 }
 
@@ -70,11 +70,15 @@ def table(found: Sequence[Agreement]) -> list[str]:
             name = f"{method} ({representation})" if method == OWN else method
             width = "-" if math.isnan(each.width) else f"+-{each.width:.1f}"
             mark = "OUTSIDE" if each.verdict == OUTSIDE else each.verdict
-            rows.append((family, name, guide, context, f"{each.committed:.1f}", f"{each.own:.1f}", width, mark))
+            rows.append((family, name, guide, context, _score(each.committed), _score(each.own), width, mark))
     if len(rows) == 1:
         return []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _score(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
 
 
 def write_spread(preset: str, folders: Sequence[Path]) -> Path:

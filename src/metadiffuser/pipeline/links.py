@@ -48,7 +48,7 @@ def _link(path: Path, source: Path) -> None:
     temporary.symlink_to(source.resolve(), target_is_directory=source.is_dir())
     os.replace(temporary, path)
     asked = ("git", "rev-parse", "--git-path", "info/exclude")
-    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    answer = subprocess.run(asked, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     if answer.returncode:
         return  # no git here
     excluded = Path(answer.stdout.strip())

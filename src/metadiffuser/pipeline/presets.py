@@ -72,6 +72,8 @@ def use(name: str) -> None:
         InputError: there is no such preset or file, it is not a valid parameter file, or an engine or a job is at work.
     """
     path = Path(name)
+    if not names():
+        raise InputError(f"{PRESETS}/: no presets here; run from the project's root")
     is_file = path.suffix in (".yaml", ".yml") or (os.path.isfile(name) and name not in names())  # noqa: PTH113 - no error for names that no file can have
     params = load_partial(path) if is_file else read(name, ", or the path of a YAML file")
     locks.check_idle()  # the jobs of one run would be of two presets

@@ -301,7 +301,14 @@ def _date_back(path: Path) -> None:
 def _touch(outputs: Sequence[str]) -> None:
     options = ("--touch", "--forceall", "--ignore-incomplete", "--nolock", "--no-hooks", "--cores=1", "--quiet=all")
     command = (sys.executable, "-m", "snakemake", *options, "--", *outputs)
-    ended = subprocess.run(command, env={**os.environ, OFF: "1"}, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command,
+        env={**os.environ, OFF: "1"},
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
     if ended.returncode:
         reason = one_line(ended.stderr.strip()[-1000:])
         raise InputError(f"Snakemake cannot record the outputs of dvc ({reason}); see 'snakemake --dry-run all'")
