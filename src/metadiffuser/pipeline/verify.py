@@ -305,7 +305,7 @@ def _published() -> dict[str, Verdict]:
 def unowned_files(params: Params, jobs: Iterable[dag.Job]) -> list[str]:
     """Return the files in the preset's folders that neither a job of the DAG nor another verb writes."""
     owned = {path for job in jobs for path in job.outputs}
-    owned |= {template.format(preset=params.preset) for template in (paths.TUNING, paths.TUNING_PAGE)}
+    owned |= {template.format(preset=params.preset) for template in (paths.TUNING, paths.TUNING_PAGE, paths.SPREAD)}
     found = []
     for root in ROOTS:
         for path in records.files(Path(root.format(preset=params.preset))):
