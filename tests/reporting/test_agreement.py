@@ -83,7 +83,8 @@ def test_a_value_changed_by_hand_is_called_out(
         write_spread(deviation)
     change(points=3.0)
     assert cli.main(["compare"]) == code
-    head, line, last = capsys.readouterr().out.splitlines()
+    head, line, last, remark = capsys.readouterr().out.splitlines()
+    assert remark.startswith("Another kind of processor changes every trained method.")
     assert head.startswith("family")
     assert line.startswith(FAMILY)
     assert line.endswith(word)

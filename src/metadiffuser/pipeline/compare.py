@@ -33,6 +33,12 @@ WORDS = {
     UNKNOWN: "differs, and no spread is known",
 }
 
+RANDOM = "random"  # the method that is not trained
+PARTLY = (
+    "Another kind of processor changes every trained method. Where some cells are the same and others are not, the "
+    "others are of other code or parameters, or were edited: see 'metadiffuser verify' and 'git diff -- results'."
+)
+
 
 def compare(preset: str, revision: str) -> int:
     """Print how the run in ``results/`` agrees with the committed one; return 1 if a cell lies outside the spread.
@@ -58,6 +64,9 @@ def compare(preset: str, revision: str) -> int:
     counts = Counter(agreement.verdict for agreement in found)
     said = "; ".join(f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict])
     print(f"{len(found)} cells of {preset} beside those of {revision}: {said}")
+    same = {agreement.verdict == SAME for agreement in found if agreement.cell[2] != RANDOM}
+    if len(same) > 1:
+        print(PARTLY)
     return int(counts[OUTSIDE] > 0)
 
 
