@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from metadiffuser.config import checked
 from metadiffuser.config.consistency import inconsistencies
 from metadiffuser.config.inheritance import KEY as EXTENDS
-from metadiffuser.config.inheritance import PRESETS, all_listed, extended, resolved, whole_chain
+from metadiffuser.config.inheritance import PRESETS, all_listed, extended, in_force, resolved, whole_chain
 from metadiffuser.config.params import CHECKED, Params, sentence
 from metadiffuser.errors import InputError, shortened
 
@@ -186,8 +186,9 @@ def load_partial(path: Path) -> Params:
 
     for each in reversed(extended(path, read)):  # a mistake in one of these is its own
         complete(resolved(each, read), str(each))
-    params = complete(resolved(path, read), str(path))
-    _validated(all_listed(whole_chain(path, read)), str(path))
+    tree = whole_chain(path, read)
+    params = complete(in_force(tree), str(path))
+    _validated(all_listed(tree), str(path))
     return params
 
 

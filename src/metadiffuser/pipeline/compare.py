@@ -24,6 +24,7 @@ from metadiffuser.reporting.agreement import (
     read_spread,
     spread,
 )
+from metadiffuser.reporting.captions import UNTRAINED
 from metadiffuser.reporting.labels import OWN
 
 WORDS = {
@@ -33,7 +34,6 @@ WORDS = {
     UNKNOWN: "differs, and no spread is known",
 }
 
-RANDOM = "random"  # the method that is not trained
 PARTLY = (
     "Another kind of processor changes every trained method. Where some cells are the same and others are not, the "
     "others are of other code or parameters, or were edited: see 'metadiffuser verify' and 'git diff -- results'."
@@ -64,7 +64,7 @@ def compare(preset: str, revision: str) -> int:
     counts = Counter(agreement.verdict for agreement in found)
     said = "; ".join(f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict])
     print(f"{len(found)} cells of {preset} beside those of {revision}: {said}")
-    same = {agreement.verdict == SAME for agreement in found if agreement.cell[2] != RANDOM}
+    same = {agreement.verdict == SAME for agreement in found if agreement.cell[2] not in UNTRAINED}
     if len(same) > 1:
         print(PARTLY)
     return int(counts[OUTSIDE] > 0)

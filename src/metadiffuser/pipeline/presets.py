@@ -21,6 +21,14 @@ def names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+def _choices() -> list[str]:
+    """Return the names of the presets. Raises ``InputError`` where there are none: it is not the project's root."""
+    found = names()
+    if not found:
+        raise InputError(f"{PRESETS}/: no presets here; run from the project's root")
+    return found
+
+
 def stale(params: Params) -> list[str]:
     """Return the names of jobs that are to be run under ``params``, going by parameters and files alone.
 
@@ -48,9 +56,7 @@ def read(preset: str, otherwise: str = "") -> Params:
     Raises:
         InputError: there is no such preset, or it is not a valid parameter file.
     """
-    choices = names()
-    if not choices:
-        raise InputError(f"{PRESETS}/: no presets here; run from the project's root")
+    choices = _choices()
     if preset not in choices:
         remedy = f"expected one of {', '.join(choices)}{otherwise}"
         raise InputError(f"preset '{shortened(preset)}' is unknown; {remedy}")
@@ -72,9 +78,8 @@ def use(name: str) -> None:
         InputError: there is no such preset or file, it is not a valid parameter file, or an engine or a job is at work.
     """
     path = Path(name)
-    if not names():
-        raise InputError(f"{PRESETS}/: no presets here; run from the project's root")
-    is_file = path.suffix in (".yaml", ".yml") or (os.path.isfile(name) and name not in names())  # noqa: PTH113 - no error for names that no file can have
+    there = name not in _choices() and os.path.isfile(name)  # noqa: PTH113 - no error for names that no file can have
+    is_file = there or path.suffix in (".yaml", ".yml")
     params = load_partial(path) if is_file else read(name, ", or the path of a YAML file")
     locks.check_idle()  # the jobs of one run would be of two presets
     links.link_plugins(params)
