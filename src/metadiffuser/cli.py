@@ -12,7 +12,7 @@ from pathlib import Path
 from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, say
-from metadiffuser.pipeline.options import number_from_zero, positive_number, whole_number
+from metadiffuser.pipeline.options import number_from_zero, offer_publishing, positive_number, whole_number
 from metadiffuser.pipeline.streams import OUTPUT, discard_errors, discard_output, flushed_output, open_streams
 
 QUALITIES = ("expert", "medium", "random", "mixed")
@@ -48,16 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     view.set_defaults(run=_view)
     offer(view, _pretrained, [])
     publish = verbs.add_parser("publish", help="collect a preset's trained models in pretrained/ (docs/pretrained.md)")
-    publish.add_argument("--preset", help="a name in presets/ (default: the parameters in params.yaml)")
-    publish.add_argument(
-        "--family", nargs="+", metavar="FAMILY", help="families to publish (default: all of the preset)"
-    )
-    publish.add_argument(
-        "--episodes",
-        type=whole_number,
-        default=2,
-        help="warm-start episodes by task and quality (default: %(default)s)",
-    )
+    offer_publishing(publish)
     publish.set_defaults(run=_publish)
     importing = verbs.add_parser("import", help="replace a family's generated data by data of your own")
     importing.add_argument("--family", required=True)
@@ -218,9 +209,12 @@ def _pretrained(arguments: argparse.Namespace) -> None:
 
 def _publish(arguments: argparse.Namespace) -> None:
     params = _preset(arguments.preset)
-    from metadiffuser.pipeline.publish import publish
+    from metadiffuser.pipeline.publish import publish, publish_behaviour
 
-    publish(params, arguments.family, arguments.episodes)
+    if arguments.policies:
+        publish_behaviour(params, arguments.family)
+    else:
+        publish(params, arguments.family, arguments.episodes)
 
 
 def _estimate(arguments: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import split
 from metadiffuser.pipeline import dag, records
-from metadiffuser.pretrained import bundle, publishing
+from metadiffuser.pretrained import bundle, publishing, sizes
 from metadiffuser.pretrained.bundle import read_bundle
 from metadiffuser.pretrained.hashes import HASHES, digests
 from tests.helpers.published import CHOSEN, PRESET, QUALITIES, VALUED, tasks_of
@@ -112,7 +112,7 @@ def test_families_that_are_not_named_stay(run: Path, capsys: pytest.CaptureFixtu
 def test_too_large_is_refused_with_the_sizes(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(publishing, "MOST_BYTES", 1000)
+    monkeypatch.setattr(sizes, "MOST_BYTES", 1000)
     said = refused(capsys)
     assert "more than 0 MB (cheetah_vel 0." in said
     assert "fewer warm-start episodes (--episodes)" in said

@@ -1,4 +1,4 @@
-"""Numbers on the command line: what an option accepts, and the sentence that refuses anything else."""
+"""Options of the command line: the numbers that one accepts, and what ``metadiffuser publish`` offers."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def positive_number(text: str) -> float:
         if 0 < (value := float(text)) < math.inf:
             return value
     raise argparse.ArgumentTypeError(f"expected a number above 0, got '{one_line(text)}'")
+
+
+def offer_publishing(verb: argparse.ArgumentParser) -> None:
+    """Add the options of ``publish`` to its parser."""
+    verb.add_argument("--preset", help="a name in presets/ (default: the parameters in params.yaml)")
+    verb.add_argument("--family", nargs="+", metavar="FAMILY", help="families to publish (default: all of the preset)")
+    verb.add_argument(
+        "--policies", action="store_true", help="publish the behaviour policies, in place of the models trained on data"
+    )
+    verb.add_argument(
+        "--episodes",
+        type=whole_number,
+        default=2,
+        help="warm-start episodes by task and quality (default: %(default)s)",
+    )

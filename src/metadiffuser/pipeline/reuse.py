@@ -1,27 +1,46 @@
-"""Taking the outputs of the same job of another preset, which has run in this checkout.
+"""Taking the outputs of the same job, of another preset in this checkout or published.
 
 Presets share much: ``expert`` has the tasks, behaviour policies and datasets of ``laptop``. A job with the same
 parameters, code and inputs writes the same bytes under every preset, so its outputs are copied in place of made again.
+Behaviour policies take longest of all, and those of some families are published (``pretrained/behaviour/``).
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from metadiffuser.artifacts import read_json, whole_directory, whole_file, write_json
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, records
+from metadiffuser.pretrained import policies
 
 
-def find(job: dag.Job, made_from: str, params: Params) -> dag.Job | None:
-    """Return a job of another preset whose outputs are what ``job`` would write, None if there is none.
+@dataclass(frozen=True)
+class Twin:
+    """Outputs that a job would write, at other places.
+
+    Attributes:
+        name: of what they belong to.
+        outputs: their paths, in the order of the job's own.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+
+
+def find(job: dag.Job, made_from: str, params: Params) -> Twin | None:
+    """Return the outputs of another preset's job, or published ones, that are what ``job`` would write; None if none.
 
     Args:
         job: the job that is about to run.
         made_from: its fingerprint, which holds parameters, code and inputs, and not the preset's name.
         params: all parameters.
+
+    Raises:
+        InputError: published ones are not as they were published.
     """
     for folder in sorted(Path("results").glob("*/")):
         if folder.name == params.preset:
@@ -29,11 +48,16 @@ def find(job: dag.Job, made_from: str, params: Params) -> dag.Job | None:
         named = params.model_copy(update={"preset": folder.name})
         twin = dag.make_job(job.stage, {**job.wildcards, "preset": folder.name}, named)
         if records.is_current(twin, made_from):
-            return twin
-    return None
+            return Twin(twin.name, twin.outputs)
+    if job.stage.name != "train_behaviour":
+        return None
+    published = policies.find_policies(job.wildcards["family"], job.wildcards["shard"], made_from)
+    if published is None:
+        return None
+    return Twin(published.as_posix(), tuple((published / name).as_posix() for name in policies.OUTPUTS))
 
 
-def take(twin: dag.Job, job: dag.Job) -> None:
+def take(twin: Twin, job: dag.Job) -> None:
     """Copy the outputs of ``twin`` to those of ``job``, and the time that they took.
 
     Raises:
@@ -41,7 +65,7 @@ def take(twin: dag.Job, job: dag.Job) -> None:
         OSError: the file system is full or refuses.
     """
     for source, target in zip(map(Path, twin.outputs), map(Path, job.outputs), strict=True):
-        if job.stage.timed and source == _timing(twin):
+        if job.stage.timed and target == _timing(job):
             _take_time(source, target, job.name)
         elif source.is_dir():
             with whole_directory(target) as partial:

@@ -21,7 +21,7 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.dvc_lock import Locked
-from metadiffuser.pretrained import bundle
+from metadiffuser.pretrained import bundle, policies
 from metadiffuser.pretrained.hashes import differences
 from metadiffuser.progress import Progress
 
@@ -293,12 +293,14 @@ def _imports(params: Params) -> dict[str, Verdict]:
 
 
 def _published() -> dict[str, Verdict]:
-    """Compare published models with the hashes in their folders."""
+    """Compare published models and policies with the hashes in their folders."""
+    named = bundle.families(bundle.PRETRAINED) if bundle.PRETRAINED.is_dir() else []
+    folders = {family: bundle.PRETRAINED / family for family in named}
+    folders |= {"-".join(path.parts[1:]): path for path in policies.published_policies()}
     verdicts = {}
-    for family in bundle.families(bundle.PRETRAINED) if bundle.PRETRAINED.is_dir() else []:
-        wrong = differences(bundle.PRETRAINED / family)
-        faults = tuple(Fault(path, what, bundle.remedy(path)) for path, what in wrong.items())
-        verdicts[f"{bundle.PRETRAINED}@{family}"] = Verdict(True, faults)
+    for name, folder in folders.items():
+        faults = tuple(Fault(path, what, bundle.remedy(path)) for path, what in differences(folder).items())
+        verdicts[f"{bundle.PRETRAINED}@{name}"] = Verdict(True, faults)
     return verdicts
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 
-HASHES = "hashes.json"  # {name: SHA-256} of every other file of the folder
+HASHES = "hashes.json"  # {path: SHA-256} of every other file of the folder
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return {name: SHA-256} of the files in a folder, without that of the hashes themselves."""
+    """Return {path below the folder: SHA-256} of the files in a folder, without that of the hashes themselves."""
     found = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != HASHES:
             with path.open("rb") as stream:
-                found[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
     return found
 
 

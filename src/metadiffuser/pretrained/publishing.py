@@ -20,8 +20,8 @@ from metadiffuser.errors import InputError
 from metadiffuser.pretrained import bundle
 from metadiffuser.pretrained.card import card
 from metadiffuser.pretrained.hashes import write_hashes
+from metadiffuser.pretrained.sizes import check_size
 
-MOST_BYTES = 40 * 10**6  # of all published models together: git keeps every version
 MODELS = {paths.CONTEXT: bundle.CONTEXT, paths.DIFFUSION: bundle.DENOISER}
 READ = (*MODELS, paths.TASKS, paths.DATASET, paths.CALIBRATION, paths.PLANNER_METRICS, paths.DATASET_METRICS)
 
@@ -53,17 +53,7 @@ def publish_families(params: Params, families: Sequence[str], episodes: int, com
                 shutil.copyfile(path, folder / path.name)
         for name in families:
             _write(params, get_family(name), episodes, commit, folder / name)
-        sizes = {name: _size(folder / name) for name in bundle.families(folder)}
-        if sum(sizes.values()) > MOST_BYTES:
-            named = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in sizes.items())
-            raise InputError(
-                f"{target}: {sum(sizes.values()) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f} MB ({named}); publish "
-                "fewer warm-start episodes (--episodes) or fewer families (--family)"
-            )
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        check_size(folder, {})
 
 
 def _write(params: Params, family: Family, episodes: int, commit: str, folder: Path) -> None:
