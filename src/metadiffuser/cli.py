@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     view.set_defaults(run=_view)
     offer(view, _pretrained, [])
     publish = verbs.add_parser("publish", help="collect a preset's trained models in pretrained/ (docs/pretrained.md)")
-    offer_publishing(publish)
+    offer_publishing(publish, [stage.name for stage in STAGES.values() if "family" in stage.wildcards])
     publish.set_defaults(run=_publish)
     importing = verbs.add_parser("import", help="replace a family's generated data by data of your own")
     importing.add_argument("--family", required=True)
@@ -209,10 +209,10 @@ def _pretrained(arguments: argparse.Namespace) -> None:
 
 def _publish(arguments: argparse.Namespace) -> None:
     params = _preset(arguments.preset)
-    from metadiffuser.pipeline.publish import publish, publish_behaviour
+    from metadiffuser.pipeline.publish import publish, publish_jobs
 
-    if arguments.policies:
-        publish_behaviour(params, arguments.family)
+    if arguments.stage:
+        publish_jobs(params, arguments.family, arguments.stage)
     else:
         publish(params, arguments.family, arguments.episodes)
 

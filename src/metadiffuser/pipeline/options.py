@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 
 from metadiffuser.errors import one_line
@@ -33,12 +34,12 @@ def positive_number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number above 0, got '{one_line(text)}'")
 
 
-def offer_publishing(verb: argparse.ArgumentParser) -> None:
-    """Add the options of ``publish`` to its parser."""
+def offer_publishing(verb: argparse.ArgumentParser, stages: Sequence[str]) -> None:
+    """Add the options of ``publish`` to its parser; ``stages`` are those with jobs of one family."""
     verb.add_argument("--preset", help="a name in presets/ (default: the parameters in params.yaml)")
     verb.add_argument("--family", nargs="+", metavar="FAMILY", help="families to publish (default: all of the preset)")
     verb.add_argument(
-        "--policies", action="store_true", help="publish the behaviour policies, in place of the models trained on data"
+        "--stage", nargs="+", choices=stages, metavar="STAGE", help="publish the outputs of these stages' jobs instead"
     )
     verb.add_argument(
         "--episodes",

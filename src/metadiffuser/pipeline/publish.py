@@ -1,7 +1,8 @@
-"""``metadiffuser publish``: models or policies of a preset that has run, as folders that a clone can use at once."""
+"""``metadiffuser publish``: models or outputs of jobs of a preset, as folders that a clone can use at once."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, integrity, records
 from metadiffuser.pretrained.bundle import PRETRAINED
-from metadiffuser.pretrained.policies import Made, publish_policies
+from metadiffuser.pretrained.jobs import publish_job
 from metadiffuser.pretrained.publishing import publish_families, sources
-from metadiffuser.pretrained.sizes import BEHAVIOUR, check_size, published_sizes
+from metadiffuser.pretrained.sizes import JOBS, check_size, published_sizes, size
 from metadiffuser.reporting.provenance import commit
 
 
@@ -37,29 +38,28 @@ def publish(params: Params, chosen: Sequence[str] | None, episodes: int) -> None
     _report(params, names)
 
 
-def publish_behaviour(params: Params, chosen: Sequence[str] | None) -> None:
-    """Write ``pretrained/behaviour/<family>/`` for some families of a preset, and print what is there then.
+def publish_jobs(params: Params, chosen: Sequence[str] | None, stages: Sequence[str]) -> None:
+    """Write ``pretrained/jobs/<job>/`` for the jobs of some stages and families, and print what is there then.
 
     Args:
         params: of the preset.
         chosen: keys of the families; None takes all of the preset.
+        stages: names of stages with jobs of one family.
 
     Raises:
-        InputError: a family is not of the preset, its policies are not those of the present parameters and code, or
+        InputError: a family is not of the preset, outputs are not those of the present parameters, code and inputs, or
             all that is published is too large.
     """
-    found: dict[str, dict[str, Made]] = {}
-    for name in _chosen(params, chosen):
-        for shard in map(str, params.shards):
-            job = dag.find_job("train_behaviour", {"family": name, "shard": shard}, params)
-            made_from = records.fingerprint(job)
-            if not records.is_current(job, made_from):
-                raise InputError(f"{job.outputs[0]}: missing or stale; run 'snakemake --cores all {job.outputs[0]}'")
-            found.setdefault(name, {})[shard] = Made(made_from, tuple(map(Path, job.outputs)))
-    sizes = {f"{BEHAVIOUR}/{name}": sum(job.size for job in shards.values()) for name, shards in found.items()}
+    families = _chosen(params, chosen)
+    found = [job for job in dag.jobs(params) if job.stage.name in stages and job.wildcards["family"] in families]
+    made_from = {job.name: records.fingerprint(job) for job in found if all(map(os.path.exists, job.inputs))}
+    for job in found:
+        if job.name not in made_from or not records.is_current(job, made_from[job.name]):
+            raise InputError(f"{job.outputs[0]}: missing or stale; run 'snakemake --cores all {job.outputs[0]}'")
+    sizes = {f"{JOBS}/{job.unnamed}": sum(size(Path(path)) for path in job.outputs) for job in found}
     check_size(PRETRAINED, sizes)
-    for name, shards in found.items():
-        publish_policies(name, shards)
+    for job in found:
+        publish_job(job.unnamed, made_from[job.name], job.outputs)
     _report(params, list(sizes))
 
 
@@ -75,7 +75,7 @@ def _chosen(params: Params, chosen: Sequence[str] | None) -> list[str]:
 def _report(params: Params, names: Sequence[str]) -> None:
     """Print what is published, and which folders are as they were."""
     sizes = published_sizes(PRETRAINED)
-    for name, size in sizes.items():
-        print(f"{PRETRAINED / name}: {size / 1e6:.1f} MB{'' if name in names else ', as it was'}")
+    for name, value in sizes.items():
+        print(f"{PRETRAINED / name}: {value / 1e6:.1f} MB{'' if name in names else ', as it was'}")
     total = sum(sizes.values())
     print(f"{PRETRAINED}: {total / 1e6:.1f} MB, of the preset {params.preset}; 'git add {PRETRAINED}' keeps them")

@@ -2,7 +2,7 @@
 
 Presets share much: ``expert`` has the tasks, behaviour policies and datasets of ``laptop``. A job with the same
 parameters, code and inputs writes the same bytes under every preset, so its outputs are copied in place of made again.
-Behaviour policies take longest of all, and those of some families are published (``pretrained/behaviour/``).
+The outputs of some jobs that take long are published with the project (``pretrained/jobs/``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from metadiffuser.artifacts import read_json, whole_directory, whole_file, write
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, records
-from metadiffuser.pretrained import policies
+from metadiffuser.pretrained import jobs
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,8 @@ def find(job: dag.Job, made_from: str, params: Params) -> Twin | None:
         twin = dag.make_job(job.stage, {**job.wildcards, "preset": folder.name}, named)
         if records.is_current(twin, made_from):
             return Twin(twin.name, twin.outputs)
-    if job.stage.name != "train_behaviour":
-        return None
-    published = policies.find_policies(job.wildcards["family"], job.wildcards["shard"], made_from)
-    if published is None:
-        return None
-    return Twin(published.as_posix(), tuple((published / name).as_posix() for name in policies.OUTPUTS))
+    published = jobs.find_job(job.unnamed, made_from, job.outputs)
+    return Twin(f"a published {job.unnamed}", tuple(map(str, published.values()))) if published else None
 
 
 def take(twin: Twin, job: dag.Job) -> None:

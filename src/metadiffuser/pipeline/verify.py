@@ -21,8 +21,9 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.dvc_lock import Locked
-from metadiffuser.pretrained import bundle, policies
+from metadiffuser.pretrained import bundle
 from metadiffuser.pretrained.hashes import differences
+from metadiffuser.pretrained.jobs import published_jobs
 from metadiffuser.progress import Progress
 
 RUN = "run 'snakemake --cores all all'"
@@ -293,14 +294,12 @@ def _imports(params: Params) -> dict[str, Verdict]:
 
 
 def _published() -> dict[str, Verdict]:
-    """Compare published models and policies with the hashes in their folders."""
-    named = bundle.families(bundle.PRETRAINED) if bundle.PRETRAINED.is_dir() else []
-    folders = {family: bundle.PRETRAINED / family for family in named}
-    folders |= {"-".join(path.parts[1:]): path for path in policies.published_policies()}
+    """Compare published models and outputs of jobs with the hashes in their folders."""
+    families = bundle.families(bundle.PRETRAINED) if bundle.PRETRAINED.is_dir() else []
     verdicts = {}
-    for name, folder in folders.items():
+    for folder in [*(bundle.PRETRAINED / family for family in families), *published_jobs()]:
         faults = tuple(Fault(path, what, bundle.remedy(path)) for path, what in differences(folder).items())
-        verdicts[f"{bundle.PRETRAINED}@{name}"] = Verdict(True, faults)
+        verdicts[f"{bundle.PRETRAINED}@{folder.name}"] = Verdict(True, faults)
     return verdicts
 
 

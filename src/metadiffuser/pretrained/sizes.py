@@ -1,4 +1,4 @@
-"""How large the published models and policies are, and the limit on it."""
+"""How large all that is published is, and the limit on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from metadiffuser.errors import InputError
 from metadiffuser.pretrained.bundle import PRETRAINED, families
 
-BEHAVIOUR = "behaviour"  # the folder of the published policies, beside those of the families' models
+JOBS = "jobs"  # the folder of the published outputs of jobs, beside those of the families' models
 MOST_BYTES = 40 * 10**6  # of all that is published together: git keeps every version
 
 
@@ -18,8 +18,8 @@ def size(path: Path) -> int:
 
 
 def published_sizes(target: Path) -> dict[str, int]:
-    """Return {family, or ``behaviour/`` and a family: bytes} of what is published in a folder."""
-    names = [f"{BEHAVIOUR}/{path.name}" for path in sorted((target / BEHAVIOUR).glob("*/"))]
+    """Return {family, or ``jobs/`` and a job: bytes} of what is published in a folder."""
+    names = [f"{JOBS}/{path.name}" for path in sorted((target / JOBS).glob("*/"))]
     return {name: size(target / name) for name in (*families(target), *names)} if target.is_dir() else {}
 
 

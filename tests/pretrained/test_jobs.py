@@ -1,4 +1,4 @@
-"""``metadiffuser publish --policies``: the same job in another clone takes them, a different one trains."""
+"""``metadiffuser publish --stage``: the same job in another clone takes its outputs, a different one runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
 from metadiffuser.pipeline import dag, records
 from metadiffuser.pipeline.run import Run, execute
-from metadiffuser.pretrained import policies, sizes
+from metadiffuser.pretrained import jobs, sizes
 from metadiffuser.pretrained.hashes import HASHES
 from tests.conftest import ROOT, whole
 
 PRESET = "smoke"
-SHARD = Path("pretrained/behaviour/point_robot/shard0")
+JOB = Path("pretrained/jobs/train_behaviour-point_robot-0")
+COPY = JOB / "artifacts/behaviour/point_robot/shard0.safetensors"
+CURVE_COPY = JOB / "results/training/behaviour/point_robot/shard0/plots/return.tsv"
 POLICIES = Path(paths.BEHAVIOUR.format(preset=PRESET, family="point_robot", shard=0))
 CURVE = Path(paths.BEHAVIOUR_CURVE.format(preset=PRESET, family="point_robot", shard=0))
 
@@ -53,7 +55,7 @@ def run(params: Params, family: str = "point_robot") -> None:
 
 
 def publish(*words: str) -> int:
-    return cli.main(["publish", "--policies", *words])
+    return cli.main(["publish", "--stage", "train_behaviour", *words])
 
 
 def forget() -> None:
@@ -70,7 +72,7 @@ def test_a_clone_takes_them_in_place_of_training(trained: list[str], caplog: pyt
     forget()
     run(load())
     assert trained == ["point_robot"]
-    assert f"takes the outputs of {SHARD}" in caplog.text
+    assert "takes the outputs of a published train_behaviour-point_robot-0" in caplog.text
     assert POLICIES.read_text() == "policies 1"
     assert (CURVE / "plots" / "return.tsv").read_text() == "returns 1"
     assert read_json(timing) == spent
@@ -110,13 +112,11 @@ def test_damaged_ones_are_named_and_not_taken(trained: list[str], capsys: pytest
     run(load())
     publish("--family", "point_robot")
     forget()
-    damaged = SHARD / "curve" / "plots" / "return.tsv"
-    damaged.write_text("other returns")
+    CURVE_COPY.write_text("other returns")
     words = ["train_behaviour", "--family", "point_robot", "--shard", "0"]
     assert cli.main(words) == 2
-    assert f"{damaged}: changed: its contents differ from hashes.json; 'git checkout -- {damaged}' restores it" in (
-        capsys.readouterr().err
-    )
+    remedy = f"'git checkout -- {CURVE_COPY}' restores it"
+    assert f"{CURVE_COPY}: changed: its contents differ from hashes.json; {remedy}" in capsys.readouterr().err
     assert not POLICIES.exists()
     assert trained == ["point_robot"]
 
@@ -124,16 +124,16 @@ def test_damaged_ones_are_named_and_not_taken(trained: list[str], capsys: pytest
 def test_verify_compares_them_with_their_hashes(capsys: pytest.CaptureFixture[str]) -> None:
     run(load())
     publish("--family", "point_robot")
-    assert set(read_json(SHARD / HASHES)) == {
-        *("curve/plots/return.tsv", "made_from.json", "policies.safetensors", "timing.json")
-    }
+    timing = JOB / "results/timings/train_behaviour-point_robot-0.json"
+    named = {path.relative_to(JOB).as_posix() for path in (COPY, CURVE_COPY, timing, JOB / "made_from.json")}
+    assert set(read_json(JOB / HASHES)) == named
     capsys.readouterr()
     cli.main(["verify"])
     assert "pretrained@" not in capsys.readouterr().out
-    (SHARD / "policies.safetensors").write_text("others")
+    COPY.write_text("others")
     assert cli.main(["verify"]) == 1
     said = capsys.readouterr().out
-    assert f"pretrained@behaviour-point_robot-shard0: {SHARD}/policies.safetensors: changed" in said
+    assert f"pretrained@train_behaviour-point_robot-0: {COPY}: changed" in said
 
 
 def test_stale_policies_are_not_published(trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_stale_policies_are_not_published(trained: list[str], capsys: pytest.Cap
     assert publish("--family", "point_robot") == 2
     assert f"{POLICIES}: missing or stale; run 'snakemake --cores all {POLICIES}'" in capsys.readouterr().err
     assert publish() == 2
-    assert not policies.FOLDER.exists()
+    assert not jobs.FOLDER.exists()
 
 
 def test_what_was_published_stays_and_counts(
@@ -152,8 +152,11 @@ def test_what_was_published_stays_and_counts(
         run(load(), family)
         assert publish("--family", family) == 0
     said = capsys.readouterr().out
-    assert "pretrained/behaviour/cheetah_vel: 0.0 MB\n" in said
-    assert "pretrained/behaviour/point_robot: 0.0 MB, as it was\n" in said
+    assert "pretrained/jobs/train_behaviour-cheetah_vel-0: 0.0 MB\n" in said
+    assert "pretrained/jobs/train_behaviour-point_robot-0: 0.0 MB, as it was\n" in said
     monkeypatch.setattr(sizes, "MOST_BYTES", 100)
     assert publish("--family", "point_robot") == 2
-    assert "more than 0 MB (behaviour/cheetah_vel 0.0, behaviour/point_robot 0.0)" in capsys.readouterr().err
+    assert (
+        "more than 0 MB (jobs/train_behaviour-cheetah_vel-0 0.0, jobs/train_behaviour-point_robot-0 0.0)"
+        in capsys.readouterr().err
+    )
