@@ -150,6 +150,21 @@ def test_the_parameters_of_a_record_are_those_that_it_ran_with() -> None:
     assert seconds("train_diffusion", MODEL, QUICK) == pytest.approx(20)
 
 
+def test_a_record_with_its_work_needs_no_lock() -> None:
+    job = dag.find_job("train_diffusion", MODEL, QUICK)
+    own = work.of(job.stage.name, job.wildcards, work.settings(QUICK))
+    write_json(Path(dag.timing_path(job.name, "quick")), TIMING | {"work": own / 4, "bytes": 1234})
+    found = estimate_jobs(dag.jobs(QUICK), read_records())[job.name]
+    assert found.cpu_seconds == pytest.approx(40), "its own work comes before that of dvc.lock"
+    assert found.disk == 1234
+    Path("dvc.lock").unlink()
+    (record,) = read_records()
+    assert (record.stage, record.preset, record.family, record.kind) == (
+        *("train_diffusion", "quick", "cheetah_vel", "generalised"),
+    )
+    assert (record.work, record.disk) == (own / 4, 1234)
+
+
 def test_a_method_may_declare_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("bc")
     module.work = lambda parameters: parameters.batch_size  # type: ignore[attr-defined]
@@ -202,7 +217,7 @@ def test_a_stage_without_any_record_is_named(capsys: pytest.CaptureFixture[str])
     shutil.rmtree("results")
     assert cli.main(["estimate"]) == 2
     assert capsys.readouterr().err == (
-        "metadiffuser: results/*/timings: no record of define_tasks whose parameters dvc.lock has; run one first\n"
+        "metadiffuser: results/*/timings: no record of define_tasks that holds its work; run one first\n"
     )
 
 
@@ -216,7 +231,8 @@ def test_disk_and_memory_grow_with_the_dataset() -> None:
 
 
 @pytest.mark.parametrize(
-    "timing", [{}, [], 3, {"device": "cpu"}, TIMING | {"cpu_seconds": "1"}, TIMING | {"machine": None}]
+    "timing",
+    [{}, [], 3, {"device": "cpu"}, TIMING | {"cpu_seconds": "1"}, TIMING | {"machine": None}, TIMING | {"work": "x"}],
 )
 def test_a_timing_record_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str], timing: object) -> None:
     path = dag.timing_path(dag.find_job("train_context", MODEL, QUICK).name, "quick")

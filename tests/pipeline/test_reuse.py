@@ -60,6 +60,7 @@ def test_the_same_job_of_another_preset_is_not_run_again(ran: list[str], caplog:
     timing = [json.loads(file.read_text()) for file in files]
     assert timing[1].pop("job") == "define_tasks@other-point_robot"
     timing[0].pop("job")
+    assert (timing[0]["work"], timing[0]["bytes"]) == (1, TASKS.stat().st_size)
     assert timing[0] == timing[1], "the time that it took where it ran"
 
 

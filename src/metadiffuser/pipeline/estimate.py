@@ -1,7 +1,8 @@
 """``metadiffuser estimate``: the jobs of a preset with their hours, memory and disk, before anything is run.
 
 The time of a job is that of a recorded job, scaled by the ratio of their work (``metadiffuser.pipeline.work``). Records
-are ``results/*/timings/*.json``, and the parameters that a recorded job ran with are those of its entry in dvc.lock.
+are ``results/*/timings/*.json``, which hold the work. Where one of an earlier version does not, the parameters that the
+job ran with are those of its entry in dvc.lock.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _kind(wildcards: Mapping[str, str]) -> str:
 
 
 def read_records() -> list[Record]:
-    """Return the recorded jobs of all presets whose parameters are known.
+    """Return the recorded jobs of all presets whose work is known.
 
     Raises:
         InputError: a timing record or dvc.lock is damaged.
@@ -86,19 +87,20 @@ def read_records() -> list[Record]:
     for name, entry in lock.items():
         everything[_preset(name)] |= dvc_lock.parameters(entry)
     found = []
-    for name, entry in lock.items():
-        preset, (stage, _, values) = _preset(name), name.partition("@")
-        path = Path(dag.timing_path(name, preset))
+    for path in sorted(Path("results").glob("*/timings/*.json")):
+        preset, (stage, *values) = path.parts[1], path.stem.split("-")
         names = ("preset", *dag.STAGES[stage].wildcards) if stage in dag.STAGES else ()
-        if not path.exists() or len(names) != len(values.split("-")):
+        if len(names) != 1 + len(values):
             continue
-        timing, wildcards = _read_timing(path), dict(zip(names, values.split("-"), strict=True))
+        timing, wildcards = _read_timing(path), dict(zip(names, (preset, *values), strict=True))
+        entry = lock.get(dag.job_name(stage, wildcards), {})
         with suppress(KeyError, AttributeError, TypeError, InputError):  # of another version, or a method that is gone
-            amount = work.of(stage, wildcards, ChainMap(dvc_lock.parameters(entry), everything[preset]))
-            if timing["device"] == "cpu" and amount > 0:
-                disk = sum(out.get("size", 0) for out in entry.get("outs", []))
+            ran_with = ChainMap(dvc_lock.parameters(entry), everything[preset])
+            amount = timing["work"] if "work" in timing else work.of(stage, wildcards, ran_with)
+            if timing["device"] == "cpu" and amount > 0 and ("work" in timing or entry):
+                locked = sum(out.get("size", 0) for out in entry.get("outs", []))
                 machine = f"{timing['machine']}, {timing['cores']} cores"
-                spent = (timing["cpu_seconds"], timing["peak_memory_mb"], disk, machine)
+                spent = (timing["cpu_seconds"], timing["peak_memory_mb"], timing.get("bytes", locked), machine)
                 found.append(Record(stage, preset, wildcards.get("family", ""), _kind(wildcards), amount, *spent))
     return found
 
@@ -112,6 +114,7 @@ def _read_timing(path: Path) -> Mapping[str, Any]:
     timing = read_json(path)
     try:
         numbers = [timing[name] for name in ("cpu_seconds", "peak_memory_mb", "cores")]
+        numbers += [timing[name] for name in ("work", "bytes") if name in timing]
         words = [timing[name] for name in ("device", "machine")]
         sound = all(isinstance(word, str) for word in words) and all(isfinite(number) for number in numbers)
     except (KeyError, TypeError, OverflowError):
@@ -157,9 +160,7 @@ def _closest(job: dag.Job, amount: float, records: Sequence[Record]) -> Record:
     Without one, that of the slowest recorded family; without one of the kind, that of the family's slowest kind.
     """
     if not records:
-        raise InputError(
-            f"results/*/timings: no record of {job.stage.name} whose parameters dvc.lock has; run one first"
-        )
+        raise InputError(f"results/*/timings: no record of {job.stage.name} that holds its work; run one first")
     kind, family = _kind(job.wildcards), job.wildcards.get("family", "")
     alike = [record for record in records if record.kind == kind]
     alike = alike or [record for record in records if record.family == family] or list(records)

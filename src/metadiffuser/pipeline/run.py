@@ -31,7 +31,7 @@ from metadiffuser import checkpointing
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
-from metadiffuser.pipeline import dag, integrity, records, reuse
+from metadiffuser.pipeline import dag, integrity, records, reuse, work
 from metadiffuser.pipeline.locks import job_at_work
 from metadiffuser.pipeline.records import WORK
 
@@ -173,10 +173,10 @@ def _run(job: dag.Job, params: Params, source: Path | None) -> None:
     if device == "cuda":
         prepare_cuda()
     try:
-        work = _work_folder(job, made_from)
+        folder = _work_folder(job, made_from)
         twin = reuse.find(job, made_from, params)
         if twin is None:
-            _compute(Run(job, work, device, {}, params), threads)
+            _compute(Run(job, folder, device, {}, params), threads, params)
         else:
             log.warning("%s: takes the outputs of %s, which are the same", job.name, twin.name)
             reuse.take(twin, job)
@@ -187,17 +187,26 @@ def _run(job: dag.Job, params: Params, source: Path | None) -> None:
         if located is error:
             raise
         raise located from error
-    shutil.rmtree(work)
+    shutil.rmtree(folder)
 
 
-def _compute(run: Run, threads: int) -> None:
+def _compute(run: Run, threads: int, params: Params) -> None:
     """Run the stage; write its timing record."""
     spent = _Clock(run.work / SPENT)
     with spent:
         _go_on(run)
     if run.job.stage.timed:
-        record = spent.record(run.job.name, threads, run.device) | run.notes
+        record = spent.record(run.job.name, threads, run.device) | run.notes | _amounts(run.job, params)
         write_json(Path(dag.timing_path(run.job.name, run.job.wildcards["preset"])), record)
+
+
+def _amounts(job: dag.Job, params: Params) -> dict[str, float]:
+    """Return a job's declared work, and the bytes of its outputs without the last, the timing record itself."""
+    written = [file for output in job.outputs[:-1] for file in records.files(Path(output))]
+    return {
+        "work": work.of(job.stage.name, job.wildcards, work.settings(params)),
+        "bytes": sum(file.stat().st_size for file in written),
+    }
 
 
 def _go_on(run: Run) -> None:

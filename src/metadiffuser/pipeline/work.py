@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from metadiffuser.config import plugins
+from metadiffuser.config.params import Params
+from metadiffuser.pipeline import dag
 
 Settings = Mapping[str, Any]
 
@@ -31,13 +33,18 @@ def section(settings: Settings, name: str, family: str = "") -> SimpleNamespace:
     return SimpleNamespace(**{**settings[name], **(override if isinstance(override, Mapping) else {})})
 
 
+def settings(params: Params) -> dict[str, Any]:
+    """Return {dotted key: value} of all parameters, as ``of`` reads them."""
+    return {key: value for job in dag.jobs(params) for key, value in job.params.items()}
+
+
 def of(stage: str, wildcards: Mapping[str, str], settings: Settings) -> float:
     """Return the work of a job, 0 for one that has nothing to do.
 
     Args:
         stage: its name; a stage that is not listed here always takes the same time.
         wildcards: of the job.
-        settings: {dotted key: value} of all parameters.
+        settings: {dotted key: value} of all parameters (see ``settings``).
 
     Raises:
         KeyError, AttributeError, TypeError: the settings are of another version and lack what is asked for.
