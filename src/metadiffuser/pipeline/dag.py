@@ -233,11 +233,6 @@ class Job:
     reads: Mapping[str, str]
     code: tuple[str, ...]
 
-    @property
-    def unnamed(self) -> str:
-        """The job's name without the preset."""
-        return self.name.replace(f"@{self.wildcards['preset']}", "", 1)
-
 
 def wildcard_values(params: Params) -> dict[str, list[str]]:
     """Return the values of every wildcard."""

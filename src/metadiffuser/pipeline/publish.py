@@ -11,7 +11,7 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, integrity, records
 from metadiffuser.pretrained.bundle import PRETRAINED
-from metadiffuser.pretrained.jobs import publish_job
+from metadiffuser.pretrained.jobs import publish_job, short
 from metadiffuser.pretrained.publishing import publish_families, sources
 from metadiffuser.pretrained.sizes import JOBS, check_size, published_sizes, size
 from metadiffuser.reporting.provenance import commit
@@ -56,10 +56,10 @@ def publish_jobs(params: Params, chosen: Sequence[str] | None, stages: Sequence[
     for job in found:
         if job.name not in made_from or not records.is_current(job, made_from[job.name]):
             raise InputError(f"{job.outputs[0]}: missing or stale; run 'snakemake --cores all {job.outputs[0]}'")
-    sizes = {f"{JOBS}/{job.unnamed}": sum(size(Path(path)) for path in job.outputs) for job in found}
+    sizes = {f"{JOBS}/{short(job.name)}": sum(size(Path(path)) for path in job.outputs) for job in found}
     check_size(PRETRAINED, sizes)
     for job in found:
-        publish_job(job.unnamed, made_from[job.name], job.outputs)
+        publish_job(job.name, made_from[job.name], job.outputs)
     _report(params, list(sizes))
 
 

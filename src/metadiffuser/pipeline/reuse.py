@@ -49,8 +49,8 @@ def find(job: dag.Job, made_from: str, params: Params) -> Twin | None:
         twin = dag.make_job(job.stage, {**job.wildcards, "preset": folder.name}, named)
         if records.is_current(twin, made_from):
             return Twin(twin.name, twin.outputs)
-    published = jobs.find_job(job.unnamed, made_from, job.outputs)
-    return Twin(f"a published {job.unnamed}", tuple(map(str, published.values()))) if published else None
+    published = jobs.find_job(job.name, made_from, job.outputs)
+    return Twin(f"a published {jobs.short(job.name)}", tuple(map(str, published.values()))) if published else None
 
 
 def take(twin: Twin, job: dag.Job) -> None:

@@ -25,15 +25,21 @@ FOLDER = PRETRAINED / JOBS
 MADE_FROM = "made_from.json"
 
 
+def short(name: str) -> str:
+    """Return a job's name ``stage@preset-family-...`` without the preset: ``stage-family-...``."""
+    stage, _, values = name.partition("@")
+    return f"{stage}-{values.partition('-')[2]}"
+
+
 def publish_job(name: str, made_from: str, outputs: Sequence[str]) -> None:
     """Write the published outputs of a job, whole or not at all.
 
     Args:
-        name: of the job, without the preset.
+        name: of the job.
         made_from: its fingerprint.
         outputs: their paths, ``artifacts/<preset>/...`` and ``results/<preset>/...``.
     """
-    with whole_directory(FOLDER / name) as folder:
+    with whole_directory(FOLDER / short(name)) as folder:
         for output, place in _places(folder, outputs).items():
             place.parent.mkdir(parents=True, exist_ok=True)
             if Path(output).is_dir():
@@ -53,14 +59,14 @@ def find_job(name: str, made_from: str, outputs: Sequence[str]) -> Mapping[str, 
     """Return {output: its published copy} of a job; empty if none was published with this fingerprint.
 
     Args:
-        name: of the job, without the preset.
+        name: of the job.
         made_from: its fingerprint.
         outputs: their paths.
 
     Raises:
         InputError: one was, and a file is not as it was published; the message names it and the remedy.
     """
-    folder = FOLDER / name
+    folder = FOLDER / short(name)
     if not (folder / MADE_FROM).is_file() or read_json(folder / MADE_FROM) != made_from:
         return {}
     for path, what in differences(folder).items():
