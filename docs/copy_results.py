@@ -31,20 +31,20 @@ def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def interval(row: Row, name: str) -> str:
-    """Return a value with its bounds."""
+def interval(row: Row, name: str, mark: str = "") -> str:
+    """Return a value with its mark, if it has one, and its bounds."""
     values = [row[key] for key in (name, f"{name} low", f"{name} high")]
     if not all(values):
         return "–"
-    mean, low, high = (f"{float(value):.1f}" for value in values)
-    return f"{mean} [{low}, {high}]"
+    mean, low, high = (f"{float(value):z.1f}" for value in values)  # z: no minus before a zero
+    return f"{mean}{mark} [{low}, {high}]"
 
 
 def scores(path: Path) -> str:
     """Return the scores of a table: a row for each method, a column for each family."""
     found = rows(path)
     columns = [name for name in found[0] if name.endswith(SCORE)]
-    body = [[row["Method"], *(interval(row, name) for name in columns)] for row in found]
+    body = [[row["Method"], *(interval(row, name, row.get(f"{name} mark", "")) for name in columns)] for row in found]
     return markdown(["Method", *(name.removesuffix(SCORE) for name in columns)], body)
 
 

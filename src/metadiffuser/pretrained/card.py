@@ -61,8 +61,10 @@ def card(
     lines = [f"# {family.title}: MetaDiffuser's models", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {text} |" for name, text in facts]
     lines += ["", "## Scores on unseen tasks", "", _explained(scores), "", *_table(scores, unseen)]
-    lines += ["", "## Use", "", "```python", "import metadiffuser", "", f'agent = metadiffuser.load("{family.name}")']
-    lines += [f"agent.warm_start(task={unseen[0].index})", "action = agent.act(observation)", "```", "", *_use(family)]
+    lines += ["", "## Use", "", "```python", "import gymnasium", "import metadiffuser", ""]
+    lines += [f'agent, task = metadiffuser.load("{family.name}"), {unseen[0].index}']
+    lines += ["env = gymnasium.make(agent.family.gym_id, task=agent.tasks[task])", "agent.warm_start(task=task)"]
+    lines += ["observation, _ = env.reset(seed=0)", "action = agent.act(observation)", "```", "", *_use(family)]
     return "\n".join(lines) + "\n"
 
 
