@@ -41,6 +41,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         called.append(run.wildcard("family"))
         write_text(run.path(paths.BEHAVIOUR), f"policies {len(called)}")
         write_text(run.path(paths.BEHAVIOUR_CURVE) / "plots" / "return.tsv", f"returns {len(called)}")
+        write_text(run.path(paths.BEHAVIOUR_CURVE) / ".snakemake_timestamp", "")
 
     module = ModuleType("metadiffuser.stages.train_behaviour")
     module.run = train  # type: ignore[attr-defined]

@@ -43,7 +43,8 @@ def publish_job(name: str, made_from: str, outputs: Sequence[str]) -> None:
         for output, place in _places(folder, outputs).items():
             place.parent.mkdir(parents=True, exist_ok=True)
             if Path(output).is_dir():
-                shutil.copytree(output, place, copy_function=shutil.copyfile)
+                hidden = shutil.ignore_patterns(".*")  # of the engines
+                shutil.copytree(output, place, ignore=hidden, copy_function=shutil.copyfile)
             else:
                 shutil.copyfile(output, place)
         write_json(folder / MADE_FROM, made_from)
