@@ -16,7 +16,7 @@ from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import split
 from metadiffuser.pipeline import dag, records
-from metadiffuser.pretrained import bundle, publishing, sizes
+from metadiffuser.pretrained import bundle, places, publishing, sizes
 from metadiffuser.pretrained.bundle import read_bundle
 from metadiffuser.pretrained.hashes import HASHES, digests
 from tests.helpers.published import CHOSEN, PRESET, QUALITIES, VALUED, tasks_of
@@ -85,7 +85,7 @@ def test_hashes_are_those_of_every_file(published: Path) -> None:
     folder = published / "pretrained" / "point_robot"
     recorded = json.loads((folder / HASHES).read_text())
     assert recorded == digests(folder)
-    names = {bundle.CONTEXT, bundle.DENOISER, bundle.WARM_START, bundle.TASKS, bundle.SETTINGS, bundle.SCORES}
+    names = {bundle.CONTEXT, bundle.DENOISER, bundle.WARM_START, places.TASKS, bundle.SETTINGS, bundle.SCORES}
     assert set(recorded) == names | {bundle.CARD}
 
 

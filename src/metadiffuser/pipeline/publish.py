@@ -10,10 +10,10 @@ from pathlib import Path
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, integrity, records
-from metadiffuser.pretrained.bundle import PRETRAINED
 from metadiffuser.pretrained.jobs import publish_job, short
+from metadiffuser.pretrained.places import JOBS, PRETRAINED
 from metadiffuser.pretrained.publishing import publish_families, sources
-from metadiffuser.pretrained.sizes import JOBS, check_size, published_sizes, size
+from metadiffuser.pretrained.sizes import check_size, published_sizes, size
 from metadiffuser.reporting.provenance import commit
 
 

@@ -21,9 +21,9 @@ from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
 from metadiffuser.pipeline.dvc_lock import Locked
-from metadiffuser.pretrained import bundle
-from metadiffuser.pretrained.hashes import differences
+from metadiffuser.pretrained.hashes import differences, remedy
 from metadiffuser.pretrained.jobs import published_jobs
+from metadiffuser.pretrained.places import PRETRAINED, families
 from metadiffuser.progress import Progress
 
 RUN = "run 'snakemake --cores all all'"
@@ -295,11 +295,11 @@ def _imports(params: Params) -> dict[str, Verdict]:
 
 def _published() -> dict[str, Verdict]:
     """Compare published models and outputs of jobs with the hashes in their folders."""
-    families = bundle.families(bundle.PRETRAINED) if bundle.PRETRAINED.is_dir() else []
+    named = families(PRETRAINED) if PRETRAINED.is_dir() else []
     verdicts = {}
-    for folder in [*(bundle.PRETRAINED / family for family in families), *published_jobs()]:
-        faults = tuple(Fault(path, what, bundle.remedy(path)) for path, what in differences(folder).items())
-        verdicts[f"{bundle.PRETRAINED}@{folder.name}"] = Verdict(True, faults)
+    for folder in [*(PRETRAINED / family for family in named), *published_jobs()]:
+        faults = tuple(Fault(path, what, remedy(path)) for path, what in differences(folder).items())
+        verdicts[f"{PRETRAINED}@{folder.name}"] = Verdict(True, faults)
     return verdicts
 
 

@@ -32,11 +32,11 @@ from metadiffuser.envs import Family, Task, get_family
 from metadiffuser.envs.shared.tasks import read_tasks, split
 from metadiffuser.errors import InputError, nearest, shortened
 from metadiffuser.planning.planner import Planner
-from metadiffuser.pretrained.hashes import HASHES, differences
+from metadiffuser.pretrained.hashes import check_hashes, remedy
+from metadiffuser.pretrained.places import PRETRAINED, TASKS, families
 
-PRETRAINED = Path("pretrained")
 CONTEXT, DENOISER, WARM_START = "context.safetensors", "denoiser.safetensors", "warm_start.safetensors"
-TASKS, SETTINGS, SCORES, CARD = "tasks.json", "settings.json", "scores.json", "README.md"
+SETTINGS, SCORES, CARD = "settings.json", "scores.json", "README.md"
 QUALITIES = ("expert", "medium", "random")  # of the warm-start episodes
 ARRAYS = ("observations", "actions", "rewards")
 
@@ -113,11 +113,6 @@ def find_folder(folder: Path | str | None = None) -> Path:
     )
 
 
-def families(folder: Path) -> list[str]:
-    """Return the families that have published models, in alphabetical order; other folders may lie beside theirs."""
-    return sorted(path.name for path in folder.iterdir() if any((path / name).is_file() for name in (TASKS, HASHES)))
-
-
 def read_bundle(name: str, folder: Path | str | None = None, device: str = "cpu") -> Bundle:
     """Read the published models of a family after a check of their hashes.
 
@@ -134,8 +129,7 @@ def read_bundle(name: str, folder: Path | str | None = None, device: str = "cpu"
         known = nearest(str(name), families(root))
         raise InputError(f"family '{shortened(str(name))}': not in {root}{known}")
     place = root / name
-    for path, what in differences(place).items():
-        raise InputError(f"{path}: {what}; {remedy(path)}")
+    check_hashes(place)
     tasks = split(read_tasks(place / TASKS), "test")
     context, _ = ContextModel.load(place / CONTEXT, device)
     diffusion, _ = DiffusionModel.load(place / DENOISER, device)
@@ -156,11 +150,6 @@ def header(folder: Path) -> dict[str, dict[str, Any]]:
     _, context = read_tensors(folder / CONTEXT)
     _, diffusion = read_tensors(folder / DENOISER)
     return {"context": context["context"], "diffusion": diffusion["diffusion"]}
-
-
-def remedy(path: str) -> str:
-    """Return how a published file is restored."""
-    return f"'git checkout -- {path}' restores it"
 
 
 def write_episodes(

@@ -46,3 +46,18 @@ def differences(folder: Path) -> dict[str, str]:
         elif found[name] != recorded[name]:
             wrong[(folder / name).as_posix()] = f"changed: its contents differ from {HASHES}"
     return wrong
+
+
+def check_hashes(folder: Path) -> None:
+    """Check that all files of a published folder are as published.
+
+    Raises:
+        InputError: one is not; the message names it and the remedy.
+    """
+    for path, what in differences(folder).items():
+        raise InputError(f"{path}: {what}; {remedy(path)}")
+
+
+def remedy(path: str) -> str:
+    """Return how a published file is restored."""
+    return f"'git checkout -- {path}' restores it"

@@ -16,10 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metadiffuser.artifacts import read_json, whole_directory, write_json
-from metadiffuser.errors import InputError
-from metadiffuser.pretrained.bundle import PRETRAINED, remedy
-from metadiffuser.pretrained.hashes import differences, write_hashes
-from metadiffuser.pretrained.sizes import JOBS
+from metadiffuser.pretrained.hashes import check_hashes, write_hashes
+from metadiffuser.pretrained.places import JOBS, PRETRAINED
 
 FOLDER = PRETRAINED / JOBS
 MADE_FROM = "made_from.json"
@@ -70,8 +68,7 @@ def find_job(name: str, made_from: str, outputs: Sequence[str]) -> Mapping[str, 
     folder = FOLDER / short(name)
     if not (folder / MADE_FROM).is_file() or read_json(folder / MADE_FROM) != made_from:
         return {}
-    for path, what in differences(folder).items():
-        raise InputError(f"{path}: {what}; {remedy(path)}")
+    check_hashes(folder)
     return _places(folder, outputs)
 
 

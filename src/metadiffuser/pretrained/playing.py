@@ -13,9 +13,9 @@ from metadiffuser.envs import Task
 from metadiffuser.evaluation.blocks import play_cells
 from metadiffuser.evaluation.cells import Cell
 from metadiffuser.evaluation.setup import EpisodeSetup
-from metadiffuser.pretrained import bundle
 from metadiffuser.pretrained.bundle import Bundle, find_folder, read_bundle
 from metadiffuser.pretrained.card import label
+from metadiffuser.pretrained.places import families
 
 TASKS = 5  # unseen tasks of each family that are played unless another number is given
 PLAYED = {"expert": "few-shot", "zero_shot": "zero-shot"}  # contexts and their names
@@ -33,7 +33,7 @@ def play_published(family: str | None, count: int = TASKS, folder: Path | str | 
         InputError: there are no such models, or a file is not as it was published.
     """
     root = find_folder(folder)
-    for name in bundle.families(root) if family is None else [family]:
+    for name in families(root) if family is None else [family]:
         published = read_bundle(name, root)
         tasks = spread(list(published.tasks.values()), count)
         print(f"\n{_heading(published, tasks)}")

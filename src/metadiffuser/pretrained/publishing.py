@@ -17,7 +17,7 @@ from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.shared.tasks import read_tasks, split
 from metadiffuser.errors import InputError
-from metadiffuser.pretrained import bundle
+from metadiffuser.pretrained import bundle, places
 from metadiffuser.pretrained.card import card
 from metadiffuser.pretrained.hashes import write_hashes
 from metadiffuser.pretrained.sizes import check_size
@@ -73,7 +73,7 @@ def _write(params: Params, family: Family, episodes: int, commit: str, folder: P
         for quality, by_task in stored.items()
     }
     bundle.write_episodes(folder / bundle.WARM_START, family, unseen, warm)
-    write_json(folder / bundle.TASKS, {"family": family.name, "tasks": [task.to_json() for task in tasks]})
+    write_json(folder / places.TASKS, {"family": family.name, "tasks": [task.to_json() for task in tasks]})
     settings = _settings(params, family, found[paths.CALIBRATION], metrics) | {"commit": commit}
     write_json(folder / bundle.SETTINGS, settings)
     scores = _scores(settings["guide"], metrics, dataset, [str(task.index) for task in unseen])

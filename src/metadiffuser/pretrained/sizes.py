@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from metadiffuser.errors import InputError
-from metadiffuser.pretrained.bundle import PRETRAINED, families
+from metadiffuser.pretrained.places import JOBS, PRETRAINED, families
 
-JOBS = "jobs"  # the folder of the published outputs of jobs, beside those of the families' models
 MOST_BYTES = 40 * 10**6  # of all that is published together: git keeps every version
 
 
