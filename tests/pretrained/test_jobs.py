@@ -146,6 +146,14 @@ def test_stale_policies_are_not_published(trained: list[str], capsys: pytest.Cap
     assert not jobs.FOLDER.exists()
 
 
+def test_what_is_made_is_published_and_the_rest_is_named(trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run(load())
+    assert publish() == 0
+    other = POLICIES.parents[1] / "cheetah_vel" / "shard0.safetensors"
+    assert f"train_behaviour-cheetah_vel-0: not published: {other} is missing or stale\n" in capsys.readouterr().out
+    assert [folder.name for folder in jobs.published_jobs()] == ["train_behaviour-point_robot-0"]
+
+
 def test_what_was_published_stays_and_counts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

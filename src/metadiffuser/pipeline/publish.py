@@ -44,22 +44,26 @@ def publish_jobs(params: Params, chosen: Sequence[str] | None, stages: Sequence[
     Args:
         params: of the preset.
         chosen: keys of the families; None takes all of the preset.
-        stages: names of stages with jobs of one family.
+        stages: names of stages with jobs of one family. Jobs whose outputs are missing, or are not those of the present
+            parameters, code and inputs, are named and left out.
 
     Raises:
-        InputError: a family is not of the preset, outputs are not those of the present parameters, code and inputs, or
-            all that is published is too large.
+        InputError: a family is not of the preset, no job's outputs are current, or all that is published is too large.
     """
     families = _chosen(params, chosen)
     found = [job for job in dag.jobs(params) if job.stage.name in stages and job.wildcards["family"] in families]
     made_from = {job.name: records.fingerprint(job) for job in found if all(map(os.path.exists, job.inputs))}
-    for job in found:
-        if job.name not in made_from or not records.is_current(job, made_from[job.name]):
-            raise InputError(f"{job.outputs[0]}: missing or stale; run 'snakemake --cores all {job.outputs[0]}'")
-    sizes = {f"{JOBS}/{short(job.name)}": sum(size(Path(path)) for path in job.outputs) for job in found}
+    current = [job for job in found if job.name in made_from and records.is_current(job, made_from[job.name])]
+    if found and not current:
+        output = found[0].outputs[0]
+        raise InputError(f"{output}: missing or stale; run 'snakemake --cores all {output}'")
+    sizes = {f"{JOBS}/{short(job.name)}": sum(size(Path(path)) for path in job.outputs) for job in current}
     check_size(PRETRAINED, sizes)
-    for job in found:
+    for job in current:
         publish_job(job.name, made_from[job.name], job.outputs)
+    for job in found:
+        if job not in current:
+            print(f"{short(job.name)}: not published: {job.outputs[0]} is missing or stale")
     _report(params, list(sizes))
 
 
