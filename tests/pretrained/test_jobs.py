@@ -146,7 +146,7 @@ def test_stale_policies_are_not_published(trained: list[str], capsys: pytest.Cap
     assert not jobs.FOLDER.exists()
 
 
-def test_what_is_made_is_published_and_the_rest_is_named(trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_made_is_published_and_the_rest_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     run(load())
     assert publish() == 0
     other = POLICIES.parents[1] / "cheetah_vel" / "shard0.safetensors"
