@@ -56,8 +56,8 @@ class PretrainedAgent:
         tasks: {index: task} of the unseen tasks, which are those that ``warm_start`` knows.
 
     Raises:
-        InputError: an unknown guide, one without the return where plans are rated by V, or no settings of a planner
-            with a value.
+        InputError: an unknown guide, one without the return where plans are rated by V, no settings of a planner with a
+            value, or a seed that is no whole number from 0.
     """
 
     def __init__(self, bundle: Bundle, seed: int, guide: str, value: bool):
@@ -70,7 +70,7 @@ class PretrainedAgent:
         self.family: Family = bundle.family
         self.tasks: Mapping[int, Task] = bundle.tasks
         self._bundle, self._planner = bundle, bundle.planner(value)
-        self._seed, self._guide = seed, guide
+        self._seed, self._guide = given.whole_seed(seed), guide
         self._source: _Source | None = None
         self._playing: PlanningAgent | None = None
         self._episode = 0
@@ -90,7 +90,7 @@ class PretrainedAgent:
             quality: of the policy that played: ``expert``, ``medium`` or ``random``.
 
         Raises:
-            InputError: an unknown task or quality.
+            InputError: an unknown task or quality, or a ``Task`` that differs from the unseen task of its index.
         """
         source = None
         if task is not None:
@@ -125,9 +125,12 @@ class PretrainedAgent:
 
         Args:
             seed: root of the random numbers from now on; None goes on with the present one.
+
+        Raises:
+            InputError: the seed is no whole number from 0.
         """
         if seed is not None:
-            self._seed, self._episode = seed, 0
+            self._seed, self._episode = given.whole_seed(seed), 0
         elif self._playing is not None:
             self._episode += 1
         self._playing = self._end = None

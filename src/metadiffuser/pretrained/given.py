@@ -58,11 +58,22 @@ def ends(terminated: ArrayLike, truncated: ArrayLike, size: int) -> NDArray[np.b
     return found
 
 
+def whole_seed(value: SupportsIndex) -> int:
+    """Return the root of random numbers. Raises ``InputError`` if it is no whole number from 0."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = -1
+    if found < 0:
+        raise InputError(f"seed {shortened(repr(value))}: expected a whole number, 0 or more")
+    return found
+
+
 def task_indices(given: TaskName | Sequence[TaskName], known: Mapping[int, Task]) -> list[int]:
     """Return the indices of a task or of several, each given by its index or as a ``Task``.
 
     Raises:
-        InputError: no task at all, or one that is neither.
+        InputError: no task at all, one that is neither, or a ``Task`` that differs from the known one of its index.
     """
     several: Iterable[object] = given if isinstance(given, list | tuple | np.ndarray) else [given]
     several = list(several)
@@ -71,6 +82,12 @@ def task_indices(given: TaskName | Sequence[TaskName], known: Mapping[int, Task]
     found = []
     for each in several:
         if isinstance(each, Task):
+            same = known.get(each.index)
+            if same is not None and not np.array_equal(same.vector, each.vector):
+                raise InputError(
+                    f"task {each.index} ({each.description}): differs from the models' unseen task {each.index} "
+                    f"({same.description}), whose data are stored; give an episode of yours to warm_start_from"
+                )
             found.append(each.index)
             continue
         try:
