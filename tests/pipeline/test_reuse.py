@@ -114,6 +114,16 @@ def test_another_job_or_a_changed_one_is_not_taken(ran: list[str], change: objec
     assert json.loads(TASKS.read_text()) == 2
 
 
+def test_what_was_made_from_other_inputs_is_not_taken(ran: list[str]) -> None:
+    for params, weights in ((SMOKE, "weights"), (OTHER, "others")):
+        for path in dag.expand(paths.BEHAVIOUR, {"preset": params.preset, "family": "point_robot"}, params):
+            write_text(Path(path), weights)
+        execute(job("define_tasks", params), params)
+        execute(job("collect_dataset", params), params)
+    assert ran == ["smoke", "smoke", "other"]
+    assert (DATA / "task0" / "data.txt").read_text() == "run 3"
+
+
 def test_another_family_is_not_taken(ran: list[str]) -> None:
     execute(job("define_tasks", SMOKE), SMOKE)
     execute(dag.find_job("define_tasks", {"family": "cheetah_vel"}, OTHER), OTHER)

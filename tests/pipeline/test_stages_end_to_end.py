@@ -27,7 +27,7 @@ from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.run import execute
 from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
-from metadiffuser.viewing.player import make_player
+from metadiffuser.viewing import player as viewing
 from tests.conftest import ROOT
 
 PLACE = {"preset": "smoke", "family": "point_robot", "representation": "generalised", "method": "bc", "seed": "0"}
@@ -232,9 +232,20 @@ def test_metrics_say_how_reporting_is_to_show_their_family_and_method(whole: Who
     assert "method" not in whole.record(paths.PLANNER_METRICS)
 
 
+def test_the_planner_that_is_watched_has_the_calibrated_settings(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    values = {"return_scale": 7.25, "candidates": 3}
+    asked = Path(paths.CALIBRATION.format(**PLACE))
+    monkeypatch.setattr(viewing, "LivePlayer", lambda *arguments: given.extend(arguments))
+    monkeypatch.setattr(viewing, "read_chosen", lambda path: {asked: values}[path])
+    viewing.make_player(PARAMS, get_family("point_robot"), read_tasks(whole.path(paths.TASKS))[-1], "dual")
+    planner = next(argument for argument in given if isinstance(argument, Planner))
+    assert planner.config == PARAMS.section("planning", "point_robot").model_copy(update=values)
+
+
 def test_the_trained_planner_can_be_watched(whole: Whole) -> None:
     task = read_tasks(whole.path(paths.TASKS))[-1]
-    player = make_player(PARAMS, get_family("point_robot"), task, "dual")
+    player = viewing.make_player(PARAMS, get_family("point_robot"), task, "dual")
     player.reset()
     first = player.positions
     horizon = whole.record(paths.PLANNER_METRICS)["horizon"]

@@ -60,6 +60,9 @@ def test_evaluate_plays_unseen_tasks_beside_the_committed_scores(
     assert re.fullmatch(rf"mean +{number} +-46\.0 +{number} +-34\.5", lines[4])
     assert cli.main(["evaluate", "--pretrained", "--family", "point_robot", "--tasks", "2"]) == 0
     assert capsys.readouterr().out == first, "another run gives other returns"
+    assert cli.main(["evaluate", "--pretrained", "--family", "point_robot", "--tasks", "1"]) == 0
+    mean = capsys.readouterr().out.strip().splitlines()[-1]
+    assert re.fullmatch(rf"mean +{number} +-45\.0 +{number} +-33\.8", mean), "of other tasks than are played"
 
 
 def test_evaluate_plays_every_family(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,8 +150,27 @@ def test_the_caption_says_what_is_shown_and_the_return_so_far() -> None:
     blank = np.full((120, 240, 3), 128, np.uint8)
     written = frames.caption(blank, (title, guide), (step, gained))
     assert near(written[:40], frames.INK).any()
-    assert near(written[90:], PLAN).any()
+    columns = [near(written[90:], colour).nonzero()[1] for colour in (PLAN, EXECUTED)]
+    assert columns[0].max() < columns[1].min(), "the key names the plan first, then the executed path"
     assert (written[50:90] == 128).all()
+
+
+def test_the_key_names_each_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    class Pen:
+        def line(self, place: Any, fill: Any, width: int) -> None:
+            drawn.append(fill[:3])
+
+        def text(self, place: Any, text: str, *rest: Any, **options: Any) -> None:
+            drawn.append(text)
+
+        def rectangle(self, *rest: Any, **options: Any) -> None:
+            """Nothing is read of it."""
+
+    monkeypatch.setattr("PIL.ImageDraw.Draw", lambda band: Pen())
+    frames.caption(np.zeros((120, 240, 3), np.uint8), ("left", "right"))
+    assert drawn == ["left", "right", PLAN, "planned", EXECUTED, "executed"]
 
 
 def test_films_run_in_real_time_but_not_too_slowly() -> None:
