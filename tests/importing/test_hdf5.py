@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from metadiffuser.data.episodes import Episodes
+from metadiffuser.envs import FAMILIES
+from metadiffuser.importing.layouts import hdf5
+from metadiffuser.importing.steps import Request
 from metadiffuser.importing.summary import summarise
 from tests.helpers.foreign import STEPS, TASKS, imported, play
 from tests.helpers.layouts import (
@@ -184,6 +187,17 @@ class TestMacaw:
         order = np.concatenate([np.arange(STEPS)[::-1] + STEPS * number for number in range(6)])
         write_hdf5(folder / "1.hdf5", {name: a[order] if np.ndim(a) else a for name, a in arrays.items()})
         assert_same(imported(folder), {1: play(TASKS[1], 6)})
+
+    @pytest.mark.parametrize("kind", ["u1", "?"])
+    def test_states_that_are_whole_numbers_or_truth_values_are_put_in_order(self, tmp_path: Path, kind: str) -> None:
+        states = np.array([[0], [1], [1], [0], [1], [0]], kind)
+        backwards = {"obs": states[:-1][::-1], "next_obs": states[1:][::-1]}
+        rest = {"actions": np.zeros((5, 1)), "rewards": np.arange(5.0)[::-1], "mc_rewards": np.zeros(5)}
+        write_hdf5(tmp_path / "1.hdf5", {**backwards, **rest})
+        found = hdf5.read(Request(tmp_path / "1.hdf5", FAMILIES["point_robot"]))
+        assert found is not None
+        assert found.arrays["rewards"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert found.arrays["observations"].tolist() == states[:-1].tolist()
 
     def test_a_last_trajectory_without_its_first_steps_is_cut(self, folder: Path) -> None:
         arrays = macaw(play(TASKS[1], 7))

@@ -128,7 +128,7 @@ def _macaw(request: Request, arrays: dict[str, Any]) -> tuple[Rows | None, Anyth
 
 def _follows(left: Anything, entered: Anything) -> Anything:
     """Return where a step ends in the state that another begins in (N,)."""
-    gap = np.abs(left - entered)
+    gap = np.abs(left.astype(float) - entered)  # of whole numbers and truth values the difference may be no number
     close: Anything = (gap <= ROUNDING * (1 + np.abs(entered))).all(axis=1)
     return close
 
