@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,23 @@ class TestReading:
                 for name in ("observations", "actions", "rewards"):
                     other = getattr(after.episodes[quality][index], name)
                     np.testing.assert_array_equal(other, getattr(episodes, name))
+
+    @pytest.mark.parametrize(
+        ("notes", "said"),
+        [
+            ({"not_restored": 0}, None),
+            ({"not_restored": 7}, r"Not compared: 7 of 600 steps, whose observations show velocities"),
+            ({"not_restored": 600, "reward_difference": None}, r"Not compared: no step\. .* are not checked\."),
+        ],
+    )
+    def test_what_was_not_compared_is_said_with_its_reason(
+        self, folder: Path, notes: dict[str, Any], said: str | None
+    ) -> None:
+        found = imported(folder)
+        lines = summarise(replace(found, notes={**found.notes, **notes}))
+        matching = [line for line in lines if line.startswith("Not compared")]
+        assert len(matching) == (said is not None)
+        assert said is None or re.match(said, matching[0])
 
     def test_tasks_whose_experts_earn_no_more_than_random_episodes_are_named(self, folder: Path) -> None:
         assert not [line for line in summarise(imported(folder)) if "No normalised score" in line]

@@ -17,10 +17,15 @@ def summarise(imported: Imported) -> list[str]:
         rewards, states = notes["reward_difference"], notes["state_difference"]
         lines.append(f"Rewards: they differ from the family's reward function by {rewards:.3g} at most.")
         lines.append(f"Next observations: they differ from the family's physics by {states:.3g} at most.")
-    if notes["not_restored"]:
+        if notes["not_restored"]:
+            lines.append(
+                f"Not compared: {notes['not_restored']} of {notes['steps']} steps, whose observations show velocities "
+                "at the edge to which they are clipped."
+            )
+    elif notes["not_restored"]:
         lines.append(
-            f"Not compared: {notes['not_restored']} of {notes['steps']} steps, whose observations show velocities at "
-            "the edge to which they are clipped."
+            "Not compared: no step. The family's simulator cannot be put into the states that the observations show, "
+            "so rewards and next observations are not checked."
         )
     if notes["labels"] == "ranked":
         lines.append("Qualities: none given; each task's episodes were ranked by return, a third to each.")
