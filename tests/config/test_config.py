@@ -97,7 +97,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"params\.yaml: cannot be read"):
         load(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="not UTF-8 text"):
+    with pytest.raises(InputError, match=r"not UTF-8 text; save it as UTF-8$"):
         load(tmp_path / "params.yaml")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers.foreign import TASKS, arrays_of, imported, play
+from tests.helpers.foreign import STEPS, TASKS, arrays_of, imported, play
 from tests.helpers.layouts import (
     assert_same,
     refusal,
@@ -31,17 +31,25 @@ class TestNpy:
         return tmp_path / "data"
 
     def test_objects_are_refused_with_a_conversion_that_works(self, folder: Path) -> None:
+        kept = {"whole": (3, STEPS, 7), "rewards": (STEPS,)}
         for task in TASKS:
             for file in (folder / f"goal_idx{task.index}").iterdir():
                 file.unlink()
             (folder / f"goal_idx{task.index}").rmdir()
             write_focal_objects(folder / f"goal_idx{task.index}", play(task, 6))
+            (folder / f"goal_idx{task.index}/kept").mkdir()
+            for name, shape in kept.items():
+                np.save(folder / f"goal_idx{task.index}/kept/{name}.npy", np.ones(shape))
         for _ in TASKS:  # the message names the folder of the first file that holds objects
             said = refusal(folder)
             assert re.search(r"trj_evalsample0_step500\.npy: holds Python objects, which are not read", said)
             conversion = said.split("by the three lines: ")[1]
             assert conversion.count("; ") == 2
             subprocess.run([sys.executable, "-c", conversion], check=True)
+        for task in TASKS:
+            for name, shape in kept.items():
+                numbers = np.load(folder / f"goal_idx{task.index}/kept/{name}.npy")
+                assert np.array_equal(numbers, np.ones(shape)), "numbers are left as they are"
         assert_same(imported(folder), {task.index: play(task, 6) for task in TASKS})
 
     def test_objects_are_not_unpickled(self, folder: Path, tmp_path: Path) -> None:

@@ -41,3 +41,12 @@ def test_a_seed_of_numpy_is_the_same_seed() -> None:
     seeds: list[Any] = [7, np.int64(7), np.array(7)]
     first, *others = [metadiffuser.load("point_robot", seed=seed).act(start).tolist() for seed in seeds]
     assert others == [first, first]
+
+
+def test_numbers_that_overflow_in_the_networks_are_refused() -> None:
+    agent = metadiffuser.load("point_robot")
+    with pytest.raises(InputError, match=r"observation: has values as large as 1e\+30; expected the env"):
+        agent.act(np.array([0.0, -1e30]))
+    with pytest.raises(InputError, match="warm-start observations: has values as large as"):
+        agent.warm_start_from(np.full((5, 2), 1e30), np.zeros((4, 2)), np.zeros(4))
+    assert np.abs(agent.act(np.array([0.0, 1e5]))).max() <= 1.0

@@ -93,9 +93,10 @@ def read_text(path: Path, remedy: str) -> str:
             raise OSError(0, "not a file")  # a pipe or a device could be read for ever
         with path.open(encoding="utf-8-sig") as stream:  # with or without a byte order mark, as some editors write
             return stream.read(LARGEST + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
 
 
 def parse(text: str, source: str = "params.yaml") -> Params:

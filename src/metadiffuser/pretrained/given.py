@@ -13,13 +13,14 @@ from metadiffuser.data.episodes import Floats
 from metadiffuser.envs import Task
 from metadiffuser.errors import InputError, shortened
 
+LARGEST = 1e6  # of any number; far larger ones overflow in the networks
 LARGEST_ACTION = 1.0 + 1e-4  # of warm-start data, where rounding may exceed 1
 
 TaskName = SupportsIndex | Task
 
 
 def numbers(what: str, values: object) -> Floats:
-    """Return values as float32. Raises ``InputError`` if they are no numbers, or not finite; it names ``what``."""
+    """Return values as float32. Raises ``InputError``, which names ``what``, if they are no finite numbers of use."""
     try:
         found = np.asarray(values, np.float32)
     except (TypeError, ValueError):
@@ -27,6 +28,8 @@ def numbers(what: str, values: object) -> Floats:
         raise InputError(f"{what} {shortened(repr(values))}: not an array of numbers{hint}") from None
     if not np.isfinite(found).all():
         raise InputError(f"{what}: has values that are not finite (NaN or infinite)")
+    if (largest := np.abs(found).max(initial=0.0)) > LARGEST:
+        raise InputError(f"{what}: has values as large as {largest:.3g}; expected the environment's units")
     return found
 
 

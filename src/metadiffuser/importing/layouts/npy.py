@@ -34,7 +34,8 @@ MAPPING = (  # of an array of one object, which np.save makes of a mapping
 )
 CONVERSION = (
     "import numpy as np, pathlib; files = pathlib.Path({folder}).rglob('*.npy'); "
-    "[np.save(f, np.stack([np.hstack(row) for row in np.load(f, allow_pickle=True)]).astype(float)) for f in files]"
+    "[np.save(f, np.stack([np.hstack(row) for row in array]).astype(float)) for f in files "
+    "if (array := np.load(f, allow_pickle=True)).dtype == object]"
 )
 
 
