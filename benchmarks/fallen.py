@@ -1,9 +1,10 @@
 """When the robot falls in a preset's data and in its planner's episodes, in a family whose robot can fall.
 
 A fallen hopper or walker goes on receiving the reward for surviving (deviation 9), so its return does not tell whether
-it walks. Reads the dataset and the rollouts that ``evaluate`` kept, plays nothing, and prints for each the mean step of
-the first fall (the episode's length where it never falls) and the share of episodes in which the robot is down at the
-end. Experts' episodes are divided by the anchor of their task as well.
+it walks. Reads the dataset and the rollouts that ``evaluate`` kept, and prints for each the mean step of the first fall
+(the episode's length where it never falls) and the share of episodes in which the robot is down at the end. Experts'
+episodes are divided by the anchor of their task as well. Then every agent's last policy plays an episode of each training
+task, to tell agents that have learnt the family from those that have not.
 
     python benchmarks/fallen.py [--preset pilot] [--family hopper_param] [--seed 0] [--low 330]
 """
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metadiffuser import paths
+from metadiffuser.behaviour.policies import Trained, assign, rollout
 from metadiffuser.data.minari_store import read_dataset
 from metadiffuser.envs import Family, get_family
 from metadiffuser.envs.shared.tasks import read_tasks
@@ -74,6 +76,19 @@ def main() -> None:
         played[episode.guide].append(episode.positions[1:, 1:])
     for guide, several in played.items():
         tell(f"planner, guide: {guide}", upright(family, np.stack(several)))
+    trained = Trained.read(Path(paths.BEHAVIOUR.format(**names, shard=0)))
+    policies = trained.policies
+    if policies is None:
+        raise SystemExit("no task has a policy")
+    learnt = [task for task in tasks if task.split == "train"]
+    features = np.stack([task.vector for task in learnt]).astype(np.float32)
+    agents, generator = len(policies) // len(trained.steps), np.random.default_rng(0)
+    for agent in range(agents):
+        which = [len(policies) - agents + agent] * len(learnt)
+        controller = assign(policies, which, features, np.zeros(len(learnt), bool), generator)
+        episodes = rollout(family, learnt, controller, generator, 1)
+        name = "agent of unseen tasks" if agent == agents - 1 else f"teacher {agent + 1}"
+        tell(f"{name}, return {episodes.returns.mean():.0f}", upright(family, episodes.observations[:, 1:]))
 
 
 if __name__ == "__main__":
