@@ -3,8 +3,8 @@
 A fallen hopper or walker goes on receiving the reward for surviving (deviation 9), so its return does not tell whether
 it walks. Reads the dataset and the rollouts that ``evaluate`` kept, and prints for each the mean step of the first fall
 (the episode's length where it never falls) and the share of episodes in which the robot is down at the end. Experts'
-episodes are divided by the anchor of their task as well. Then every agent's last policy plays an episode of each training
-task, to tell agents that have learnt the family from those that have not.
+episodes are divided by the anchor of their task as well. Then every agent's last policy plays an episode of each
+training task, to tell agents that have learnt the family from those that have not.
 
     python benchmarks/fallen.py [--preset pilot] [--family hopper_param] [--seed 0] [--low 330]
 """
