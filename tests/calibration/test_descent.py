@@ -23,6 +23,7 @@ def trial(name: str, *scores: float) -> Trial:
         ([trial("own", 10, 20), trial("worse", 5, 21)], "own"),
         ([trial("own", 10, 20), trial("the same", 10, 20)], "own"),
         ([trial("own", 10, 20, 30), trial("noise", 40, 5, 16)], "own"),  # 30, -15, -14: mean 0.3, error 14.8
+        ([trial("own", *9 * [0]), trial("better", *4 * [1, 19], 1)], "better"),  # mean 9, deviation 9.5, error 3.2
         ([trial("own", 0, 0, 0), trial("good", 50, 52, 51), trial("best", 51, 53, 51)], "best"),
         ([trial("own", 0, 0, 0), trial("good", 50, 52, 51), trial("noise", 55, 50, 52)], "good"),
         ([trial("own", 10), trial("one task", 11)], "one task"),

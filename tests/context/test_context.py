@@ -203,6 +203,28 @@ def trained(work: Path, steps: int = 20) -> tuple[ContextModel, list[dict[str, f
     return model, records
 
 
+def test_the_validation_loss_is_of_episodes_that_are_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[torch.Tensor] = []
+
+    def contexts(*arguments: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, mask = draw_contexts(*arguments, **options)
+        drawn.append(rows)
+        return rows, mask
+
+    def targets(*arguments: Any) -> torch.Tensor:
+        drawn.append(draw_transitions(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr("metadiffuser.context.training.draw_contexts", contexts)
+    monkeypatch.setattr("metadiffuser.context.training.draw_transitions", targets)
+    trained(tmp_path, 1)
+    known = make_data().split_episodes()[0].transitions.flatten(0, 2)
+    shares = [float((rows[..., None, :] == known).all(-1).any(-1).float().mean()) for rows in drawn[:4]]
+    assert shares == [0.0, 0.0, 1.0, 1.0], "contexts and targets of the validation loss, then those of the only step"
+
+
 def test_training_learns_the_task_and_repeats_to_the_bit(tmp_path: Path) -> None:
     model, records = trained(tmp_path / "a", 300)
     assert records[-1]["loss"] < 0.4 * records[0]["loss"]

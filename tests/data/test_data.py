@@ -102,6 +102,13 @@ def test_held_out_episodes_are_not_trained_on() -> None:
     assert not (kept.rewards[0][:, None] == held.rewards[0][None]).all(-1).any()
 
 
+def test_every_tenth_episode_is_held_out_of_pooled_qualities_too() -> None:
+    pooled = {"expert": {0: numbered(0, 20, 0)}, "random": {0: numbered(0, 20, 20)}}
+    kept, held = TaskData.stack(pooled, [0]).split_episodes()
+    assert (held.observations[0, :, 0, 0] / 10).tolist() == [0, 10, 20, 30]
+    assert (kept.observations[0, :, 0, 0] / 10).tolist() == [number for number in range(40) if number % 10]
+
+
 def test_normaliser_standardises_and_inverts() -> None:
     data = make_data()
     normaliser = Normaliser(S).fit(data.observations, data.rewards)

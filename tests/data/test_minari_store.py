@@ -156,6 +156,30 @@ def test_links_to_other_files_are_not_followed(tmp_path: Path, name: str, wrong:
         read_dataset(tmp_path, "point_robot", 0, "expert")
 
 
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_arrays_that_are_contents_of_other_files_are_not_read(tmp_path: Path, kind: str) -> None:
+    episodes = some_episodes(8)
+    write_dataset(tmp_path, FAMILY, TASKS[0], "expert", episodes, PROVENANCE)
+    path = data_folder(tmp_path, "point_robot", 0, "expert") / "main_data.hdf5"
+    other, name, rewards = tmp_path / "other", "episode_2/rewards", episodes.rewards[2]
+    if kind == "external":
+        other.write_bytes(rewards.tobytes())
+    else:
+        other.write_bytes(path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        if kind == "external":
+            file.create_dataset(name, rewards.shape, "f4", external=[(str(other), 0, rewards.nbytes)])
+        else:
+            layout = h5py.VirtualLayout(rewards.shape, "f4")
+            layout[:] = h5py.VirtualSource(str(other), name, rewards.shape, "f4")
+            file.create_virtual_dataset(name, layout)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file[name], rewards)
+    with pytest.raises(InputError, match=f"000-expert-v0.*damaged .{name} leads elsewhere; expected it in the file"):
+        read_dataset(tmp_path, "point_robot", 0, "expert")
+
+
 def test_episodes_of_unequal_shape_are_damage(tmp_path: Path) -> None:
     write_dataset(tmp_path, FAMILY, TASKS[0], "expert", some_episodes(6), PROVENANCE)
     path = data_folder(tmp_path, "point_robot", 0, "expert") / "main_data.hdf5"

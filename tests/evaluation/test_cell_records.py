@@ -12,7 +12,7 @@ from metadiffuser.envs import get_family, total_reward
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.evaluation.cells import Cell
 from metadiffuser.evaluation.outcomes import Outcome
-from metadiffuser.evaluation.records import cell_record
+from metadiffuser.evaluation.records import cell_record, rollout_tensors
 from metadiffuser.evaluation.rollout import BatchedEnvs
 from metadiffuser.evaluation.setup import EpisodeSetup
 
@@ -62,3 +62,17 @@ def test_an_episode_pays_the_sum_of_all_terms_of_the_reward(name: str) -> None:
     _, rewards = envs.step(np.tile(actions, (2, 1)).astype(np.float32))
     np.testing.assert_allclose(rewards, np.tile(sum(terms.values()), 2), rtol=1e-5)
     np.testing.assert_allclose(total_reward(terms), sum(terms.values()))
+
+
+def test_a_plan_is_drawn_from_where_the_robot_was_when_it_was_made() -> None:
+    family = get_family("ant_dir")
+    positions = np.zeros((1, 4, 15))
+    positions[0, :, 0] = [5.0, 6.0, 7.0, 8.0]
+    standing = np.zeros((1, 3, 2, family.observation_size), np.float32)  # plans of two states that do not move
+    film: dict[str, np.ndarray] = {
+        "positions": positions,
+        "plans": standing,
+        "made": np.array([0, 0, 2]),
+        "rewards": np.zeros((1, 3)),
+    }
+    assert rollout_tensors(family, film)["plans"][0, :, :, 0].tolist() == [[5.0, 5.0], [5.0, 5.0], [7.0, 7.0]]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from metadiffuser.errors import InputError
+from metadiffuser.importing.layouts.minari import DATA_FILE
 from metadiffuser.importing.tasklist import read_task_list
 from tests.helpers.foreign import FAMILY, STEPS, TASKS, edit, edit_list, entry, imported
 from tests.helpers.layouts import refusal, write_layout
@@ -83,6 +84,18 @@ def test_links_lead_nowhere(folder: Path, tmp_path: Path) -> None:
     (folder / "goal0.npz").symlink_to("goal0.npz")
     with pytest.raises(InputError, match=r"tasks\[0\]\.data is 'goal0\.npz' \(Symlink loop .*; expected|: missing;"):
         imported(folder)
+
+
+def test_a_dataset_whose_file_is_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    edit_list(folder, entry(data="dataset"))
+    file = folder / "dataset" / DATA_FILE
+    file.parent.mkdir(parents=True)
+    file.touch()
+    read_task_list(folder, None, FAMILY)
+    file.rename(tmp_path / "elsewhere.hdf5")
+    file.symlink_to(tmp_path / "elsewhere.hdf5")
+    with pytest.raises(InputError, match=r"tasks\[1\]\.data is 'dataset', which lies outside"):
+        read_task_list(folder, None, FAMILY)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

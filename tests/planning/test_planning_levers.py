@@ -249,6 +249,19 @@ def test_online_context_adds_the_agents_own_transitions(online_context: bool) ->
     assert torch.allclose(agent.latents[2:], alone, atol=1e-5)
 
 
+def test_online_context_leaves_the_unconditional_planner_without_a_condition() -> None:
+    planner = make_planner(online_context=True)
+    given = replace(inputs(2, "warm"), has_context=torch.tensor([False, True]))
+    agent = PlanningAgent(planner, given, torch.Generator().manual_seed(0))
+    state, action, reward = np.ones((2, S), np.float32), np.ones((2, A), np.float32), np.ones(2, np.float32)
+    agent.act(state)
+    agent.observe(state, action, reward, state + 1)
+    agent.act(state)
+    assert agent.has_context.tolist() == [False, True]
+    assert torch.equal(agent.latents[0], given.latents[0]), "its guide keeps the z of the warm start"
+    assert not torch.equal(agent.latents[1], given.latents[1])
+
+
 def test_planners_of_one_process_differ_in_their_settings_alone() -> None:
     planner = make_planner()
     wanted, start = request(), noise(planner)

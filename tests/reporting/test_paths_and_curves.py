@@ -51,6 +51,20 @@ def test_embedding_has_a_dot_a_training_task_and_a_star_an_unseen_one(evidence: 
         assert len(np.asarray(stars.get_offsets())) == sum(task["split"] == "test" for task in tasks)
 
 
+def test_a_task_has_the_colour_of_its_parameters_as_a_dot_and_as_a_star() -> None:
+    tasks = {"split": ["train", "test", "train", "test"], "parameters": [[0.0], [1.0], [2.0], [3.0]]}
+    contexts = [pd.DataFrame({**tasks, "quality": quality}) for quality in ("expert", "random")]
+    table = pd.concat(contexts, ignore_index=True).assign(family="point_robot", x=np.arange(8.0), y=np.arange(8.0))
+    with style.styled():
+        figure = embedding.draw(table, LABELS)
+    colours, _ = embedding.task_colours(np.arange(4.0)[:, None])
+    panels = [panel for panel in figure.axes if panel.get_title(loc="left")]
+    assert len(panels) == 2
+    for panel in panels:
+        for collection, expected in zip(panel.collections, (colours[0::2], colours[1::2]), strict=True):
+            np.testing.assert_allclose(np.asarray(collection.get_facecolor())[:, :3], expected[:, :3])
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_near_tasks_have_near_colours(count: int) -> None:
     base = np.random.default_rng(0).uniform(-1, 1, (20, count))

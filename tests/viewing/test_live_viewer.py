@@ -20,6 +20,7 @@ from metadiffuser.config.loading import load
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.shared.base import without_model
 from metadiffuser.errors import InputError
+from metadiffuser.viewing import live
 from metadiffuser.viewing.live import Player, pick_task, view
 from metadiffuser.viewing.scene import EXECUTED, PLAN
 from tests.conftest import ROOT, require
@@ -263,6 +264,52 @@ def test_a_family_without_a_model_is_refused_with_its_films(monkeypatch: pytest.
     monkeypatch.setattr("metadiffuser.viewing.live.get_family", lambda name: sketched)
     with pytest.raises(InputError, match="no MuJoCo model to open a window on; play the films in results/smoke/videos"):
         view(load(ROOT / "presets" / "smoke.yaml"), "point_robot", None, "dual", never)
+
+
+class NoWindow:
+    """In place of the window: asks for a step at each of three frames."""
+
+    paused = False
+
+    def __init__(self) -> None:
+        self.frames = 3
+        self.trail = np.zeros((1, 3))
+
+    @property
+    def is_alive(self) -> bool:
+        self.frames -= 1
+        return self.frames >= 0
+
+    def take_single_step(self) -> bool:
+        return True
+
+    def nothing(self, *_: object) -> None:
+        pass
+
+    place_camera = follow = render = close = nothing
+
+
+class Advancing:
+    """A half-cheetah that is a metre further on at every step, from 1 m on."""
+
+    plan = None
+    caption = ""
+
+    def __init__(self) -> None:
+        self.positions = np.zeros(9)
+
+    def reset(self) -> None:
+        self.positions[0] = 1.0
+
+    def step(self) -> None:
+        self.positions[0] += 1.0
+
+
+def test_the_trail_goes_to_where_the_robot_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = NoWindow()
+    monkeypatch.setattr("metadiffuser.viewing.live.Window", lambda *_: window)
+    live.play(get_family("cheetah_vel"), Task(0, "test", {"speed": (1.0,)}), Advancing())
+    assert window.trail[:, 0].tolist() == pytest.approx([1.0, 2.0, 3.0, 4.0])
 
 
 def test_the_first_unseen_task_is_the_default(tmp_path: Path) -> None:
