@@ -146,6 +146,46 @@ def test_target_critics_follow_the_critics_through_training(method: str, tmp_pat
     assert torch.allclose(followed.targets.flat, expected, atol=1e-6)
 
 
+def stopped_at_the_first_batch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reward_mean: float = 0.0, reward_std: float = 1.0
+) -> tuple[EncodedModel, Batch]:
+    """A model as it is when its actor-critic learns from the first batch, and that batch."""
+    batches: list[Batch] = []
+    model = build("focal")
+    assert isinstance(model, EncodedModel)
+    model.config = SECTIONS["focal"].model_copy(update={"steps": 2})
+    model.normaliser.reward_mean.fill_(reward_mean)
+    model.normaliser.reward_std.fill_(reward_std)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(self: ActorCritic, batch: Batch, *rest: object) -> None:
+        batches.append(batch)
+        raise StoppedError
+
+    monkeypatch.setattr(ActorCritic, "losses", stop)
+    with pytest.raises(StoppedError):
+        train_policy(model, prepare(folder), "focal")
+    return model, batches[0]
+
+
+def test_training_of_the_actor_begins_with_the_cloned_behaviour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = stopped_at_the_first_batch(tmp_path, monkeypatch)[0].policy
+    assert torch.equal(policy.actor.flat, policy.behaviour.flat)
+
+
+def test_critics_see_normalised_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, normalised = (
+        stopped_at_the_first_batch(tmp_path / str(mean), monkeypatch, mean, std)[1].rewards
+        for mean, std in ((0.0, 1.0), (5.0, 10.0))
+    )
+    assert torch.allclose(normalised, (raw - 5.0) / 10.0)
+    assert raw.std() > 0.5
+
+
 def encoders() -> list[object]:
     return [pytest.param("focal", id="focal"), pytest.param("corro", id="corro")]
 

@@ -76,3 +76,23 @@ def test_what_is_evaluated_is_the_moving_average(tmp_path: Path) -> None:
         found[decay] = [torch.equal(value, before[name]) for name, value in average.network.state_dict().items()]
     assert all(found[1.0]), "the first weights"
     assert not any(found[0.0]), "the last weights"
+
+
+def test_the_qualities_of_the_section_are_cloned_and_not_those_of_contexts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloned: list[torch.Tensor] = []
+    loss = bc.cloning_loss
+
+    def recorded(
+        model: bc.Model, states: torch.Tensor, actions: torch.Tensor, latents: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        cloned.append(actions)
+        return loss(model, states, actions, latents)
+
+    monkeypatch.setattr(bc, "cloning_loss", recorded)
+    training = prepare(tmp_path)
+    bc.train(bc.Model(SIZES, bc.Parameters(steps=1, batch_size=16, hidden=[8], qualities=["medium"])), training)
+    assert training.context.config.qualities == ["expert"]
+    assert len(cloned) == 2, "a batch, and what is held out"
+    assert torch.isin(torch.cat(cloned), training.pool(["medium"]).actions).all()

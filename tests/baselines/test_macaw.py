@@ -112,6 +112,16 @@ def test_the_policys_loss_is_the_gaussians_weighted_by_bounded_advantage() -> No
     assert torch.allclose(head, (predicted - advantage).square().mean(1), rtol=1e-4)
 
 
+def test_the_policys_loss_does_not_reach_the_value_function() -> None:
+    model = make_model()
+    batch, copies = make_batch(model), macaw.meta_copies(model, 4)
+    advantage = macaw.advantages(copies, batch)
+    assert not advantage.requires_grad
+    torch.stack(macaw.policy_losses(model, copies, batch, advantage)).sum().backward()
+    assert model.policy.flat.grad is not None
+    assert model.value.flat.grad is None
+
+
 def test_everything_learned_has_a_gradient_through_the_step_and_rewards_tell_the_policy() -> None:
     model = make_model()
     batch = make_batch(model)
@@ -142,6 +152,18 @@ def test_nothing_told_leaves_the_meta_policy_and_more_steps_move_on() -> None:
     one, two = (macaw.AdaptedAgent(make_model(adaptation_steps=n), drawn_data("expert")) for n in (1, 2))
     assert not torch.allclose(one.policies[0][0], meta[0])
     assert not torch.allclose(one.policies[0][0], two.policies[0][0])
+
+
+def test_the_adaptation_rate_says_how_far_a_policy_moves() -> None:
+    def moved(rate: float) -> Tensor:
+        # Steps so small that those of the value function hardly change the policy's.
+        model = make_model(inner_rate=1e-3, adaptation_rate=rate)
+        meta = macaw.meta_copies(model, 3).policy[0][0].detach()
+        return macaw.AdaptedAgent(model, drawn_data("expert")).policies[0][0] - meta
+
+    once = moved(1.0).norm()
+    assert moved(1e-9).norm() < 1e-3 * once
+    assert float(moved(2.0).norm() / once) == pytest.approx(2.0, rel=0.05)
 
 
 def test_zero_shot_adapts_to_all_of_its_own_transitions_at_even_intervals(monkeypatch: pytest.MonkeyPatch) -> None:

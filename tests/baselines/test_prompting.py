@@ -145,6 +145,15 @@ def test_the_target_does_not_outweigh_the_actions(method: str) -> None:
     assert norm(TARGET_WEIGHT * target) < 0.5 * norm(action)
 
 
+def test_the_target_is_a_return_that_one_episode_in_ten_exceeds() -> None:
+    data, model = make_data(episodes=11), build("prompt_dt")
+    rewards = torch.zeros_like(data.rewards)
+    rewards[:, :, 0] = torch.arange(11.0) + 100 * torch.arange(4.0)[:, None]
+    targets = fit_returns(model, data, replace(data, rewards=rewards))
+    found = targets * model.target_std + model.target_mean
+    assert found.tolist() == pytest.approx([9.0, 109.0, 209.0, 309.0], abs=1e-2)
+
+
 def test_windows_are_consecutive_steps_of_the_rows_task_and_begin_as_episodes_do() -> None:
     data = make_data()
     tasks = torch.tensor([2, 0]).repeat(300)
@@ -212,6 +221,14 @@ def test_an_agent_reads_the_last_steps_and_what_is_left_of_the_target(
     assert torch.allclose(seen[0][0].returns[0], returns_to_go(given.transitions[..., S + A])[0, start : start + P])
 
 
+def test_a_prompt_begins_where_the_warm_start_says_as_far_as_its_end_allows() -> None:
+    order = torch.stack([torch.arange(T).roll(-7), torch.arange(T).roll(1)])
+    given = replace(warm_start([True, True]), order=order)
+    agent = prompt_dt.adapt(build("prompt_dt"), given, make_context(), torch.Generator())
+    assert order[:, 0].tolist() == [7, T - 1]
+    assert agent.prompt.times.tolist() == [list(range(first, first + P)) for first in (7, T - P)]
+
+
 def test_z_is_of_the_transitions_before_a_step_in_training_and_at_play() -> None:
     model, data = build("meta_dt"), make_data()
     latents = meta_dt.describe(model, data.transitions)
@@ -231,6 +248,22 @@ def test_z_is_of_the_transitions_before_a_step_in_training_and_at_play() -> None
         moved = (episodes.actions[:, step], episodes.rewards[:, step], episodes.observations[:, step + 1])
         agent.observe(episodes.observations[:, step].numpy(), *(value.numpy() for value in moved))
     assert torch.allclose(agent._errors, meta_dt.surprises(model, data.transitions, latents)[:2, 1], atol=1e-5)
+
+
+def test_z_of_the_world_model_has_not_seen_the_transition_that_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[torch.Tensor] = []
+    world = build("meta_dt").world
+    windows = torch.randn(5, world.length + 1, S + A + 1 + S, generator=torch.Generator().manual_seed(0))
+    encode = meta_dt.WorldModel.encode
+
+    def recorded(self: meta_dt.WorldModel, features: torch.Tensor) -> torch.Tensor:
+        given.append(features)
+        return encode(self, features)
+
+    monkeypatch.setattr(meta_dt.WorldModel, "encode", recorded)
+    meta_dt.world_loss(world, windows)
+    assert len(given) == 1
+    assert torch.equal(given[0], windows[:, :-1])
 
 
 def test_half_of_the_windows_are_given_z_of_another_episode_of_their_task() -> None:

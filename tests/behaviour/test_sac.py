@@ -188,6 +188,14 @@ def test_replay_overwrites_the_oldest_and_normalises() -> None:
     np.testing.assert_allclose(batch.inputs[..., :3].numpy(), (raw - centre) / scale, rtol=1e-4, atol=1e-5)
 
 
+def test_agents_draw_rows_of_their_own_before_a_replay_is_full() -> None:
+    replay = Replay(3, 10, 2, np.zeros((3, 0), np.float32), np.ones((3, 0), np.float32), 1)
+    states, numbers = np.zeros((3, 4, 2), np.float32), np.repeat(np.array([[1], [2], [3]], np.float32), 4, axis=1)
+    replay.add(states, numbers[..., None], numbers, np.ones_like(numbers), states)
+    (batch,) = replay.sample(1, 50, generator())
+    assert batch.rewards.tolist() == [[number] * 50 for number in (1.0, 2.0, 3.0)]
+
+
 def test_the_target_does_not_look_beyond_a_fall() -> None:
     agent = shaken(SoftActorCritic(CONFIG, 1, 3, 2, generator()))
     batch, noise = some_batch(1, 8, 3, 2, generator(2)), torch.randn((1, 8, 2), generator=generator(3))

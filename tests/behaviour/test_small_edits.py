@@ -1,17 +1,21 @@
-"""Small edits to behaviour and its collection: streams, the place of a stored policy, qualities, target entropy."""
+"""Small edits to behaviour and its collection: streams, places, qualities, target entropy, step size, experts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from metadiffuser.behaviour import training
-from metadiffuser.behaviour.collection import Collector
+from metadiffuser.behaviour.collection import FINALISTS, Collector
+from metadiffuser.behaviour.mixing import Choice
 from metadiffuser.behaviour.policies import Trained
+from metadiffuser.behaviour.replay import Batch
 from metadiffuser.behaviour.sac import SoftActorCritic
 from metadiffuser.behaviour.training import Trainer
 from tests.helpers.behaviour import CONFIG, POINT, generator, shard, tasks_of
@@ -45,6 +49,36 @@ def test_anchors_are_measured_on_other_episodes_than_those_of_the_data() -> None
 def test_the_target_entropy_is_half_a_nat_below_nought_an_action(actions: int) -> None:
     agent = SoftActorCritic(CONFIG, 1, 3, actions, generator())
     assert agent.target_entropy == pytest.approx(-0.5 * actions)
+
+
+def test_the_step_size_falls_in_the_last_part_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[float] = []
+
+    def noted(self: SoftActorCritic, batch: Batch, noise: Any, actor_noise: Any, rate: float) -> tuple[Any, None]:
+        sizes.append(rate)
+        return torch.zeros(len(batch.rewards)), None
+
+    monkeypatch.setattr(SoftActorCritic, "update", noted)
+    shard(tasks_of(POINT, 1))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[len(sizes) // 2] == CONFIG.learning_rate
+    assert 0 < sizes[-1] < 0.1 * CONFIG.learning_rate
+
+
+def test_the_expert_is_one_of_the_checkpoints_that_did_best_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[list[int]] = []
+
+    def again(self: Collector, name: str, choices: Sequence[Sequence[Choice]]) -> dict[int, Any]:
+        measured.extend([choice.checkpoint for choice in several] for several in choices)
+        return {task.index: SimpleNamespace(returns=np.arange(float(FINALISTS))) for task in self.tasks}
+
+    monkeypatch.setattr(Collector, "_run", again)
+    collector: Any = object.__new__(Collector)
+    collector.tasks, collector.anchor_episodes = tasks_of(POINT, 2), 1
+    collector.deterministic = np.array([[-7.0, -6, -5, -4, -3, -2, -1], [-1.0, -2, -3, -4, -5, -6, -7]])
+    experts = [choice.checkpoint for choice in collector.experts]
+    assert measured == [[6, 5, 4, 3, 2], [0, 1, 2, 3, 4]]
+    assert experts == [2, 4], "the best of them as measured again"
 
 
 def test_policies_lie_checkpoint_by_checkpoint_and_agent_by_agent() -> None:

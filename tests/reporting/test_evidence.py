@@ -231,6 +231,13 @@ def test_paired_differences_keep_to_what_both_cells_have() -> None:
     assert np.isnan([alone.mean.low, alone.p]).all(), "one run tells nothing of others"
 
 
+def test_a_cell_has_as_many_seeds_as_in_the_family_with_the_fewest() -> None:
+    runs = pd.DataFrame({"family": ["f", "f", "g"], "seed": [0, 1, 0]}).assign(method="a", task=0, error=1.0)
+    cells = Cells(runs, Bootstrap(0.9, 10), keys=("method",), columns=("error",))
+    assert cells.seeds(("a",)) == 1
+    assert cells.seeds(("b",)) == 0
+
+
 def test_tasks_that_are_all_there_are_do_not_widen_the_interval() -> None:
     values = [("a", seed, task, 100.0 * task + seed) for seed in (0, 1) for task in (0, 1)]
     wide, narrow = (cells_of(values, fixed).mean("f", ("a",), "error") for fixed in ((), ("f",)))
