@@ -154,15 +154,22 @@ def test_nothing_is_touched_while_a_job_is_at_work(project: Path) -> None:
     presets.use("smoke")
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"preset: \xff"), Path.mkdir], ids=["bytes", "folder"])
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda path: path.write_bytes(b"preset: \xff"), "not UTF-8 text; save it as UTF-8"),
+        (Path.mkdir, "cannot be read (not a file); "),
+    ],
+    ids=["bytes", "folder"],
+)
 def test_a_preset_that_is_no_text_is_one_sentence(
-    project: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+    project: Path, spoil: Callable[[Path], object], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(project / "presets" / "bad.yaml")
     for words in (("use", "bad"), ("estimate", "--preset", "bad")):
         assert cli.main(words) == 2
         said = capsys.readouterr().err
-        assert said.startswith("metadiffuser: presets/bad.yaml: cannot be read (not ")
+        assert said.startswith(f"metadiffuser: presets/bad.yaml: {what}")
         assert said.count("\n") == 1
     (project / "params.yaml").write_text("mine")
     presets.use("smoke")
