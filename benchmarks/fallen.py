@@ -14,26 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from measure import upright
 from numpy.typing import NDArray
 
 from metadiffuser import paths
 from metadiffuser.behaviour.policies import Trained, assign, rollout
 from metadiffuser.data.minari_store import read_dataset
-from metadiffuser.envs import Family, get_family
+from metadiffuser.envs import Family, Task, get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.viewing.rollouts import read_rollouts
-
-
-def upright(family: Family, observations: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where the robot is upright (E, T), for postures and what follows them (E, T, at least 2)."""
-    if family.healthy is None:
-        raise SystemExit(f"the robot of {family.name} cannot fall")
-    flat = observations.reshape(-1, observations.shape[-1])
-    return family.healthy(flat.astype(float)).reshape(observations.shape[:2])
 
 
 def tell(name: str, up: NDArray[np.bool_]) -> None:
@@ -52,41 +45,44 @@ def main() -> None:
     parser.add_argument("--low", type=float, default=330.0, help="expert's return that divides the tasks")
     options = parser.parse_args()
     family = get_family(options.family)
+    if family.healthy is None:
+        raise SystemExit(f"the robot of {family.name} cannot fall")
     names = {"preset": options.preset, "family": family.name, "representation": "generalised", "seed": options.seed}
-    where = {
-        template: Path(template.format(**names))
-        for template in (paths.TASKS, paths.DATASET, paths.DATASET_METRICS, paths.ROLLOUTS)
-    }
-    anchors = json.loads(where[paths.DATASET_METRICS].read_text())["anchors"]
-    tasks = read_tasks(where[paths.TASKS], where[paths.DATASET])
-    for quality in ("expert", "medium", "mixed"):
-        stacks = [
-            read_dataset(where[paths.DATASET], family.name, task.index, quality).observations[:, 1:] for task in tasks
-        ]
-        up = {task.index: upright(family, stack) for task, stack in zip(tasks, stacks, strict=True)}
-        tell(quality, np.concatenate(list(up.values())))
-        low = [index for index in up if anchors[str(index)]["expert"] < options.low]
-        if quality == "expert":
-            for label, chosen in (("below", low), ("from", [index for index in up if index not in low])):
-                tell(
-                    f"  {len(chosen)} tasks {label} {options.low:.0f}", np.concatenate([up[index] for index in chosen])
-                )
+    dataset = Path(paths.DATASET.format(**names))
+    tasks = read_tasks(Path(paths.TASKS.format(**names)), dataset)
+    anchors = json.loads(Path(paths.DATASET_METRICS.format(**names)).read_text())["anchors"]
+    tell_data(family, tasks, dataset, np.array([anchors[str(task.index)]["expert"] < options.low for task in tasks]))
     played = defaultdict(list)
-    for episode in read_rollouts(where[paths.ROLLOUTS]):
+    for episode in read_rollouts(Path(paths.ROLLOUTS.format(**names))):
         played[episode.guide].append(episode.positions[1:, 1:])
     for guide, several in played.items():
         tell(f"planner, guide: {guide}", upright(family, np.stack(several)))
     trained = Trained.read(Path(paths.BEHAVIOUR.format(**names, shard=0)))
+    tell_teachers(family, [task for task in tasks if task.split == "train"], trained)
+
+
+def tell_data(family: Family, tasks: Sequence[Task], dataset: Path, low: NDArray[np.bool_]) -> None:
+    """Print what the episodes of each quality say, and experts' apart for tasks of ``low`` (N,) experts and others."""
+    for quality in ("expert", "medium", "mixed"):
+        stored = [read_dataset(dataset, family.name, task.index, quality).observations[:, 1:] for task in tasks]
+        up = np.stack([upright(family, observations) for observations in stored])
+        tell(quality, np.concatenate(up))
+        if quality == "expert":
+            tell(f"  {low.sum()} tasks with low experts", np.concatenate(up[low]))
+            tell(f"  {(~low).sum()} other tasks", np.concatenate(up[~low]))
+
+
+def tell_teachers(family: Family, tasks: Sequence[Task], trained: Trained) -> None:
+    """Print what an episode of every agent's last policy on each task says."""
     policies = trained.policies
     if policies is None:
         raise SystemExit("no task has a policy")
-    learnt = [task for task in tasks if task.split == "train"]
-    features = np.stack([task.vector for task in learnt]).astype(np.float32)
-    agents, generator = len(policies) // len(trained.steps), np.random.default_rng(0)
+    features, generator = np.stack([task.vector for task in tasks]).astype(np.float32), np.random.default_rng(0)
+    agents = len(policies) // len(trained.steps)
     for agent in range(agents):
-        which = [len(policies) - agents + agent] * len(learnt)
-        controller = assign(policies, which, features, np.zeros(len(learnt), bool), generator)
-        episodes = rollout(family, learnt, controller, generator, 1)
+        which = [len(policies) - agents + agent] * len(tasks)
+        controller = assign(policies, which, features, np.zeros(len(tasks), bool), generator)
+        episodes = rollout(family, tasks, controller, generator, 1)
         name = "agent of unseen tasks" if agent == agents - 1 else f"teacher {agent + 1}"
         tell(f"{name}, return {episodes.returns.mean():.0f}", upright(family, episodes.observations[:, 1:]))
 

@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
+
+from metadiffuser.envs import Family
 
 MATRIX = 1024  # rows and columns of the reference product
 MATRIX_OPERATIONS = 2 * MATRIX**3
@@ -39,6 +43,16 @@ def alternate(functions: Mapping[str, Callable[[], object]], slices: int) -> dic
             if turn >= WARM_UP:
                 times[name].append(taken)
     return times
+
+
+def upright(family: Family, observations: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where the robot is upright (E, T), for observations, or their beginning with the posture (E, T, ...).
+
+    A robot that cannot fall always is.
+    """
+    flat = observations.reshape(-1, observations.shape[-1]).astype(float)
+    found = family.healthy(flat) if family.healthy else np.ones(len(flat), bool)
+    return found.reshape(observations.shape[:2])
 
 
 def matrix_product() -> Callable[[], object]:

@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import torch
-from measure import given
+from measure import given, upright
 
 from metadiffuser.behaviour.policies import assign, rollout
 from metadiffuser.behaviour.training import Trainer, deal
@@ -51,16 +51,15 @@ def main() -> None:
     last = ", ".join(f"{value:.0f}" for value in np.sort(trained.returns[-1]))
     print(f"at the end: {last}; mean of the tasks' best checkpoints {trained.returns.max(axis=0).mean():.1f}")
     if family.healthy:
-        print(f"upright in {100 * upright(trainer, generator):.0f}% of the steps of an episode of each task")
+        print(f"upright in {100 * share_upright(trainer, generator):.0f}% of the steps of an episode of each task")
 
 
-def upright(trainer: Trainer, generator: np.random.Generator) -> float:
+def share_upright(trainer: Trainer, generator: np.random.Generator) -> float:
     """Return the share of steps in which the robot has not fallen, in one episode of each task."""
     count = len(trainer.tasks)
     controller = assign(trainer.policies(), [0] * count, trainer.features, np.zeros(count, bool), generator)
     played = rollout(trainer.family, trainer.tasks, controller, generator, 1).observations[:, 1:]
-    healthy = trainer.family.healthy
-    return float(healthy(played.reshape(-1, played.shape[-1]).astype(float)).mean()) if healthy else 1.0
+    return float(upright(trainer.family, played).mean())
 
 
 if __name__ == "__main__":

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.windows import TaskData
-from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import default_task
 from metadiffuser.evaluation.player import LivePlayer
 from metadiffuser.planning.planner import Planner
-from tests.helpers.models import CONTEXT, DIFFUSION, PLANNING, Z
-from tests.helpers.published import random_episodes
+from tests.helpers.models import PLANNING
+from tests.helpers.published import random_episodes, untrained_models
 
 FAMILY = get_family("cheetah_vel")
 TASK = default_task(FAMILY.name, 3)
@@ -25,12 +22,7 @@ def player() -> LivePlayer:
     """A player with tiny models of random weights."""
     episodes = replace(random_episodes(FAMILY, TASK, 0), parameters=TASK.vector.astype(np.float32))
     data = TaskData.stack({"expert": {TASK.index: episodes}}, [TASK.index])
-    torch.manual_seed(0)
-    context = ContextModel(FAMILY.observation_size, FAMILY.action_size, CONTEXT, FAMILY.unbounded_dims)
-    context.normaliser.fit(data.observations, data.rewards)
-    diffusion = DiffusionModel(FAMILY.observation_size, FAMILY.action_size, Z, DIFFUSION)
-    diffusion.normaliser.load_state_dict(context.normaliser.state_dict())
-    diffusion.set_range(data.observations)
+    context, diffusion = untrained_models(FAMILY, data)
     planner = Planner(diffusion.requires_grad_(False), context.requires_grad_(False), PLANNING)
     return LivePlayer(FAMILY, TASK, "dual", planner, data, 0)
 

@@ -55,6 +55,17 @@ def make_run(root: Path, *families: str) -> None:
         _make_family(root, get_family(name))
 
 
+def untrained_models(family: Family, data: TaskData) -> tuple[ContextModel, DiffusionModel]:
+    """Tiny models of random weights, always the same, in the units of ``data``."""
+    torch.manual_seed(0)
+    context = ContextModel(family.observation_size, family.action_size, CONTEXT, family.unbounded_dims)
+    context.normaliser.fit(data.observations, data.rewards)
+    diffusion = DiffusionModel(family.observation_size, family.action_size, Z, DIFFUSION)
+    diffusion.normaliser.load_state_dict(context.normaliser.state_dict())
+    diffusion.set_range(data.observations)
+    return context, diffusion
+
+
 def _make_family(root: Path, family: Family) -> None:
     names = {"preset": PRESET, "family": family.name, "representation": "generalised", "seed": "0"}
 
@@ -71,12 +82,7 @@ def _make_family(root: Path, family: Family) -> None:
     write_json(place(paths.DATASET) / LEFT_OUT, [])
 
     data = TaskData.stack(read_family(place(paths.DATASET), unseen, ["expert"]), indices)
-    torch.manual_seed(0)
-    context = ContextModel(family.observation_size, family.action_size, CONTEXT, family.unbounded_dims)
-    context.normaliser.fit(data.observations, data.rewards)
-    diffusion = DiffusionModel(family.observation_size, family.action_size, Z, DIFFUSION)
-    diffusion.normaliser.load_state_dict(context.normaliser.state_dict())
-    diffusion.set_range(data.observations)
+    context, diffusion = untrained_models(family, data)
     context.save(place(paths.CONTEXT), {"family": family.name})
     diffusion.save(place(paths.DIFFUSION), {"family": family.name})
 
