@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from metadiffuser.calibration.descent import Scores, Trial, Values, choose, descend, one_key
+from metadiffuser.calibration.descent import Coordinate, Trial, Values, choose, descend, one_key
 from metadiffuser.calibration.planner import KEYS, RATIOS, RETURN_SCALES, SAMPLERS, coordinates
 from metadiffuser.config.schema import Planning
 
 
-def trial(name: str, *scores: float) -> Trial:
-    return Trial({"name": name}, np.array(scores))
+def trial(name: str, *scores: float, errors: Sequence[float] = ()) -> Trial:
+    return Trial({"name": name}, np.array(scores), np.array(errors))
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,33 @@ def test_the_first_within_a_standard_error_of_the_best_is_chosen(trials: list[Tr
     assert choose(trials).values["name"] == chosen
 
 
+@pytest.mark.parametrize(
+    ("trials", "chosen"),
+    [
+        ([trial("own", 10, 20, errors=[0.4, 0.5]), trial("alike", 10, 20, errors=[0.3, 0.4])], "alike"),
+        ([trial("own", 10, 20, errors=[0.3, 0.4]), trial("alike", 10, 20, errors=[0.4, 0.5])], "own"),
+        ([trial("own", 10, 20, errors=[0.4, 0.5]), trial("noise", 10, 20, errors=[0.2, 0.69])], "own"),
+        ([trial("own", 10, 20, errors=[0.4, 0.5]), trial("worse", 5, 16, errors=[0.1, 0.1])], "own"),
+        ([trial("own", 10, 20, errors=[0.1, 0.1]), trial("better", 15, 26, errors=[0.4, 0.5])], "better"),
+        ([trial("own", 10, 20), trial("without plans", 10, 20)], "own"),
+    ],
+)
+def test_of_those_that_score_alike_the_plans_errors_choose_one(trials: list[Trial], chosen: str) -> None:
+    assert choose(trials, by_error=True).values["name"] == chosen
+    assert choose(trials).values["name"] == ("better" if chosen == "better" else "own")
+
+
+def test_errors_decide_at_the_coordinates_that_ask_for_it_and_at_no_other() -> None:
+    def play(settings: Sequence[Values]) -> list[Trial]:
+        return [Trial(values, np.zeros(2), np.full(2, 1.0 - values["a"] - values["b"])) for values in settings]
+
+    _, chosen = descend(
+        {"a": 0, "b": 0}, [one_key("a", (0, 1)), Coordinate(one_key("b", (0, 1)).values, True)], 9, play
+    )
+    assert chosen.values == {"a": 0, "b": 1}
+    assert chosen.error == 0
+
+
 class Peaks:
     """Scores of settings by their distance from the best, the same on all tasks; keeps what it was asked for."""
 
@@ -42,9 +69,12 @@ class Peaks:
         self.best = best
         self.asked: list[list[Values]] = []
 
-    def __call__(self, settings: Sequence[Values]) -> list[Scores]:
+    def __call__(self, settings: Sequence[Values]) -> list[Trial]:
         self.asked.append(list(settings))
-        return [np.full(3, -sum(abs(values[key] - best) for key, best in self.best.items())) for values in settings]
+        return [Trial(values, np.full(3, -self.distance(values))) for values in settings]
+
+    def distance(self, values: Values) -> float:
+        return float(sum(abs(values[key] - best) for key, best in self.best.items()))
 
 
 def test_each_coordinate_is_one_batch_and_goes_on_from_what_was_chosen() -> None:
@@ -74,7 +104,9 @@ def test_a_method_with_nothing_to_choose_is_played_once() -> None:
 
 
 def test_the_planners_ratio_follows_the_chosen_alpha_and_samplers_fit_the_denoiser() -> None:
-    scale, ratio, weight, sampler, candidates = coordinates(Planning(unguided_steps=2), 6)
+    compared = coordinates(Planning(unguided_steps=2), 6)
+    assert [each.by_error for each in compared] == [False, True, False, False, False]
+    scale, ratio, weight, sampler, candidates = (each.values for each in compared)
     scales = scale({"return_scale": 1.0, "dynamics_scale": 0.3})
     assert [each["return_scale"] for each in scales] == list(RETURN_SCALES)
     assert [each["dynamics_scale"] / each["return_scale"] for each in scales] == pytest.approx([0.3] * len(scales))

@@ -162,16 +162,16 @@ def resolved(path: Path) -> dict[str, Any]:
 # Of the resolved values, which were compared with those of the whole files that presets had been before. A change of a
 # default or of a preset changes them: then write down what this test shows, and say in the CHANGELOG what changed.
 DIGESTS = {
-    "expert": "0ef657d2723d159d",
-    "extrapolation": "17bc1ba08926329c",
-    "laptop": "14840d35cffaa563",
-    "literature": "c8cdfb58020527aa",
-    "medium": "c327bd4e5bead546",
-    "paper": "61ffce8093583bb5",
-    "pilot": "76e0142c5cc9eb8a",
-    "quick": "84e703af1d159d39",
-    "random": "af02913315ac2bc7",
-    "representations": "5e732b9555ac3f90",
+    "expert": "f5e49cd59f0cea7f",
+    "extrapolation": "7dfc45ce2ddd3a58",
+    "laptop": "324cb2c0416c37b4",
+    "literature": "c35d8694ea3744c7",
+    "medium": "093f0abaf5942752",
+    "paper": "c7dee8b2ccf05116",
+    "pilot": "34e9f9403be011c8",
+    "quick": "f827bb14ba97140f",
+    "random": "f03be3776fcd9c59",
+    "representations": "dc434167efa53327",
     "smoke": "25f5bcc5bc979ddf",
 }
 

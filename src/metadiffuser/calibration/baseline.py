@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from metadiffuser.baselines.shared.interface import BaselineModel, Method, settings_of, with_settings
-from metadiffuser.calibration.descent import Scores, Trial, Values, descend, one_key
+from metadiffuser.calibration.descent import Trial, Values, descend, one_key
 from metadiffuser.calibration.judge import Judge
 from metadiffuser.config.schema import Calibration
 from metadiffuser.context.representation import ContextModel
@@ -52,10 +52,10 @@ def calibrate_baseline(
         label = f"calibrate_baseline {setup.family.name} {name}"
         return Outcome.of(play(agent, judge.environments(len(section.contexts)), judge.steps, label))
 
-    def play_all(settings: Sequence[Values]) -> list[Scores]:
+    def play_all(settings: Sequence[Values]) -> list[Trial]:
         kept = [work / f"setting{next(numbers)}.safetensors" for _ in settings]
         outcomes = [load_or_play(path, partial(play_one, values)) for path, values in zip(kept, settings, strict=True)]
-        return [judge.scores(outcome.returns) for outcome in outcomes]
+        return [Trial(values, judge.scores(played.returns)) for values, played in zip(settings, outcomes, strict=True)]
 
     grid = method.METHOD.calibrated
     return descend(

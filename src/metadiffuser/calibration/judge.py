@@ -72,8 +72,7 @@ class Simulator:
 
     def scores(self, returns: Scores) -> Scores:
         """Return the normalised score of each task (N,), NaN where the expert is no better than random."""
-        by_task = returns.reshape(-1, len(self.setup.tasks), self.setup.episodes).mean(axis=(0, 2))
-        return normalised_score(by_task, *self.anchors.T)
+        return normalised_score(by_task(self.setup, returns), *self.anchors.T)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,12 @@ class LearnedModels:
 
     def scores(self, returns: Scores) -> Scores:
         """Return the mean estimate of each task (N,), in normalised rewards."""
-        return returns.reshape(-1, len(self.setup.tasks), self.setup.episodes).mean(axis=(0, 2))
+        return by_task(self.setup, returns)
+
+
+def by_task(setup: EpisodeSetup, values: Scores) -> Scores:
+    """Return the mean over each task (N,) of values (C * R,) of the R episodes of a setup with C contexts."""
+    return values.reshape(-1, len(setup.tasks), setup.episodes).mean(axis=(0, 2))
 
 
 def spread(tasks: Sequence[Task], count: int) -> list[Task]:

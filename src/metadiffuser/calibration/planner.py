@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,21 @@ from typing import Any
 import numpy as np
 
 from metadiffuser.calibration.choice import with_values
-from metadiffuser.calibration.descent import Coordinate, Scores, Trial, Values, descend, one_key
-from metadiffuser.calibration.judge import Judge
+from metadiffuser.calibration.descent import Coordinate, Trial, Values, descend, one_key
+from metadiffuser.calibration.judge import Judge, by_task
 from metadiffuser.config.schema import Calibration, Planning
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.diffusion.model import DiffusionModel
 from metadiffuser.evaluation.blocks import blocks
 from metadiffuser.evaluation.cells import Cell, agent_inputs
+from metadiffuser.evaluation.observers import PlanErrors
 from metadiffuser.evaluation.outcomes import Outcome, load_or_play
 from metadiffuser.evaluation.rollout import play
 from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
 
 RETURN_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # alpha
-RATIOS = (1.0, 0.3, 0.1, 0.0)  # lambda, the largest first: the guide is dual unless plans are better without
+RATIOS = (1.0, 0.3, 0.1, 0.03, 0.0)  # lambda, the largest first: the guide is dual unless plans are better without
 GUIDANCE_WEIGHTS = (1.0, 1.2, 2.0, 4.0)  # omega
 SAMPLERS = (("ddim", 3), ("ddpm", 2), ("ddpm", 10))  # and denoising steps
 CANDIDATES = (1, 4)
@@ -37,6 +39,8 @@ ROWWISE = {"return_scale", "dynamics_scale"}  # keys in which the plans of one b
 def coordinates(planning: Planning, denoising_steps: int) -> list[Coordinate]:
     """Return what is compared, in order; samplers only where some denoising steps are guided.
 
+    Lambda is there to keep plans consistent, so the errors of the plans choose it among values that score alike.
+
     Args:
         planning: the planner's own section.
         denoising_steps: T of the forward process, the most that a sampler can make.
@@ -47,12 +51,17 @@ def coordinates(planning: Planning, denoising_steps: int) -> list[Coordinate]:
         if planning.unguided_steps < steps <= denoising_steps
     ]
     return [
-        lambda chosen: [
-            {"return_scale": scale, "dynamics_scale": round(scale * _ratio(chosen), 6)} for scale in RETURN_SCALES
-        ],
-        lambda chosen: [{"dynamics_scale": round(ratio * chosen["return_scale"], 6)} for ratio in RATIOS],
+        Coordinate(
+            lambda chosen: [
+                {"return_scale": scale, "dynamics_scale": round(scale * _ratio(chosen), 6)} for scale in RETURN_SCALES
+            ]
+        ),
+        Coordinate(
+            lambda chosen: [{"dynamics_scale": round(ratio * chosen["return_scale"], 6)} for ratio in RATIOS],
+            by_error=True,
+        ),
         one_key("guidance_weight", GUIDANCE_WEIGHTS),
-        lambda _: samplers,
+        Coordinate(lambda _: samplers),
         one_key("candidates", CANDIDATES),
     ]
 
@@ -82,14 +91,15 @@ def calibrate_planner(
     """
     size, numbers = len(section.contexts) * judge.setup.size, itertools.count()
 
-    def play_all(settings: Sequence[Values]) -> list[Scores]:
+    def play_all(settings: Sequence[Values]) -> list[Trial]:
         planners = [Planner(diffusion, context, with_values(planning, values)) for values in settings]
-        found: dict[int, Scores] = {}
+        found: dict[int, Trial] = {}
         for batch in (block for alike in _batches(planners) for block in blocks(alike, size)):
             path, together = work / f"settings{next(numbers)}.safetensors", [planners[place] for place in batch]
             outcome = load_or_play(path, partial(_play, together, section.contexts, judge))
-            for place, returns in zip(batch, np.split(outcome.returns, len(batch)), strict=True):
-                found[place] = judge.scores(returns)
+            parts = (np.split(values, len(batch)) for values in (outcome.returns, outcome.squares[1]))
+            for place, returns, squares in zip(batch, *parts, strict=True):
+                found[place] = Trial(settings[place], judge.scores(returns), np.sqrt(by_task(judge.setup, squares)))
         return [found[place] for place in range(len(settings))]
 
     start = {key: getattr(planning, key) for key in KEYS}
@@ -119,5 +129,7 @@ def _play(planners: Sequence[Planner], contexts: Sequence[str], judge: Judge) ->
     cells = [Cell("metadiffuser", "dual", context) for context in contexts]
     parts = [agent_inputs(planner, cell, judge.setup) for planner in planners for cell in cells]
     agent = PlanningAgent(planners[0], AgentInputs.join(parts), judge.setup.generator("noise"), blocks=len(parts))
+    errors = PlanErrors(agent, [1], planners[0].context.normaliser.state_std.cpu().numpy())
     label = f"calibrate {judge.setup.family.name}, {len(planners)} settings"
-    return Outcome.of(play(agent, judge.environments(len(parts)), judge.steps, label))
+    played = Outcome.of(play(agent, judge.environments(len(parts)), judge.steps, label, [errors]))
+    return replace(played, squares=errors.mean_squares())

@@ -17,7 +17,8 @@ def calibration_record(judge: Judge, section: Calibration, tried: Sequence[Trial
     Returns:
         ``judged_by``: ``simulator``, scores being normalised ones, or ``models``, scores being their estimates in
         normalised rewards; ``tasks``: indices; ``settings``: of every setting in the order tried, the method's own
-        first, the ``values``, the ``score``, and ``scores`` by task (None where there is none); ``chosen``: values.
+        first, the ``values``, the ``score``, ``scores`` by task (None where there is none) and, where there are plans,
+        their ``error``: RMSE of the state one step ahead, normalised, mean over the tasks; ``chosen``: values.
     """
     return {
         "judged_by": judge.name,
@@ -38,6 +39,7 @@ def trials_record(
             "values": {**trial.values, **(fixed or {})},
             "score": _number(trial.mean),
             "scores": {str(index): _number(score) for index, score in zip(indices, trial.scores, strict=True)},
+            **({"error": _number(trial.error)} if len(trial.errors) else {}),
         }
         for trial in tried
     ]

@@ -180,7 +180,7 @@ class Planning(Section):
     guidance_weight: Scale = Field(1.2, description="omega of classifier-free guidance; 1 is plain conditioning")
     temperature: Scale = Field(0.5, description="scale of the sampling noise")
     return_scale: Scale = Field(1.0, description="alpha: step along the gradient of the predicted return")
-    dynamics_scale: Scale = Field(1.0, description="alpha * lambda: step along the gradient of dynamics consistency")
+    dynamics_scale: Scale = Field(0.1, description="alpha * lambda: step along the gradient of dynamics consistency")
     value_scale: Scale = Field(
         0.0,
         description="weight of V(s, z), the value beyond the horizon, beside a plan's predicted return (ours)",
