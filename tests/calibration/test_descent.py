@@ -105,8 +105,9 @@ def test_a_method_with_nothing_to_choose_is_played_once() -> None:
 
 def test_the_planners_ratio_follows_the_chosen_alpha_and_samplers_fit_the_denoiser() -> None:
     compared = coordinates(Planning(unguided_steps=2), 6)
-    assert [each.by_error for each in compared] == [False, True, False, False, False]
-    scale, ratio, weight, sampler, candidates = (each.values for each in compared)
+    assert [each.by_error for each in compared] == [False, True, False, False, False, True]
+    scale, ratio, weight, sampler, candidates, again = (each.values for each in compared)
+    assert again is ratio
     scales = scale({"return_scale": 1.0, "dynamics_scale": 0.3})
     assert [each["return_scale"] for each in scales] == list(RETURN_SCALES)
     assert [each["dynamics_scale"] / each["return_scale"] for each in scales] == pytest.approx([0.3] * len(scales))
@@ -121,3 +122,11 @@ def test_the_planners_ratio_follows_the_chosen_alpha_and_samplers_fit_the_denois
     assert len(SAMPLERS) == 3
     assert {"guidance_weight"} == {key for each in weight({}) for key in each}
     assert {"candidates"} == {key for each in candidates({}) for key in each}
+
+
+def test_of_a_planner_with_a_value_the_scales_of_its_guide_alone_are_compared() -> None:
+    scale, ratio = coordinates(Planning(value_scale=1.0), 20)
+    chosen = {"return_scale": 2.0, "dynamics_scale": 1.0}
+    assert {key for each in scale.values(chosen) for key in each} == {"return_scale", "dynamics_scale"}
+    assert [each["dynamics_scale"] for each in ratio.values(chosen)] == pytest.approx([2 * each for each in RATIOS])
+    assert ratio.by_error

@@ -92,7 +92,7 @@ def test_it_claims_nothing_of_imported_data_that_is_not_known() -> None:
     text = card("Ant-Dir", labelled | {"policies": {key: [{}] for key in POLICIES}, "bytes": 1})
     assert "ranking" not in text
     assert "**mixed**: as labelled" in text
-    assert "Nothing was compared with the family's own rewards and physics: all observations show velocities" in text
+    assert "Nothing was compared with the family's own rewards and physics: its simulator cannot be put into" in text
     assert "7 episodes were left out" in text
 
 

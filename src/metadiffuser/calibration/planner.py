@@ -1,4 +1,4 @@
-"""The calibration of one trained planner: alpha, lambda, omega, sampler and candidates, in this order."""
+"""The calibration of one trained planner: alpha, lambda, omega, sampler, candidates and lambda again, in this order."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
 
 RETURN_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # alpha
-RATIOS = (1.0, 0.3, 0.1, 0.03, 0.0)  # lambda, the largest first: the guide is dual unless plans are better without
+RATIOS = (1.0, 0.3, 0.1, 0.0)  # lambda, the largest first: the guide is dual unless plans are better without
 GUIDANCE_WEIGHTS = (1.0, 1.2, 2.0, 4.0)  # omega
 SAMPLERS = (("ddim", 3), ("ddpm", 2), ("ddpm", 10))  # and denoising steps
 CANDIDATES = (1, 4)
-SCALES = 2  # the first coordinates are scales of the guide
 KEYS = ("return_scale", "dynamics_scale", "guidance_weight", "sampler", "sampling_steps", "candidates")
 VALUED = {"value_scale": 1.0, "candidates": 8}  # of the planner that rates plans beyond their horizon (ours)
 ROWWISE = {"return_scale", "dynamics_scale"}  # keys in which the plans of one batch may differ
@@ -39,7 +38,8 @@ ROWWISE = {"return_scale", "dynamics_scale"}  # keys in which the plans of one b
 def coordinates(planning: Planning, denoising_steps: int) -> list[Coordinate]:
     """Return what is compared, in order; samplers only where some denoising steps are guided.
 
-    Lambda is there to keep plans consistent, so the errors of the plans choose it among values that score alike.
+    Lambda is there to keep plans consistent, so the errors of the plans choose it among values that score alike. It is
+    compared again where a later choice changed how plans are made. Of a planner with a value, the scales alone are.
 
     Args:
         planning: the planner's own section.
@@ -50,20 +50,21 @@ def coordinates(planning: Planning, denoising_steps: int) -> list[Coordinate]:
         for name, steps in SAMPLERS
         if planning.unguided_steps < steps <= denoising_steps
     ]
-    return [
-        Coordinate(
-            lambda chosen: [
-                {"return_scale": scale, "dynamics_scale": round(scale * _ratio(chosen), 6)} for scale in RETURN_SCALES
-            ]
-        ),
-        Coordinate(
-            lambda chosen: [{"dynamics_scale": round(ratio * chosen["return_scale"], 6)} for ratio in RATIOS],
-            by_error=True,
-        ),
+    alpha = Coordinate(
+        lambda chosen: [
+            {"return_scale": scale, "dynamics_scale": round(scale * _ratio(chosen), 6)} for scale in RETURN_SCALES
+        ]
+    )
+    ratio = Coordinate(
+        lambda chosen: [{"dynamics_scale": round(ratio * chosen["return_scale"], 6)} for ratio in RATIOS],
+        by_error=True,
+    )
+    rest = [
         one_key("guidance_weight", GUIDANCE_WEIGHTS),
         Coordinate(lambda _: samplers),
         one_key("candidates", CANDIDATES),
     ]
+    return [alpha, ratio] if planning.value_scale else [alpha, ratio, *rest, ratio]
 
 
 def _ratio(values: Values) -> float:
@@ -104,7 +105,7 @@ def calibrate_planner(
 
     start = {key: getattr(planning, key) for key in KEYS}
     compared = coordinates(planning, diffusion.config.denoising_steps)
-    return descend(start, compared[:SCALES] if planning.value_scale else compared, section.settings, play_all)
+    return descend(start, compared, section.settings, play_all)
 
 
 def with_value(planning: Planning, chosen: Values) -> Planning:

@@ -136,7 +136,10 @@ def _compared(metrics: Mapping[str, Any]) -> str:
     reward, state, not_restored = (metrics[name] for name in ("reward_difference", "state_difference", "not_restored"))
     clipped = "observations show velocities at the edge to which they are clipped"
     if reward is None:
-        return f"Nothing was compared with the family's own rewards and physics: all {clipped}."
+        return (
+            "Nothing was compared with the family's own rewards and physics: its simulator cannot be put into the "
+            "states that the observations show."
+        )
     text = f"Rewards differ from the family's reward function by {reward:.3g} at most, next observations from its "
     text += f"physics by {state:.3g}."
     return text + (
