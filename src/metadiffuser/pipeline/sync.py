@@ -182,10 +182,10 @@ def _commit(jobs: Sequence[dag.Job]) -> dict[str, Any]:
     with _dvc() as repo:
         from dvc.repo import lock_repo
 
-        stale = dict(repo.status())
-        made = {job.name: job.params for job in jobs if job.name in stale and records.is_current(job)}
         saved = []
-        with lock_repo(repo):
+        with lock_repo(repo):  # DVC reads the project anew whenever it takes its lock, which takes it a second
+            stale = dict(repo.status())
+            made = {job.name: job.params for job in jobs if job.name in stale and records.is_current(job)}
             for stage in (stage for stage in repo.index.stages if stage.addressing in made):
                 stage.save(run_cache=False)
                 # DVC saves the parameters of this moment; they may have been edited while outputs were compared.
