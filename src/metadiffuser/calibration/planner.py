@@ -26,7 +26,7 @@ from metadiffuser.planning.agent import AgentInputs, PlanningAgent
 from metadiffuser.planning.planner import Planner
 
 RETURN_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # alpha
-RATIOS = (1.0, 0.3, 0.1, 0.0)  # lambda, the largest first: the guide is dual unless plans are better without
+RATIOS = (1.0, 0.3, 0.1, 0.03)  # lambda, the largest first; never zero: the paper's guide is dual
 GUIDANCE_WEIGHTS = (1.0, 1.2, 2.0, 4.0)  # omega
 SAMPLERS = (("ddim", 3), ("ddpm", 2), ("ddpm", 10))  # and denoising steps
 CANDIDATES = (1, 4)
