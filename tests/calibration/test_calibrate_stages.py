@@ -106,7 +106,7 @@ def test_tasks_are_spread_over_the_training_tasks() -> None:
     assert [task.index for task in spread(split(TASKS, "train"), 9)] == [0, 1, 2, 3, 4]
 
 
-def test_a_score_is_what_the_evaluation_measures_of_the_setting(project: Path) -> None:
+def test_score_and_error_are_what_the_evaluation_measures_of_the_setting(project: Path) -> None:
     params = parameters(tasks=2, episodes=2, settings=9, contexts=["expert", "zero_shot"])
     record, (diffusion, context) = calibrated(params), models()
     setup = judge_of(params, context).setup
@@ -114,11 +114,14 @@ def test_a_score_is_what_the_evaluation_measures_of_the_setting(project: Path) -
         section = params.section("planning", "point_robot").model_copy(update=setting["values"])
         planner = Planner(diffusion, context, section)
         played = [
-            play_cells(planner, [Cell("metadiffuser", "dual", name)], setup, "alone").returns
+            play_cells(planner, [Cell("metadiffuser", "dual", name)], setup, "alone")
             for name in params.calibration.contexts
         ]
-        expected = normalised_score(np.reshape(played, (2, 2, 2)).mean(axis=(0, 2)), *ANCHORS)
+        returns, squares = ([each.returns for each in played], [each.squares[1] for each in played])
+        expected = normalised_score(np.reshape(returns, (2, 2, 2)).mean(axis=(0, 2)), *ANCHORS)
         assert list(setting["scores"].values()) == pytest.approx(expected, rel=1e-3, abs=1e-2)
+        error = np.sqrt(np.reshape(squares, (2, 2, 2)).mean(axis=(0, 2))).mean()
+        assert setting["error"] == pytest.approx(error, rel=1e-3)
 
 
 def test_scales_of_the_guide_are_one_batch_and_an_interrupted_stage_ends_in_the_same_bytes(
