@@ -7,6 +7,7 @@ stopped continues. The table in ``tests/README.md`` is written at the end.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -192,8 +193,10 @@ def write_table(mutants: Sequence[Mutant], results: Mapping[str, dict[str, objec
 
 def main(words: Sequence[str]) -> int:
     """Try the mutants of the given numbers, or all; return 1 if one of them survives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="See whether the tests notice edits.")
+    parser.add_argument("numbers", nargs="*", type=int, help="of edits in tests/mutants.toml (default: all)")
     mutants, results = read_list(), known()
-    numbers = [int(word) for word in words] or list(range(1, len(mutants) + 1))
+    numbers = parser.parse_args(words).numbers or list(range(1, len(mutants) + 1))
     if not all(1 <= number <= len(mutants) for number in numbers):
         sys.exit(f"expected numbers from 1 to {len(mutants)}, got {' '.join(words)}")
     chosen = {number: mutants[number - 1] for number in numbers}
