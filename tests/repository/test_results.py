@@ -71,7 +71,8 @@ def test_point_robot_experts_are_near_the_exact_optimum() -> None:
 
 
 def test_cheetah_experts_run_at_their_speed() -> None:
-    assert np.mean(expert_returns("cheetah_vel")) > -100
+    random = np.mean([anchors["random"] for anchors in dataset("cheetah_vel")["anchors"].values()])
+    assert np.mean(expert_returns("cheetah_vel")) > 0.4 * random, "how far it is short differs by kind of processor"
 
 
 @pytest.mark.parametrize(("family", "bar", "worse"), [("point_robot", 80.0, 50.0), ("cheetah_vel", 40.0, 10.0)])
