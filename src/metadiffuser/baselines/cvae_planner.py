@@ -59,7 +59,7 @@ class Parameters(schema.MethodParameters):
     temperature: schema.Scale = Field(0.5, description="scale of the code that a plan is decoded from")
     return_scale: schema.Scale = Field(1.0, description="alpha: step along the gradient of the predicted return")
     dynamics_scale: schema.Scale = Field(
-        1.0, description="alpha * lambda: step along the gradient of dynamics consistency"
+        0.1, description="alpha * lambda: step along the gradient of dynamics consistency"
     )
     guide_steps: schema.Natural = Field(5, description="gradient steps of the guide on a plan")
 
