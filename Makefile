@@ -31,7 +31,7 @@ report: $(READY)  ## make results/PRESET/report.html from the committed results;
 	$(BIN)/metadiffuser report $(if $(PRESET),--preset $(PRESET))
 
 test: $(READY)  ## set up, then run the tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 40 \
 		-m 'not cluster and not storage'
 
 setup: $(READY)  ## create .venv and install the versions in constraints.txt
@@ -43,7 +43,7 @@ $(BIN)/python:
 	'$(PYTHON)' -m venv $(VENV)
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --no-compile --constraint constraints.txt --editable '.[dev]'  # compiled at first import
 	@touch $@
 
 lint: $(READY)  ## check style, formatting, types and the workflow
