@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,25 @@ def test_held_out_episodes_alone_begin_an_episode() -> None:
     moved = EpisodeSetup(*(setup.family, setup.tasks, 2, {"expert": data}, 1, 0, ("evaluate",), ("start",)))
     context: ContextModel = models()[1]
     assert float(Models.of(context, moved).starts.abs().max()) < 1
+
+
+def test_the_scale_of_doubt_is_what_all_but_one_in_twenty_held_out_pairs_stay_below(judge: Models) -> None:
+    held = make_setup().data["expert"].split_episodes()[1]
+    pairs = torch.cat([judge.model.normaliser.state(held.observations[:, :, :-1]), held.actions], dim=-1)
+    distances = torch.cdist(pairs.flatten(0, 2), judge.stored).amin(dim=1)
+    assert float((distances < judge.scale).float().mean()) == pytest.approx(0.95, abs=0.04)
+
+
+@pytest.mark.parametrize("length", [2, 3])
+def test_a_value_follows_where_an_episode_is_cut_and_none_where_it_ends(
+    judge: Models, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr("metadiffuser.calibration.judge.ROLLOUT", 2)
+    setup = make_setup()
+    setup = replace(setup, family=replace(setup.family, episode_length=length))
+    played = LearnedModels(setup, judge).environments(1), ModelEnvs(judge, setup.positions, 2, beyond=False)
+    for envs in played:
+        envs.reset()
+        envs.step(np.zeros((4, 2), np.float32))
+    (_, last), (_, alone) = (envs.step(np.zeros((4, 2), np.float32)) for envs in played)
+    assert np.array_equal(last, alone) == (length == 2)

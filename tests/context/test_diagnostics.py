@@ -202,6 +202,15 @@ def test_values_are_judged_by_the_variance_they_explain() -> None:
     model.value_model = Exact()  # type: ignore[assignment]
     model.config = CONTEXT.model_copy(update={"value_discount": 0.0})  # the return to go is the reward, which is z
     assert diagnosed(model)["value"] == pytest.approx({"train": 1.0, "test": 1.0})
+    model.value_std.fill_(0.5)  # and so V is half of z
+    parts = {"train": np.array(SPEEDS[:4]), "test": np.array(SPEEDS[4:])}
+    halves = {name: 1 - np.square(speeds / 2).mean() / speeds.var() for name, speeds in parts.items()}
+    assert diagnosed(model)["value"] == pytest.approx(halves), "in units of reward, whatever V is trained in"
+
+
+def test_the_probe_of_what_z_carries_is_of_those_parameters_and_no_others() -> None:
+    found = diagnosed(with_own_parameters())
+    assert found["probe_identifiable"] == {"parameters": 1, **found["probe"]}, "the only parameter, which is z"
 
 
 def test_parameters_are_named_in_the_order_of_their_vector() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from metadiffuser.context.hypotheses import Belief, costs, spread_out
+from metadiffuser.context.hypotheses import SMALLEST_VARIANCE, Belief, costs, spread_out
 from metadiffuser.context.predictions import predictions
 from metadiffuser.context.representation import ContextModel
 from metadiffuser.context.training import keep_hypotheses
+from metadiffuser.data.episodes import Episodes
+from metadiffuser.data.windows import TaskData
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data
 
 TASKS = 4
@@ -138,3 +141,21 @@ def test_fewer_hypotheses_than_tasks_cover_them() -> None:
     assert torch.equal(spread_out(line, 60), line)
     same = torch.ones(4, 2)
     assert len(spread_out(same, 2)) == 2
+
+
+def test_what_a_model_keeps_of_its_errors_are_mean_squares_the_rewards_first() -> None:
+    model = ContextModel(S, A, CONTEXT).eval().requires_grad_(False)
+    for part in (model.reward_model, model.dynamics_model):  # which predict zero
+        for parameter in part.parameters():
+            parameter.zero_()
+    states = np.arange(6, dtype=np.float32)[None, :, None] * np.array([0.0, 1.0, 2.0], np.float32)
+    steady = Episodes(states, np.zeros((1, 5, A), np.float32), np.full((1, 5), 3.0, np.float32))
+    keep_hypotheses(model, TaskData.stack({"expert": {0: steady}}, [0]), torch.Generator().manual_seed(0))
+    assert model.error_variance.tolist() == pytest.approx([9.0, 0.0, 1.0, 4.0], rel=1e-5)
+
+
+def test_models_that_never_erred_are_trusted_to_three_percent_of_a_deviation_and_no_further() -> None:
+    model = Known()
+    model.error_variance.zero_()
+    found = costs(model, model.task_latents[None, :1], rows([0.1], [0.0])[:, None])
+    assert float(found) == pytest.approx(0.1**2 / SMALLEST_VARIANCE, rel=1e-3)

@@ -158,3 +158,11 @@ def test_parameters_stay_with_their_task() -> None:
     data = make_data()
     assert data.parameters.tolist() == [[0.0], [1.0], [2.0], [3.0]]
     assert all(torch.equal(part.parameters, data.parameters) for part in data.split_episodes(0.2))
+
+
+def test_transitions_are_drawn_from_every_step_of_every_episode_each_by_itself() -> None:
+    data = TaskData.stack({"expert": {0: numbered(0, 4, 0)}}, [0])
+    drawn = draw_transitions(data, torch.tensor([0]), 3000, torch.Generator().manual_seed(0))[0, :, 0]
+    found, times = drawn.unique(return_counts=True)
+    assert found.tolist() == [10 * episode + step for episode in range(4) for step in range(3)]
+    assert times.tolist() == pytest.approx([3000 / 12] * 12, rel=0.25)

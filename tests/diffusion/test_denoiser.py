@@ -119,3 +119,11 @@ def test_width_and_multipliers_are_the_channels_of_the_levels(changes: dict[str,
     assert [block.second.weight.shape[0] for block in model.network.down] == channels  # type: ignore[index, union-attr]
     assert model.network.middle.second.weight.shape == (channels[-1], 3, channels[-1])
     assert model.network(torch.randn(2, 8, S + A), model.network.null.expand(2, -1)).shape == (2, 8, S + A)
+
+
+def test_a_new_network_passes_its_features_on_as_they_are() -> None:
+    torch.manual_seed(0)
+    network = TemporalUNet(S + A, Z, 8, [1, 2], 6)
+    parts = network.modulate.bias.split(network.modulations)
+    for part, expected in zip(parts, [1.0, 0.0] * 5, strict=True):  # scale and shift of five blocks
+        assert part.tolist() == pytest.approx([expected] * len(part), abs=EMBEDDING**-0.5)

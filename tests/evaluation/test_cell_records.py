@@ -12,7 +12,7 @@ from metadiffuser.envs import get_family, total_reward
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.evaluation.cells import Cell
 from metadiffuser.evaluation.outcomes import Outcome
-from metadiffuser.evaluation.records import cell_record, rollout_tensors
+from metadiffuser.evaluation.records import cell_record, rollout_episodes, rollout_tensors
 from metadiffuser.evaluation.rollout import BatchedEnvs
 from metadiffuser.evaluation.setup import EpisodeSetup
 
@@ -76,3 +76,17 @@ def test_a_plan_is_drawn_from_where_the_robot_was_when_it_was_made() -> None:
         "rewards": np.zeros((1, 3)),
     }
     assert rollout_tensors(family, film)["plans"][0, :, :, 0].tolist() == [[5.0, 5.0], [5.0, 5.0], [7.0, 7.0]]
+
+
+def test_a_film_is_described_by_its_task_its_cell_and_its_whole_return() -> None:
+    (task,) = draw_tasks(get_family("point_robot"), 1, 0, np.random.default_rng(0))
+    film = {"rewards": np.array([[-1.0, -0.5, -0.25], [0.0, 1.0, 2.0]], np.float32)}
+    first, second = rollout_episodes(film, [(OWN, task), (Cell("metadiffuser", "none", "expert"), task)])
+    assert first == {
+        "task": task.to_json(),
+        "return": -1.75,
+        "method": "metadiffuser",
+        "guide": "dual",
+        "context": "expert",
+    }
+    assert (second["return"], second["guide"]) == (3.0, "none")

@@ -239,13 +239,18 @@ def test_after_an_interruption_the_stage_goes_on_and_ends_in_the_same_bytes(
     assert set(own["returns"]) == {"0", "1"}
     assert metrics["settings"] == CHOSEN
     assert metrics["qualities"] == ["expert"]
-    assert metrics["parameters"] > 0 < metrics["context_parameters"]
+    sizes = [sum(weights.numel() for weights in model.parameters()) for model in models()]
+    assert [metrics["parameters"], metrics["context_parameters"]] == sizes, "of the denoiser, and of the context model"
     study = metrics["sampler_study"]
     assert [(entry["sampler"], entry["steps"]) for entry in study] == [(s.sampler, s.steps) for s in section.samplers]
     assert all(set(entry["returns"]) == {"0", "1"} for entry in study), "the study may see training tasks only"
     names = {f"milliseconds_per_decision_{entry['sampler']}_{entry['steps']}" for entry in study}
     assert names <= whole.notes.keys()
     assert all(whole.notes[name] > 0 for name in names)
+    kept = [Outcome.load(path) for path in whole.work.glob("cells*.safetensors")]
+    seconds, decisions = sum(part.seconds for part in kept), sum(part.decisions for part in kept)
+    assert whole.notes["decisions"] == decisions
+    assert whole.notes["milliseconds_per_decision"] == pytest.approx(1000 * seconds / decisions, abs=1e-4)
 
     rollouts = read_rollouts(whole.path(paths.ROLLOUTS))
     assert [(episode.task.index, episode.guide) for episode in rollouts] == [

@@ -28,14 +28,14 @@ class Slope(nn.Module):
 
 
 def run(
-    folder: Path, clip: float | None = None, after_step: Callable[[], None] | None = None
+    folder: Path, clip: float | None = None, after_step: Callable[[], None] | None = None, steps: int = STEPS
 ) -> tuple[Slope, list[dict[str, float]]]:
     model = Slope()
     optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
     state = TrainingState({"model": model}, {"sgd": optimiser}, {})
     records = fit(
         "slope",
-        STEPS,
+        steps,
         model.losses,
         lambda: float(model.weight),
         optimiser,
@@ -85,3 +85,23 @@ def test_a_first_part_names_its_losses_and_is_not_repeated(tmp_path: Path) -> No
     assert (tmp_path / "training-slope.safetensors").exists()
     assert part(again) == records
     assert torch.equal(again.weight, first.weight)
+
+
+def test_a_record_is_the_mean_of_all_steps_since_the_one_before_and_the_last_is_of_the_end(tmp_path: Path) -> None:
+    steps = 205  # more than the points of a curve
+    model, records = run(tmp_path, steps=steps)
+    assert [record["step"] for record in records] == [*range(2, steps, 2), steps]
+    rates = 0.5 * (1 + (torch.arange(steps) * torch.pi / steps).cos())
+    losses = torch.cat([torch.zeros(1), -9 * rates.cumsum(0)[:-1]])  # 3 w before each step
+    means = [*losses[:-1].view(-1, 2).mean(dim=1).tolist(), float(losses[-1])]
+    assert [record["loss"] for record in records] == pytest.approx(means, rel=1e-4)
+    assert records[-1]["validation"] == model.weight.item()
+
+
+def test_the_curve_of_a_first_part_does_not_mix_up_training_and_validation(tmp_path: Path) -> None:
+    model = Slope()
+    optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
+    loss, validate, generator = (lambda: model.losses()[0]), (lambda: float(model.weight)), torch.Generator()
+    path = tmp_path / "training.safetensors"
+    first, *_ = fit_first("slope", "part", STEPS, model, optimiser, loss, validate, generator, path)
+    assert first == {"step": 1, "part_loss": 0.0, "part_validation": -3.0}, "before the step, and after it"

@@ -124,3 +124,9 @@ def test_the_refinement_explains_more_and_keeps_to_the_prior() -> None:
     far = model.task_latents.mean(dim=0) + 3 * model.task_latents.std(dim=0, correction=0)
     kept = refine(model, far.expand(TASKS, -1), rows, 300)
     assert torch.allclose(kept, model.task_latents.mean(dim=0).expand(TASKS, -1), atol=0.1)
+
+
+def test_z_is_refined_by_the_steps_that_are_asked_for_once_there_are_transitions() -> None:
+    (_, plain), (_, refined) = (played(make_planner(**ON, refinement_steps=steps), zero_shot(), 2) for steps in (0, 5))
+    assert torch.equal(refined[0], plain[0]), "of no transition there is no gradient"
+    assert not torch.allclose(refined[1], plain[1], atol=1e-3)
