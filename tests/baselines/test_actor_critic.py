@@ -17,7 +17,7 @@ from metadiffuser.behaviour.networks import LOG_STD
 from metadiffuser.data.windows import draw_contexts
 from metadiffuser.errors import InputError
 from tests.baselines.test_baselines import SECTIONS, SIZES, build, prepare
-from tests.helpers.models import A, make_data
+from tests.helpers.models import A, S, make_data
 
 I = 3  # noqa: E741 - inputs, as in the code
 
@@ -184,6 +184,28 @@ def test_critics_see_normalised_rewards(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert torch.allclose(normalised, (raw - 5.0) / 10.0)
     assert raw.std() > 0.5
+
+
+def test_critics_look_ahead_to_the_state_after_the_action_under_the_same_z(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = stopped_at_the_first_batch(tmp_path, monkeypatch)
+    before, after = (model.normaliser.denormalise_state(part[:, :S]) for part in (batch.inputs, batch.successors))
+    moved = 0.1 * torch.cat([batch.actions, batch.actions[:, :1]], dim=1)  # as the walks of the data go
+    assert torch.allclose(after - before, moved, atol=1e-5)
+    assert torch.equal(batch.successors[:, S:], batch.inputs[:, S:])
+
+
+def test_the_actor_climbs_the_lower_of_both_critics() -> None:
+    policy, (batch, noise) = make_policy(), make_batch()
+    with torch.no_grad():
+        outputs = policy.actor(batch.inputs[None])[0]
+        actions = torch.tanh(outputs[:, :A] + outputs[:, A:].clamp(*LOG_STD).exp() * noise[1])
+        values = policy.values(policy.critics, batch.inputs, actions)
+    assert 0 < int((values[0] < values[1]).sum()) < len(actions), "either critic is the lower one somewhere"
+    policy.log_strength.data.fill_(-100.0)
+    loss, _, _ = policy.actor_losses(batch.inputs, noise[1], 0.3)
+    assert loss.item() == pytest.approx(-values.amin(dim=0).mean().item(), rel=1e-4)
 
 
 def encoders() -> list[object]:

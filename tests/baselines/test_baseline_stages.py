@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
+from metadiffuser.baselines import get_method
+from metadiffuser.baselines.shared.interface import BaselineModel
 from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
 from metadiffuser.context.representation import ContextModel
@@ -96,3 +99,38 @@ def test_the_method_learns_what_its_own_section_says(project: Path) -> None:
     record = read_json(Path(paths.BASELINE_METRICS.format(**PLACE)))
     assert record["parameters"] == (2 + PARAMS.context.latent_size + 1) * 8 + 9 * 4
     assert Path(paths.BASELINE_METRICS.format(**PLACE)).read_bytes() != first
+
+
+def trained(params: Params = PARAMS, seed: str = "0") -> BaselineModel:
+    execute(dag.find_job("train_baseline", {**JOB, "seed": seed}, params), params)
+    return get_method("bc").Model.load(Path(paths.BASELINE.format(**{**PLACE, "seed": seed})))[0]
+
+
+def test_a_baseline_normalises_as_the_shared_encoder_does(project: Path) -> None:
+    path = Path(paths.CONTEXT.format(**PLACE))
+    context, _ = ContextModel.load(path)
+    draws = torch.Generator().manual_seed(0)
+    context.normaliser.fit(5 + torch.randn(3, 9, 2, generator=draws), -7 * torch.rand(3, 8, generator=draws))
+    context.save(path, {"family": "point_robot"})
+    found, expected = trained().normaliser.state_dict(), context.normaliser.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_another_seed_begins_with_other_weights(project: Path) -> None:
+    params = PARAMS.model_copy(update={"seeds": [0, 1]})
+    first, second = (Path(paths.CONTEXT.format(**{**PLACE, "seed": seed})) for seed in (0, 1))
+    second.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(first, second)  # so that the seed alone makes the difference
+    one, other = (list(trained(params, seed).parameters()) for seed in ("0", "1"))
+    assert not any(torch.equal(mine, yours) for mine, yours in zip(one, other, strict=True))
+
+
+def test_the_moving_average_is_what_is_kept(project: Path) -> None:
+    """With a decay of one the average stays as the weights began, however long the training."""
+    kept = []
+    for steps in (1, 9):
+        tree = PARAMS.model_dump()
+        tree["overrides"]["point_robot"]["baseline"]["bc"] = {"ema_decay": 1.0, "steps": steps}
+        kept.append(list(trained(Params.model_validate(tree)).parameters()))
+    assert all(torch.equal(few, many) for few, many in zip(*kept, strict=True))

@@ -68,10 +68,11 @@ def draw(
     return draw_warm_start(context, episodes, positions, drawn_as, torch.Generator().manual_seed(3))
 
 
-def rollout(agent: Agent, size: int, rows: slice = slice(None), steps: int = 5) -> np.ndarray:
-    """Actions (B, steps, A) in states and rewards that are made up, row by row."""
+def rollout(agent: Agent, size: int, rows: slice = slice(None), steps: int = 5, travelled: float = 0.0) -> np.ndarray:
+    """Actions (B, steps, A) in states and rewards that are made up, row by row; entry 1 begins at ``travelled``."""
     generator = np.random.default_rng(7)
     states = 0.3 * generator.standard_normal((steps + 1, size, S)).astype(np.float32)
+    states[..., 1] += np.float32(travelled)
     rewards = generator.standard_normal((steps, size)).astype(np.float32)
     played = []
     for step in range(steps):
@@ -171,6 +172,23 @@ def test_the_warm_start_changes_what_is_done(method: str, tmp_path: Path) -> Non
     model = trained(method, tmp_path).eval()
     one, other = (rollout(adapt(model, method, draw(positions=(task,) * 3)), 3) for task in (0, 3))
     assert np.abs(one - other).max() > 1e-6
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_how_far_a_robot_has_travelled_changes_no_action(method: str) -> None:
+    def played(travelled: float, unbounded: bool) -> np.ndarray:
+        model, context = build(method), make_context()
+        for normaliser in (model.normaliser, context.normaliser):
+            normaliser.local_mask[1] = float(not unbounded)
+        model.eval().requires_grad_(False)
+        generator = torch.Generator().manual_seed(5)
+        agent = get_method(method).adapt(model, mixed_warm_starts(), context, generator)
+        return rollout(agent, len(mixed_warm_starts()), travelled=travelled)
+
+    near, far = (played(travelled, unbounded=True) for travelled in (0.0, 4.0))
+    np.testing.assert_allclose(far, near, rtol=0, atol=1e-4)
+    near, far = (played(travelled, unbounded=False) for travelled in (0.0, 4.0))
+    assert np.abs(far - near).max() > 1e-3, "of any other entry of the state it matters"
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:

@@ -128,6 +128,20 @@ def test_places_outside_of_the_episode_do_not_count() -> None:
     assert cvae.negative_bound(model, changed, mask, latents, has_context, noise) != one
 
 
+def test_codes_are_drawn_with_the_deviation_that_the_encoder_gives() -> None:
+    model, (states, latents, has_context, noise) = make_model(), drawn()
+    last = model.encoder[-1]
+    assert isinstance(last, torch.nn.Linear)
+    last.weight.zero_()
+    last.bias[:U], last.bias[U:] = 0.3, 2 * np.log(1.7)
+    segments = torch.randn(B, H, S + A, generator=torch.Generator().manual_seed(0))
+    segments[:, 0, :S] = states
+    mask = torch.ones(B, H, dtype=torch.bool)
+    decoded = model.decode(0.3 + 1.7 * noise, model.condition(states, latents, has_context))
+    error, _ = cvae.negative_bound(model, segments, mask, latents, has_context, noise)
+    assert torch.allclose(error, cvae.reconstruction(model, decoded, segments, mask))
+
+
 def test_no_guide_decodes_the_code_as_it_is() -> None:
     model, context = make_model(), make_context()
     states, latents, has_context, noise = drawn()

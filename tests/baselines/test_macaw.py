@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from metadiffuser.baselines.shared.inner_step import Layers
 from metadiffuser.baselines.shared.interface import Sizes
 from metadiffuser.data.warm_start import WarmStart
 from metadiffuser.evaluation.warm_start import draw_warm_start
+from tests.baselines.test_baselines import prepare
 from tests.helpers.models import CONTEXT, A, S, Z, make_context, make_data
 
 T = 12
@@ -203,3 +205,44 @@ def test_inner_data_are_whole_episodes_and_beginnings_of_the_rows_own_task() -> 
     assert outer.returns.shape == (200, 3)
     for row, task in enumerate(tasks):
         assert torch.isin(outer.returns[row], returns[task]).all()
+
+
+def test_outer_data_are_states_with_the_actions_taken_in_them_and_the_returns_from_there() -> None:
+    model, data = make_model(), make_data()
+    tasks, returns = torch.arange(4).repeat(20), data.rewards.flip(-1)
+    outer = macaw.draw_outer(model, data, returns, tasks, 3, torch.Generator().manual_seed(0))
+    stored = torch.cat([model.inputs(data.observations[:, :, :-1]), data.actions, returns[..., None]], dim=-1)
+    drawn = torch.cat([outer.inputs, outer.actions, outer.returns[..., None]], dim=-1)
+    assert (drawn[:, :, None] == stored.flatten(1, 2)[tasks][:, None]).all(-1).any(-1).all()
+
+
+def first_batches(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mean: float, deviation: float
+) -> tuple[macaw.Batch, macaw.Batch]:
+    """The inner and the outer batch that training begins with, rewards having this mean and deviation."""
+    given: list[tuple[macaw.Batch, macaw.Batch]] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(model: macaw.Model, inner: macaw.Batch, outer: macaw.Batch) -> None:
+        given.append((inner, outer))
+        raise StoppedError
+
+    monkeypatch.setattr(macaw, "meta_loss", stop)
+    model = make_model()
+    model.normaliser.reward_mean.fill_(mean)
+    model.normaliser.reward_std.fill_(deviation)
+    with pytest.raises(StoppedError):
+        macaw.train(model, prepare(folder))
+    return given[0]
+
+
+def test_inner_and_outer_returns_are_of_normalised_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, scaled = (
+        first_batches(tmp_path / str(mean), monkeypatch, mean, deviation) for mean, deviation in ((0, 1), (5, 10))
+    )
+    for raw, normalised in zip(plain, scaled, strict=True):
+        counts = raw.mask == 1
+        assert torch.allclose(normalised.returns[counts], (raw.returns[counts] - 5) / 10, atol=1e-5)
+        assert raw.returns[counts].std() > 0.5

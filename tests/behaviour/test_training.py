@@ -193,3 +193,25 @@ def test_experts_of_symmetric_tasks_are_collected_through_the_symmetry() -> None
         trainer(tasks[:1], family).tasks[0].vector.tobytes()
     }
     assert len({task.vector.tobytes() for task in trainer(tasks, family, symmetries=False).tasks}) == 8
+
+
+def test_an_agents_copies_go_through_all_of_its_tasks_in_turn() -> None:
+    """Two copies and five tasks: in five episodes each task is played twice."""
+    run = trainer(tasks_of(POINT, 5), teachers=1, steps=200, copies=2, warmup_steps=200, replay_capacity=200)
+    run.train()
+    size = POINT.observation_size
+    played, counts = np.unique(run.replay.rows[0, :, size : size + 2], axis=0, return_counts=True)
+    np.testing.assert_array_equal(played, np.unique(run.features, axis=0))
+    assert counts.tolist() == [2 * POINT.episode_length] * 5
+
+
+def test_a_fall_leaves_the_other_copies_where_they_are() -> None:
+    family, copies, rounds = get_family("walker_param"), 6, 100
+    steps = copies * rounds
+    run = trainer(tasks_of(family, 1), family, steps=steps, warmup_steps=steps, replay_capacity=steps)
+    run.train()
+    rows = run.replay.rows[0].reshape(rounds, copies, -1)
+    inputs = run.replay.inputs
+    before, after, up = rows[..., :inputs], rows[..., -inputs:], rows[..., -inputs - 1] == 1.0
+    assert (up.any(axis=1) & ~up.all(axis=1)).any(), "some fall while others walk"
+    np.testing.assert_array_equal(before[1:][up[:-1]], after[:-1][up[:-1]])

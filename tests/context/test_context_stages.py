@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from metadiffuser import paths
 from metadiffuser.artifacts import read_json
@@ -16,12 +17,15 @@ from metadiffuser.config import plugins
 from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
 from metadiffuser.config.schema import Representation
+from metadiffuser.context.representation import ContextModel
 from metadiffuser.data.episodes import Episodes
 from metadiffuser.data.minari_store import Provenance, write_dataset
+from metadiffuser.data.windows import TaskData
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.shared.tasks import read_tasks
 from metadiffuser.pipeline import dag
-from metadiffuser.pipeline.run import execute
+from metadiffuser.pipeline.run import Run, execute
+from metadiffuser.stages import train_context
 from tests.conftest import ROOT
 
 FAMILY = get_family("point_robot")
@@ -90,6 +94,31 @@ def test_every_representation_goes_through_the_stages(representation: str, datas
     played: dict[str, Any] = read_json(Path(paths.PLANNER_METRICS.format(**NAMES, representation=representation)))
     assert played["representation"] == representation
     assert all(np.isfinite(list(cell["returns"].values())).all() for cell in played["cells"])
+
+
+@pytest.mark.parametrize("representation", get_args(Representation))
+def test_another_seed_begins_with_other_weights_and_draws_other_batches(
+    representation: str, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[list[Any], list[float]]] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(model: ContextModel, data: TaskData, generator: torch.Generator, checkpoint: Path) -> None:
+        numbers = torch.rand(4, generator=generator).tolist()
+        begun.append(([weights.tolist() for weights in model.parameters()], numbers))
+        raise StoppedError
+
+    monkeypatch.setattr(train_context, "train_context", stop)
+    params = parameters()
+    for seed in ("0", "0", "1"):
+        named = {"family": FAMILY.name, "representation": representation, "seed": seed}
+        job = dag.make_job(dag.STAGES["train_context"], named, params)
+        with pytest.raises(StoppedError):
+            train_context.run(Run(job, dataset / "work", "cpu", {}, params))
+    for own, again, other in zip(*begun, strict=True):
+        assert own == again != other
 
 
 @pytest.mark.parametrize("representation", get_args(Representation))

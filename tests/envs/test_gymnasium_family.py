@@ -15,6 +15,7 @@ from metadiffuser.behaviour.training import Trainer
 from metadiffuser.config.schema import Behaviour
 from metadiffuser.envs import Array, Family, GymnasiumFamily, Task, get_family
 from metadiffuser.envs.gym.env import FamilyEnv
+from metadiffuser.envs.shared.symmetry import Symmetry
 from metadiffuser.envs.shared.tasks import draw_tasks
 from metadiffuser.errors import InputError
 
@@ -200,6 +201,18 @@ def test_sizes_length_and_duration_come_from_the_environment() -> None:
     assert not family.has_model
     with pytest.raises(InputError, match="has no MuJoCo model"):
         family.model(tasks_of(family, 1)[0])
+
+
+def test_what_is_said_of_travel_falls_symmetries_and_the_optimum_holds() -> None:
+    mirror = Symmetry(-np.eye(2), -np.eye(1), np.diag([1.0, -1.0]))
+    said: dict[str, Any] = {
+        "unbounded_dims": (0,),
+        "healthy": lambda observations: np.abs(observations[:, 0]) < 1.0,
+        "optimum": lambda task: -task.parameters["wind"][0],
+        "symmetries": (mirror.after(mirror), mirror),
+    }
+    family = family_of(**said)
+    assert {name: getattr(family, name) for name in said} == said
 
 
 def test_the_environment_draws_itself_in_its_own_modes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,17 @@ def test_loading_the_robots_is_silent_and_leaves_no_log(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ROBOTS)
+def test_chosen_robots_start_anew_and_the_others_go_on(name: str) -> None:
+    family = FAMILIES[name]
+    simulator = family.simulator(tasks_of(name, 3), 1)
+    simulator.reset(np.random.default_rng(0))
+    before, _ = simulator.step(np.ones((3, family.action_size)))
+    after = simulator.reset(np.random.default_rng(1), np.array([True, False, True]))
+    assert np.array_equal(after[1], before[1])
+    assert (after[[0, 2]] != before[[0, 2]]).any(axis=1).all()
+
+
 # --- ant -------------------------------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from metadiffuser import paths
+from metadiffuser.config.loading import load
+from metadiffuser.config.schema import Tasks
 from metadiffuser.envs import Task, get_family
-from metadiffuser.envs.shared.tasks import draw_tasks, split
+from metadiffuser.envs.shared.tasks import draw_tasks, read_tasks, split
 from metadiffuser.errors import InputError
+from metadiffuser.pipeline import dag
+from metadiffuser.pipeline.run import execute
+from tests.conftest import ROOT
 
 
 def drawn(family: str, unseen: str, seed: int = 0) -> tuple[list[Task], list[Task]]:
@@ -49,3 +57,18 @@ def test_both_kinds_are_of_one_range_otherwise(family: str) -> None:
 def test_a_family_without_anything_beyond_is_refused() -> None:
     with pytest.raises(InputError, match=r"tasks.unseen is beyond, but hopper_param"):
         drawn("hopper_param", "beyond")
+
+
+def test_the_task_list_has_the_unseen_tasks_that_the_parameters_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = load(ROOT / "presets" / "smoke.yaml")
+    for unseen in ("within", "beyond"):
+        asked = params.model_copy(update={"tasks": Tasks.model_validate({"train": 12, "test": 8, "unseen": unseen})})
+        job = dag.find_job("define_tasks", {"family": "point_robot"}, asked)
+        execute(job, asked)
+        tasks = read_tasks(Path(paths.TASKS.format(preset="smoke", family="point_robot")))
+        assert [task.split for task in tasks] == ["train"] * 12 + ["test"] * 8
+        far = [bool(np.linalg.norm(task.parameters["goal"]) > 1.0) for task in tasks]
+        assert (far == [task.split == "test" for task in tasks]) == (unseen == "beyond")

@@ -15,7 +15,9 @@ import pytest
 from metadiffuser.data.minari_store import Provenance, write_dataset
 from metadiffuser.envs import Task
 from metadiffuser.importing.assemble import rank
+from metadiffuser.importing.dataset import imported_dataset
 from metadiffuser.importing.summary import summarise
+from metadiffuser.importing.tasklist import LABELS, REQUIRED
 from tests.conftest import ROOT
 from tests.helpers.foreign import FAMILY, STEPS, TASKS, arrays_of, edit, edit_list, imported, play, write_foreign
 
@@ -102,6 +104,18 @@ class TestReading:
         np.testing.assert_array_equal(found.episodes["expert"][0].actions, play(TASKS[1], 6).actions)
         np.testing.assert_array_equal(found.episodes["random"][0].actions, play(TASKS[0], 6).actions)
         assert found.notes["labels"] == "given"
+
+    def test_episodes_labelled_mixed_are_the_mixed_ones_and_otherwise_all_of_a_task_are(self, folder: Path) -> None:
+        def label(record: dict[str, Any]) -> None:
+            for entry in record["tasks"]:
+                entry["data"] = dict.fromkeys(labels, entry["data"])
+
+        for labels, count in ((REQUIRED, 18), (LABELS, 6)):
+            write_foreign(folder)
+            edit_list(folder, label)
+            made = imported_dataset(imported(folder), "", ["mixed"])
+            assert {len(episodes) for episodes in made.collected["mixed"].episodes.values()} == {count}
+            assert made.origin["joined"] == ("mixed" not in labels)
 
     def test_minari_datasets_of_this_project_need_no_list(self, tmp_path: Path) -> None:
         for task in TASKS:

@@ -14,7 +14,8 @@ from metadiffuser.reporting import style
 from metadiffuser.reporting.evidence import Evidence
 from metadiffuser.reporting.figures import baseline_curves, embedding, learning_curves, planned_and_executed
 from metadiffuser.reporting.labels import Labels
-from metadiffuser.tracking import read_curve
+from metadiffuser.stages import make_figures
+from metadiffuser.tracking import read_curve, write_curve
 from tests.helpers import fabricated
 from tests.helpers.drawings import drawn, titles
 from tests.helpers.reported import PARAMS, title
@@ -84,6 +85,24 @@ def test_learning_curves_have_a_line_a_shard() -> None:
     assert [len(panel.lines) for panel in figure.axes] == [4, 0, 2]
     assert [panel.get_yscale() for panel in figure.axes] == ["linear", "linear", "log"]
     assert np.asarray(figure.axes[0].lines[1].get_ydata()).tolist() == (table["return"] + 1).tolist()
+
+
+def test_learning_curves_are_those_of_the_representation_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given: list[Evidence] = []
+    monkeypatch.setattr(make_figures, "write_figures", lambda folder, evidence: given.append(evidence))
+    params = fabricated.parameters().model_copy(update={"families": ["point_robot"], "baselines": []})
+    fabricated.write_curves(params)
+    named = {"preset": params.preset, "family": "point_robot", "seed": 0}
+    for template in (paths.CONTEXT_CURVE, paths.DIFFUSION_CURVE):
+        other = fabricated.curve(70.0, 80.0, "loss", "validation")
+        write_curve(Path(template.format(**named, representation="corro")), other)
+    fabricated.run_stage("make_figures", params.model_copy(update={"representations": ["generalised", "corro"]}))
+    for stage in ("context", "diffusion"):
+        (curve,) = given[0].curves[stage, "point_robot"]
+        assert curve["loss"].max() < 1.5, "the other representation's is shown"
 
 
 def test_baseline_curves_have_a_panel_a_method_and_a_dotted_line_for_its_second_part() -> None:
