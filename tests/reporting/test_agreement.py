@@ -119,6 +119,12 @@ def test_by_chance_alone_a_run_has_a_cell_outside_in_one_of_twenty_cases() -> No
     assert agreement.width([0.0, 1.0], 1) > norm.ppf(0.975)  # a spread that is known badly is taken to be wider
 
 
+@pytest.mark.parametrize(("cells", "quantile"), [(1, 4.3027), (10, 14.089)])
+def test_the_width_is_that_of_a_two_sided_interval_for_all_cells_together(cells: int, quantile: float) -> None:
+    """Quantiles of Student's t with two degrees of freedom at 0.975 and 0.9975, from a printed table."""
+    assert agreement.width([49.0, 50.0, 51.0], cells) == pytest.approx(quantile * np.sqrt(2), rel=1e-4)
+
+
 def test_the_spread_file_holds_every_run(project: Path) -> None:
     before = agreement.means(agreement.read_run(METRICS))
     other = project / "other" / "metrics"

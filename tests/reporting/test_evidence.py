@@ -13,6 +13,7 @@ from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.errors import InputError
 from metadiffuser.evaluation.statistics import Bootstrap
 from metadiffuser.reporting import style
+from metadiffuser.reporting.evidence import notes
 from metadiffuser.reporting.labels import Labels
 from metadiffuser.reporting.main_result import main_result
 from metadiffuser.reporting.summary import Cells, Estimate
@@ -208,6 +209,23 @@ def test_experts_that_were_not_given_other_parameters_have_no_score(tmp_path: Pa
     assert all(row[-3:] == [None] * 3 for row in table.rows)
 
 
+@pytest.mark.usefixtures("results")
+@pytest.mark.parametrize("name", ["scores", "training", "plan_errors", "task_errors", "promises"])
+def test_numbers_of_other_representations_are_left_out(name: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "focal.json", fabricated.planner_metrics(UNSEEN[0], 0) | {"representation": "focal"})
+    found = gathered()
+    found.planner = [*found.planner, tmp_path / "focal.json"]
+    pd.testing.assert_frame_equal(getattr(found, name), getattr(gathered(), name))
+
+
+@pytest.mark.usefixtures("results")
+def test_films_have_the_returns_of_the_training_seed_that_is_filmed() -> None:
+    films, first = notes(gathered())["films"][UNSEEN[0]], of(OWN, UNSEEN[0])["return"]
+    for task in fabricated.unseen(UNSEEN[0]):
+        assert films[str(task)]["dual"]["return"] == pytest.approx(first[0, task, 0], abs=1e-3)
+        assert first[0, task, 0] != pytest.approx(first[1, task, 0], abs=1e-2)
+
+
 def cells_of(values: list[tuple[str, int, int, float]], fixed: tuple[str, ...] = ()) -> Cells:
     frame = pd.DataFrame(values, columns=["method", "seed", "task", "error"]).assign(family="f")
     return Cells(frame, Bootstrap(0.9, 500), keys=("method",), columns=("error",), fixed=fixed)
@@ -229,6 +247,20 @@ def test_paired_differences_keep_to_what_both_cells_have() -> None:
     assert alone is not None
     assert alone.mean.value == 1.0
     assert np.isnan([alone.mean.low, alone.p]).all(), "one run tells nothing of others"
+
+
+def test_a_task_on_which_both_earn_the_same_is_not_won() -> None:
+    values = [("a", 0, 1, 2.0), ("a", 0, 2, 3.0), ("b", 0, 1, 2.0), ("b", 0, 2, 1.0)]
+    found = cells_of(values).difference("f", ("a",), ("b",), "error")
+    assert found is not None
+    assert (found.won, found.tasks) == (1, 2)
+
+
+def test_one_run_of_each_of_the_tasks_there_are_has_no_interval() -> None:
+    found = cells_of([("a", 0, 1, 2.0), ("a", 0, 2, 4.0)], fixed=("f",)).mean("f", ("a",), "error")
+    assert found is not None
+    assert found.value == 3.0
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_a_cell_has_as_many_seeds_as_in_the_family_with_the_fewest() -> None:
@@ -263,6 +295,12 @@ class TestMainResult:
         )
         assert lines[1].startswith(f"Best baseline, {best}: {found[best]:.1f} [")
         assert all(f"{heading(family)} " in lines[2] for family in fabricated.ANCHORS)
+
+    def test_where_families_differ_it_says_the_fewest_training_seeds(self, tmp_path: Path) -> None:
+        index = read_json(tables_folder() / "tables.json")
+        index["sizes"][0]["seeds"] = 5
+        write_json(tmp_path / "tables.json", index)
+        assert main_result(tmp_path)[0].endswith("mean of 2 families, 2 training seeds")
 
     def test_a_missing_or_foreign_index_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"tables\.json: missing"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 
 from metadiffuser import paths
 from metadiffuser.errors import InputError
@@ -39,6 +40,21 @@ def test_planned_is_orange_over_executed_in_blue(evidence: Evidence) -> None:
     # Plans of 8 steps made at 8 and 12: the path from half a plan before the first to half a plan after the last.
     np.testing.assert_allclose(np.asarray(executed[0].get_xdata(), float), np.linspace(0, 1, 41)[4:24])
     assert len(np.asarray(planned[0].get_xdata())) == 8
+
+
+def test_a_plan_lies_over_the_path_that_its_own_guide_executed() -> None:
+    rows = []
+    for guide, slope in (("none", 1.0), ("dual", 2.0)):
+        executed = np.linspace(0, 1, 21)[:, None] * [1.0, slope, 0.0]
+        rows.append(("point_robot", 7, guide, 4, executed[4:8], executed))
+    table = pd.DataFrame(rows, columns=["family", "task", "guide", "step", "planned", "executed"])
+    with style.styled():
+        figure = planned_and_executed.draw(table, LABELS)
+    for panel, slope in zip(figure.axes, (1.0, 2.0), strict=True):
+        (path,) = [line for line in panel.lines if line.get_color() == style.EXECUTED]
+        x, y = (np.asarray(values, float) for values in path.get_data())
+        np.testing.assert_allclose(y, slope * x)
+        assert len(x) > 1
 
 
 def test_embedding_has_a_dot_a_training_task_and_a_star_an_unseen_one(evidence: Evidence) -> None:
@@ -115,6 +131,20 @@ def test_baseline_curves_have_a_panel_a_method_and_a_dotted_line_for_its_second_
     assert [len(panel.lines) for panel in figure.axes] == [4, 3, 2, 0]
     assert [panel.get_yscale() for panel in figure.axes] == ["log", "log", "linear", "linear"]
     assert [line.get_linestyle() for line in figure.axes[1].lines] == ["-", ":", "-"]
+
+
+def test_training_and_validation_have_the_colours_that_the_legend_says() -> None:
+    table = pd.DataFrame({"loss": [3.0, 1.0], "validation": [4.0, 2.0]}, index=[0, 100])
+    with style.styled():
+        baselines = baseline_curves.draw({("bc", "point_robot"): [table]}, LABELS)
+        own = learning_curves.draw({("diffusion", "point_robot"): [table]}, LABELS)
+    (legend,) = baselines.legends
+    handles = [handle for handle in legend.legend_handles if isinstance(handle, Line2D)]
+    named = {handle.get_color(): text.get_text() for handle, text in zip(handles, legend.get_texts(), strict=True)}
+    expected = {"training": [3.0, 1.0], "validation": [4.0, 2.0]}
+    lines = {named[line.get_color()]: np.asarray(line.get_ydata()).tolist() for line in baselines.axes[0].lines}
+    assert lines == expected
+    assert {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in own.axes[2].lines} == expected
 
 
 def test_a_curve_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:

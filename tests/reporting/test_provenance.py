@@ -39,3 +39,12 @@ class TestCommit:
         assert provenance.commit(tmp_path) == head
         (tmp_path / "src" / "code.py").write_text("a = 2\n", encoding="utf-8")
         assert provenance.commit(tmp_path) == f"{head} with local changes"
+
+    def test_parameters_that_differ_from_the_commit_are_said(self, tmp_path: Path) -> None:
+        (tmp_path / "params.yaml").write_text("seed: 0\n", encoding="utf-8")
+        self.git(tmp_path, "init", "--quiet")
+        self.git(tmp_path, "add", "params.yaml")
+        self.git(tmp_path, "commit", "--quiet", "-m", "first")
+        assert not provenance.commit(tmp_path).endswith("changes")
+        (tmp_path / "params.yaml").write_text("seed: 1\n", encoding="utf-8")
+        assert provenance.commit(tmp_path).endswith(" with local changes")

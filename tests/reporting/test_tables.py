@@ -192,6 +192,17 @@ class TestGuide:
         groups = ("Return", "Error at 1", "Error at 5", "Error at last")
         check_holm([(float(row[f"{group} p"]), float(row[f"{group} p (Holm)"])) for row in rows for group in groups])
 
+    def test_errors_on_tasks_that_are_all_there_are_vary_with_training_alone(self) -> None:
+        row = rows_of("table4_significance", "Family", "Guides")[heading(APART), "dual minus none"]
+        for column, ahead in AHEAD:
+            values = [
+                pd.DataFrame([cell["plan_error_by_task"][ahead] for cell in planned(guide, APART)])  # type: ignore[index]
+                for guide in ("dual", "none")
+            ]
+            by_seed = (values[0] - values[1]).mean(axis=1)
+            bounds = [float(row[f"Error at {column} difference {end}"]) for end in ("low", "high")]
+            assert bounds == pytest.approx([by_seed.min(), by_seed.max()], abs=1e-6)
+
     def test_captions_say_what_errors_hold(self) -> None:
         assert "includes its changes of plan" in captions()["table4_significance"]
         assert f"{title(UNSEEN[0])}: 15" in captions()["table4_guide"]

@@ -1,0 +1,17 @@
+"""Timing records, summed up."""
+
+from __future__ import annotations
+
+from metadiffuser.reporting.timings import stage_times
+
+
+def test_times_of_a_stage_are_added_and_its_memory_is_that_of_the_largest_job() -> None:
+    spent = (("evaluate@smoke-a", 10.0, 30.0, 500), ("evaluate@smoke-b", 1.0, 2.0, 300), ("make_tables@smoke", 5, 4, 9))
+    records = [
+        {"job": job, "wall_seconds": wall, "cpu_seconds": cpu, "peak_memory_mb": memory}
+        for job, wall, cpu, memory in spent
+    ]
+    assert stage_times(records) == [
+        {"stage": "evaluate", "jobs": 2, "wall": 11.0, "cpu": 32.0, "memory": 500},
+        {"stage": "make_tables", "jobs": 1, "wall": 5.0, "cpu": 4.0, "memory": 9},
+    ]
