@@ -12,6 +12,7 @@ import pytest
 from metadiffuser import cli, paths
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.loading import load
+from metadiffuser.config.params import Params, override_in
 from metadiffuser.data.minari_store import read_family
 from metadiffuser.envs import get_family
 from metadiffuser.envs.shared.tasks import split
@@ -19,6 +20,7 @@ from metadiffuser.pipeline import dag, records
 from metadiffuser.pretrained import bundle, places, publishing, sizes
 from metadiffuser.pretrained.bundle import read_bundle
 from metadiffuser.pretrained.hashes import HASHES, digests
+from tests.conftest import ROOT
 from tests.helpers.published import CHOSEN, PRESET, QUALITIES, VALUED, tasks_of
 
 NAMES = {"preset": PRESET, "family": "point_robot", "representation": "generalised", "seed": "0"}
@@ -60,6 +62,21 @@ def test_models_data_settings_and_scores_are_those_of_the_run(published: Path) -
             np.testing.assert_array_equal(kept.parameters, task.vector.astype(np.float32))
     metrics = read_json(published / paths.PLANNER_METRICS.format(**NAMES))
     assert found.scores["cells"] == [cell for cell in metrics["cells"] if cell["guide"] == "dual"]
+
+
+def test_what_is_published_is_of_the_first_training_seed_and_representation() -> None:
+    params = load(ROOT / "presets" / "smoke.yaml")
+    several = params.model_copy(update={"seeds": [3, 4], "representations": ["focal", "generalised"]})
+    for template, path in publishing.sources(several, "point_robot").items():
+        assert "{seed}" not in template or path.match("focal/seed3.*")
+
+
+def test_settings_that_a_family_overrides_are_published(run: Path) -> None:
+    tree = load().model_dump()
+    override_in(tree, "point_robot", "planning")["temperature"] = 0.125
+    publishing.publish_families(Params.model_validate(tree), ["point_robot"], 1, "unknown", run / "pretrained")
+    found = read_bundle("point_robot", run / "pretrained")
+    assert [found.planner(value).config.temperature for value in (False, True)] == [0.125, 0.125]
 
 
 def test_the_card_says_what_the_models_are_and_earn(published: Path) -> None:

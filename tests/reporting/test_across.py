@@ -178,6 +178,15 @@ def test_intervals_resample_seeds_tasks_and_episodes_and_gains_are_paired(made: 
         assert bounds == pytest.approx([low, high], abs=0.1 * (high - low))
 
 
+def test_tasks_that_are_all_there_are_are_not_resampled(made: Path) -> None:
+    (own,) = episodes("three", ONLY, "dual")
+    tasks, each = own.shape
+    places = np.random.default_rng(7).integers(each, size=(4000, tasks, each))
+    low, high = np.quantile(own[np.arange(tasks)[:, None], places].mean(axis=(1, 2)), (0.025, 0.975))
+    row = rows()[heading(ONLY), "expert", "dual"]
+    assert [float(row["score low"]), float(row["score high"])] == pytest.approx([low, high], abs=0.1 * (high - low))
+
+
 def test_p_values_are_corrected_over_the_whole_table(made: Path) -> None:
     tested = [row for row in rows().values() if row["p"]]
     assert len(tested) == 3 * (4 + 3 + 1)  # gains of three guides: four qualities, three, and one

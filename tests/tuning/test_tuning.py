@@ -178,6 +178,10 @@ def test_folds_are_trained_apart_and_scored_together(project: Path) -> None:
         scores += [100 * (np.mean(cell["returns"][held]) - low) / (high - low) for cell in cells]
     assert float(found[1][1]) == pytest.approx(np.mean(scores), abs=0.01)
     assert len(scores) == 3 * 2
+    (one,) = trials(read_settings(Path("tuning.yaml")), SMOKE, "bc", "point_robot")
+    (first,) = trial.Scratch.prepare(SMOKE, "point_robot", 1, 1)
+    (timing,) = first.root.glob("results/t*/timings/train_baseline-*.json")
+    assert first.run(one).seconds == read_json(timing)["cpu_seconds"], "the encoder's time is not a baseline's"
 
 
 def test_the_scratch_folder_holds_links_to_training_data_and_nothing_of_unseen_tasks(project: Path) -> None:
