@@ -252,6 +252,8 @@ INCONSISTENT = [
     ("dataset", "qualities", ["expert", "medium", "mixed"], "dataset.qualities: random is missing"),
     ("dataset", "qualities", ["expert", "medium", "random", "random"], "dataset.qualities: the list "),
     ("context", "qualities", ["expert", "expert"], "context.qualities: the list "),
+    ("diffusion", "qualities", ["mixed", "mixed"], "diffusion.qualities: the list "),
+    ("calibration", "contexts", ["expert", "expert"], "calibration.contexts: the list "),
     ("baseline.bc", "qualities", ["mixed", "mixed"], "baseline.bc.qualities: the list "),
     ("tasks", "train", 1, "tasks.train is 1, but focal needs 2 or more"),
     ("tasks", "test", 1, "tasks.test is 1, but wrong_task in "),

@@ -75,6 +75,20 @@ def test_an_edit_of_a_methods_file_has_all_checked_again(project: Path, monkeypa
     assert "bc" in asked
 
 
+def test_an_edit_of_the_schema_has_all_checked_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = project / "config"
+    shutil.copytree(Path(checked.__file__).parent, package)
+    monkeypatch.setattr(checked, "__file__", str(package / "checked.py"))
+    load()
+    asked.clear()
+    load()
+    assert asked == []
+    schema = package / "schema.py"
+    schema.write_text(schema.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    load()
+    assert "bc" in asked
+
+
 @pytest.mark.parametrize("damage", ["", "[]", '{"fingerprint": "x"}', None])
 def test_what_was_kept_may_be_damaged_or_old(damage: str | None) -> None:
     whole_file = load()

@@ -106,6 +106,7 @@ def test_a_job_takes_the_time_of_its_own_record(project: Path) -> None:
         ("collect_dataset", FAMILY, "dataset", {"episodes": 60}, 3),
         ("evaluate", MODEL, "evaluation", {"episodes": 8, "study_episodes": 4}, 2),
         ("evaluate", MODEL, "planning", {"candidates": 5}, 5),
+        ("evaluate", MODEL, "planning", {"actions_per_plan": 2}, 0.5),
         ("calibrate", MODEL, "calibration", {"episodes": 8}, 4),
         ("calibrate", MODEL, "calibration", {"settings": 6}, 0.5),
         ("calibrate_baseline", BASELINE, "calibration", {"tasks": 10}, 2),
@@ -199,6 +200,14 @@ def test_the_closest_record_of_the_same_family_and_kind_is_scaled() -> None:
         assert found.cpu_seconds == pytest.approx(15.0)
 
 
+def test_of_records_of_equal_work_that_of_the_same_preset_is_taken() -> None:
+    job = dag.find_job("train_context", MODEL, QUICK)
+    amount = work.of("train_context", MODEL, job.params)
+    equal = [a_record("cheetah_vel", "generalised", amount, 30.0, preset) for preset in ("laptop", "quick", "smoke")]
+    others = [record for record in read_records() if record.stage != "train_context"]
+    assert estimate_jobs(dag.jobs(QUICK), [*others, *equal])[job.name].record.preset == "quick"
+
+
 def test_without_a_record_the_slowest_one_is_taken_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     write_json(Path("results/quick/timings/collect_dataset-point_robot.json"), TIMING | {"cpu_seconds": 2000.0})
     found = estimate_jobs(dag.jobs(PAPER), read_records())
@@ -288,6 +297,14 @@ def test_without_a_preset_it_is_that_of_params(project: Path, capsys: pytest.Cap
     assert "differs from the records' by up to 1.0 times: expect an error of up to a factor of two" in here
     assert cli.main(["estimate", "--cores", "2", "--preset", "quick"]) == 0
     assert capsys.readouterr().out == here
+
+
+def test_work_that_is_less_than_the_records_is_warned_of_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    job = dag.find_job("train_diffusion", MODEL, QUICK)
+    own = work.of(job.stage.name, job.wildcards, work.settings(QUICK))
+    write_json(Path(dag.timing_path(job.name, "quick")), TIMING | {"work": 8 * own, "cpu_seconds": 80_000.0})
+    assert cli.main(["estimate"]) == 0
+    assert "by up to 8.0 times: expect an error of up to a factor of three" in capsys.readouterr().out
 
 
 def rows_sum(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from metadiffuser import paths
-from metadiffuser.artifacts import write_json
+from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.loading import PARAMS as PARAMS_FILE
 from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
@@ -37,6 +38,13 @@ def test_a_job_writes_outputs_time_and_record_and_clears_up(job: dag.Job) -> Non
     shutil.rmtree("artifacts")
     execute(job, PARAMS)
     assert TASKS.read_bytes() == first
+
+
+def test_memory_is_recorded_in_mebibytes(job: dag.Job) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    execute(job, PARAMS)
+    recorded = read_json(Path(dag.timing_path(job.name, "smoke")))["peak_memory_mb"]
+    assert before // 1024 <= recorded <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def test_a_stage_sees_what_it_declares_and_nothing_else(job: dag.Job, monkeypatch: pytest.MonkeyPatch) -> None:

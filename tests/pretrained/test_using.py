@@ -13,8 +13,12 @@ import pytest
 import metadiffuser
 from metadiffuser import cli
 from metadiffuser.errors import InputError
+from metadiffuser.evaluation.blocks import play_cells
+from metadiffuser.evaluation.cells import Cell
+from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.pretrained import bundle
 from metadiffuser.pretrained.hashes import HASHES
+from metadiffuser.pretrained.playing import play
 from tests.conftest import ROOT
 
 SNIPPETS = [
@@ -63,6 +67,17 @@ def test_evaluate_plays_unseen_tasks_beside_the_committed_scores(
     assert cli.main(["evaluate", "--pretrained", "--family", "point_robot", "--tasks", "1"]) == 0
     mean = capsys.readouterr().out.strip().splitlines()[-1]
     assert re.fullmatch(rf"mean +{number} +-45\.0 +{number} +-33\.8", mean), "of other tasks than are played"
+
+
+def test_every_return_is_that_of_its_task_and_context(clone: Path) -> None:
+    published = bundle.read_bundle("point_robot")
+    tasks, planner = [published.tasks[45], published.tasks[47]], published.planner()
+    data = {quality: published.data(quality, tasks) for quality in published.episodes}
+    stream = ("pretrained", "point_robot", "evaluate")
+    setup = EpisodeSetup(published.family, tasks, 1, data, 1, 0, stream, (*stream, "start"))
+    for context, found in play(published, tasks).items():
+        alone = play_cells(planner, [Cell("metadiffuser", "dual", context)], setup, "")
+        assert [found["45"], found["47"]] == pytest.approx(alone.returns.tolist(), abs=1e-4)
 
 
 def test_evaluate_plays_every_family(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
