@@ -111,15 +111,15 @@ def test_times_are_summed_by_stage(text: str) -> None:
 
 
 def test_times_of_the_sampler_study_are_read_from_the_timing_records(page: Path, text: str) -> None:
-    names = [dag.timing_path(job.name, PARAMS.preset) for job in dag.jobs(PARAMS, timed_only=True)]
-    times = timings.sampler_times(timings.read_timings([Path(name) for name in names]))
-    assert times.to_numpy().tolist() == [
+    paths = [Path(dag.timing_path(job.name, PARAMS.preset)) for job in dag.jobs(PARAMS, timed_only=True)]
+    records = timings.read_timings(paths)
+    assert timings.sampler_times(records, "generalised").to_numpy().tolist() == [
         [family, sampler, steps, 0.5 * steps]
         for family in fabricated.ANCHORS
         for sampler, steps in sorted(fabricated.STUDY, key=lambda setting: f"{setting[0]}_{setting[1]}")
     ]
     assert "Wall time of one decision, measured while the sampler study was played" in text
-    assert timings.sampler_times([]).empty
+    assert timings.sampler_times(records, "focal").empty
 
 
 def test_table_5_has_the_cost_of_every_method(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metadiffuser.reporting.timings import stage_times
+from metadiffuser.reporting.timings import sampler_times, stage_times
 
 
 def test_times_of_a_stage_are_added_and_its_memory_is_that_of_the_largest_job() -> None:
@@ -15,3 +15,14 @@ def test_times_of_a_stage_are_added_and_its_memory_is_that_of_the_largest_job() 
         {"stage": "evaluate", "jobs": 2, "wall": 11.0, "cpu": 32.0, "memory": 500},
         {"stage": "make_tables", "jobs": 1, "wall": 5.0, "cpu": 4.0, "memory": 9},
     ]
+
+
+def test_times_of_samplers_are_those_of_one_representation() -> None:
+    jobs = {
+        "evaluate@smoke-ant_dir-generalised-0": 2.0,
+        "evaluate@smoke-ant_dir-focal-0": 8.0,
+        "make_tables@smoke": 9.0,
+    }
+    records = [{"job": job, "notes": {"milliseconds_per_decision_ddim_3": time}} for job, time in jobs.items()]
+    for representation, milliseconds in (("generalised", 2.0), ("focal", 8.0)):
+        assert sampler_times(records, representation).to_numpy().tolist() == [["ant_dir", "ddim", 3, milliseconds]]

@@ -63,15 +63,18 @@ def stage_times(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(sums.values())
 
 
-def sampler_times(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the times of the sampler study: rows of family, sampler, steps, milliseconds (per decision)."""
+def sampler_times(records: Sequence[Mapping[str, Any]], representation: str) -> pd.DataFrame:
+    """Return the times of one representation's sampler study: family, sampler, steps, milliseconds (per decision)."""
     rows = []
     for record in records:
         stage, _, fields = record["job"].partition("@")
+        if stage != "evaluate":
+            continue
+        _, family, own, _ = fields.split("-")
         for name, value in record["notes"].items():
             setting = re.fullmatch(r"milliseconds_per_decision_([a-z_]+)_(\d+)", name)
-            if stage == "evaluate" and setting:
-                rows.append((fields.split("-")[1], setting[1], int(setting[2]), float(value)))
+            if own == representation and setting:
+                rows.append((family, setting[1], int(setting[2]), float(value)))
     return pd.DataFrame(rows, columns=["family", "sampler", "steps", "milliseconds"])
 
 

@@ -62,7 +62,7 @@ def sampler_study(evidence: Evidence) -> Drawing | None:
 @timed_figure("sampler_times", title="Time per decision by sampler", section="Cost", place=3)
 def times(timings: Timings) -> Drawing | None:
     """Milliseconds per decision over denoising steps; those of one setting are averaged over training seeds."""
-    found = sampler_times(timings.records)
+    found = sampler_times(timings.records, timings.representation)
     if found.empty:
         return None
     lines: dict[str, list[Line]] = {}
