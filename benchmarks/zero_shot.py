@@ -1,13 +1,14 @@
 """What zero-shot must cost on Point-Robot, whoever plays: a bound, without any model.
 
-An agent that has seen nothing of the task takes its first action without a hint of the goal. The reward then tells how far
-the goal is and not where, so its second action knows a circle at best. From the third action on, the agent of this bound is
-told the goal, which is more than the rewards tell (two distances still leave two places), and plays best. No agent that sees
-rewards alone can do better on average over the goals that tasks are drawn from. Actions are tried on a grid.
+An agent that has seen nothing of the task takes its first action without a hint of the goal. The reward then tells how
+far the goal is and not where, so its second action knows a circle at best. From the third action on, the agent of this
+bound is told the goal, which is more than the rewards tell (two distances still leave two places), and plays best. No
+agent that sees rewards alone does better on average over the goals that tasks are drawn from. Actions are tried on a
+grid.
 
-Prints the best mean return with the goal known, and with the goal told after one and after two steps; then what not knowing
-costs, in return and in points of the way from random actions to the best return of each goal. No seed of training, no
-preset and no unseen task has a part in it.
+Prints the best mean return with the goal known, and with the goal told after one and after two steps; then what not
+knowing costs, in return and in points of the way from random actions to the best return of each goal. No seed of
+training, no preset and no unseen task has a part in it.
 
     python benchmarks/zero_shot.py [--goals 20000]
 """
@@ -23,7 +24,7 @@ from metadiffuser.envs.point_robot import EPISODE_LENGTH, STEP, PointRobotSimula
 from metadiffuser.envs.shared.base import Array, Task
 
 GRID = np.array(list(product(np.linspace(-1.0, 1.0, 9), repeat=2)))  # actions that are tried
-FIRST = GRID[(GRID[:, 0] >= GRID[:, 1]) & (GRID[:, 1] >= 0)]  # the square of goals looks the same from its other eighths
+FIRST = GRID[(GRID[:, 0] >= GRID[:, 1]) & (GRID[:, 1] >= 0)]  # from the origin, the square's other eighths are the same
 CIRCLES = 200  # groups of goals of about the same distance
 WALKS = 20  # episodes of random actions for each goal
 
@@ -65,14 +66,9 @@ def told_after_two(goals: Array, weights: Array) -> float:
     """Return that of an agent that knows the goal's distance after its first action, and the goal after its second."""
     found = []
     for action in FIRST:
-        place = STEP * action
-        first = reward(place, goals)
-        later = np.array(
-            [
-                weights * (reward(place + STEP * second, goals) + best(place + STEP * second, goals, EPISODE_LENGTH - 2))
-                for second in GRID
-            ]
-        )
+        first = reward(STEP * action, goals)
+        places = STEP * (action + GRID)
+        later = np.array([reward(place, goals) + best(place, goals, EPISODE_LENGTH - 2) for place in places]) * weights
         circles = np.array_split(np.argsort(first), CIRCLES)
         found.append((weights * first).sum() + sum(later[:, circle].sum(axis=1).max() for circle in circles))
     return float(max(found)) / len(goals)

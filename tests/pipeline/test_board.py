@@ -91,6 +91,33 @@ def test_a_slower_machine_is_taken_into_account(clock: Clock) -> None:
     assert board.seconds_left() == 100
     clock.now = 5000
     assert board.seconds_left() == 0, "longer than expected, but never below zero"
+    assert board.status() == "1 of 2 jobs done, 1 running, takes longer than before"
+
+
+def test_a_job_that_takes_longer_makes_the_time_left_a_lower_bound(clock: Clock) -> None:
+    for family in ("point_robot", "cheetah_vel"):
+        record_time(f"define_tasks@smoke-{family}", 100.0)
+    board = Board(clock=clock)
+    board.begin({"define_tasks": 2})
+    start(board, 1, "define_tasks", family="point_robot")
+    clock.now = 149
+    assert board.status() == "0 of 2 jobs done, 1 running, about 1 min 40 s left"
+    clock.now = 151
+    assert board.status() == "0 of 2 jobs done, 1 running, at least 1 min 40 s left"
+
+
+def test_the_jobs_that_run_are_those_that_are_waited_for(clock: Clock) -> None:
+    """Of two jobs that lack an output a run makes one: the longer one is expected, until the other one starts."""
+    for family, seconds in (("point_robot", 100.0), ("cheetah_vel", 40.0)):
+        record_time(f"define_tasks@smoke-{family}", seconds)
+    board = Board(clock=clock)
+    board.begin({"define_tasks": 1})
+    assert board.seconds_left() == 100
+    start(board, 1, "define_tasks", family="cheetah_vel")
+    clock.now = 10
+    assert board.seconds_left() == 30
+    board.finish(1)
+    assert board.seconds_left() == 0
 
 
 def test_what_depends_on_a_failed_job_is_not_waited_for(clock: Clock) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +18,12 @@ from metadiffuser.artifacts import read_json
 from metadiffuser.config.loading import load
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
-from metadiffuser.pipeline import dag
+from metadiffuser.pipeline import dag, records
 from metadiffuser.pipeline.schedule import Node, graph, makespan
 
 CORRECTION = 10.0  # at most by this factor are recorded times corrected, either way
 ENOUGH = 10.0  # recorded seconds of finished jobs before these correct anything: short jobs are mostly imports
+LATE = 1.5  # times its expected time, from which on a running job says that records of it are no guide
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Board:
     cores: int = 1
     running: dict[int, Running] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
+    _counts: Mapping[str, int] = field(default_factory=dict)
     _nodes: dict[str, Node] = field(default_factory=dict)
+    _started: set[str] = field(default_factory=set)
     _finished: set[str] = field(default_factory=set)
     _took: float = 0.0
     _expected: float = 0.0
@@ -61,14 +64,21 @@ class Board:
     def begin(self, counts: Mapping[str, int]) -> None:
         """Take {stage: number of its jobs that this run is to make} and what is known of their times."""
         self.total = sum(counts.values())
+        self._counts = counts
+        self._expect()
+
+    def _expect(self) -> None:
         with suppress(InputError, OSError):  # without it there is no time left to show, and all else works
-            params = load()
-            self._nodes = {node.name: node for node in expected_jobs(params, counts)}
+            self._nodes = {node.name: node for node in expected_jobs(load(), self._counts, self._started)}
 
     def start(self, number: int, stage: str, wildcards: Mapping[str, str], label: str) -> None:
         """Count a job as running."""
         self.failed.pop(label, None)
-        self.running[number] = Running(dag.job_name(stage, wildcards), label, self.clock())
+        name = dag.job_name(stage, wildcards)
+        self.running[number] = Running(name, label, self.clock())
+        self._started.add(name)
+        if self._nodes and name not in self._nodes:
+            self._expect()
 
     def finish(self, number: int) -> tuple[str, float] | None:
         """Count a job as done; return its label and the seconds that it took, None for one that was not announced."""
@@ -95,9 +105,7 @@ class Board:
         """Return about how long the run still takes, None if nothing is known of its jobs."""
         if not self._nodes:
             return None
-        known = self._expected > ENOUGH
-        speed = min(max(self._took / self._expected, 1 / CORRECTION), CORRECTION) if known else 1.0
-        elapsed = {job.name: self.clock() - job.since for job in list(self.running.values())}
+        speed, elapsed = self._speed(), self._elapsed()
         left, never = [], set(self.failed.values())
         for node in self._nodes.values():
             if node.name in never or never.intersection(node.after):
@@ -108,23 +116,42 @@ class Board:
                 left.append(replace(node, seconds=seconds, after=after))
         return makespan(left, self.cores) if left else 0.0
 
+    def _speed(self) -> float:
+        """Return how many times its recorded time a job of this run takes."""
+        known = self._expected > ENOUGH
+        return min(max(self._took / self._expected, 1 / CORRECTION), CORRECTION) if known else 1.0
+
+    def _elapsed(self) -> dict[str, float]:
+        """Return {job name: seconds that it has been running}."""
+        return {job.name: self.clock() - job.since for job in list(self.running.values())}
+
+    def is_late(self) -> bool:
+        """Return whether a running job takes so much longer than expected that nobody knows when it ends."""
+        expected = {node.name: node.seconds for node in self._nodes.values() if node.seconds > ENOUGH}
+        latest = LATE * self._speed()
+        return any(name in expected and took > latest * expected[name] for name, took in self._elapsed().items())
+
     def status(self) -> str:
         """Return how far the run is, in one line."""
         words = [f"{self.done} of {self.total} jobs done" if self.total else f"{self.done} jobs done"]
         words += [f"{len(self.failed)} failed"] if self.failed else []
         words += [f"{len(self.running)} running"] if self.running else []
         seconds = self.seconds_left() if self.done < self.total else None
-        if seconds is not None:
-            words += [f"about {short(seconds)} left"] if seconds >= 1 else []
+        late = self.is_late()
+        if seconds is not None and seconds >= 1:
+            words.append(f"{'at least' if late else 'about'} {short(seconds)} left")
+        elif late:
+            words.append("takes longer than before")
         return ", ".join(words)
 
 
-def expected_jobs(params: Params, counts: Mapping[str, int]) -> list[Node]:
+def expected_jobs(params: Params, counts: Mapping[str, int], certain: Collection[str] = ()) -> list[Node]:
     """Return the jobs that a run is likely to make, with their recorded times.
 
     Args:
         params: in force.
         counts: {stage: number of jobs}; where that is not all of them, those that lack an output come first.
+        certain: names of jobs that are among them, whatever their outputs.
     """
     times, means = recorded_times()
     jobs = dag.jobs(params)
@@ -132,7 +159,7 @@ def expected_jobs(params: Params, counts: Mapping[str, int]) -> list[Node]:
     chosen: set[str] = set()
     for stage, count in counts.items():
         own = [job for job in jobs if job.stage.name == stage]
-        own.sort(key=lambda job: (all(Path(path).exists() for path in job.outputs), -seconds[job.name]))
+        own.sort(key=lambda job: (job.name not in certain, records.is_made(job), -seconds[job.name]))
         chosen.update(job.name for job in own[:count])
     return graph([job for job in jobs if job.name in chosen], params, seconds)
 

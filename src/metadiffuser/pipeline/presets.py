@@ -13,7 +13,7 @@ from metadiffuser.config.loading import PARAMS, load_partial
 from metadiffuser.config.params import Params
 from metadiffuser.config.writing import to_yaml
 from metadiffuser.errors import InputError, shortened
-from metadiffuser.pipeline import dag, dvc_lock, links, locks, sync
+from metadiffuser.pipeline import dag, dvc_lock, links, locks, records, sync
 
 
 def names() -> list[str]:
@@ -39,8 +39,7 @@ def stale(params: Params) -> list[str]:
     found: list[str] = []
     stale_outputs: set[str] = set()
     for job in dag.jobs(params):
-        made = all(Path(path).exists() for path in job.outputs)
-        if not made or recorded.get(job.name) != job.params or stale_outputs.intersection(job.inputs):
+        if not records.is_made(job) or recorded.get(job.name) != job.params or stale_outputs.intersection(job.inputs):
             found.append(job.name)
             stale_outputs.update(job.outputs)
     return found

@@ -109,6 +109,11 @@ def write(job: dag.Job, made_from: str) -> None:
     write_json(_path(job), {"made_from": made_from, "outputs": outputs, "files": single})
 
 
+def is_made(job: dag.Job) -> bool:
+    """Return whether all outputs of a job are there, whatever made them."""
+    return all(Path(path).exists() for path in job.outputs)
+
+
 def read(job: dag.Job) -> dict[str, Any] | None:
     """Return a job's record, None if there is none or it is damaged.
 
@@ -129,7 +134,7 @@ def is_current(job: dag.Job, made_from: str | None = None) -> bool:
         made_from: what its fingerprint has to be; None takes the present one.
     """
     record = read(job)
-    if record is None or not all(Path(path).exists() for path in job.outputs):
+    if record is None or not is_made(job):
         return False
     expected = fingerprint(job) if made_from is None else made_from
     return bool(record["made_from"] == expected and record["outputs"] == digest(*map(Path, job.outputs)))

@@ -179,7 +179,7 @@ def _dvc() -> Iterator[Repo]:
 
 def _commit(jobs: Sequence[dag.Job]) -> dict[str, Any]:
     """Commit to dvc.lock every job whose record is current; return DVC's status of those that stay stale, by name."""
-    if not any(_is_made(job) for job in jobs):  # a first run: all is to be made, and DVC takes seconds to say so
+    if not any(records.is_made(job) for job in jobs):  # a first run: all is to be made, and DVC takes seconds to say so
         dvc_lock.read()
         return {job.name: [] for job in jobs}
     with _dvc() as repo:
@@ -277,14 +277,9 @@ def _recorded(job: dag.Job, commands: Mapping[str, str]) -> bool:
 
 def _seen_by_snakemake(job: dag.Job) -> bool:
     """Return whether Snakemake itself finds the job stale, because an output is missing or its parameters differ."""
-    if not _is_made(job):
+    if not records.is_made(job):
         return True
     return any(_read_record(path).get("params", _params(job)) != _params(job) for path in job.outputs)
-
-
-def _is_made(job: dag.Job) -> bool:
-    """Return whether all outputs of a job are there, whatever they are of."""
-    return all(Path(path).exists() for path in job.outputs)
 
 
 def _invalidate(job: dag.Job) -> None:
