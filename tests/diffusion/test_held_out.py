@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metadiffuser.data.windows import draw_segments
 from metadiffuser.diffusion.training import train_diffusion
-from tests.helpers.models import Z, make_data, make_diffusion
+from tests.helpers.models import Z, make_data, make_diffusion, share_among
 
 
 def test_the_validation_loss_is_of_episodes_that_are_not_trained_on(
@@ -20,13 +20,13 @@ def test_the_validation_loss_is_of_episodes_that_are_not_trained_on(
 
     def draw(rows: Tensor, horizon: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         tasks, segments, mask = draw_segments(rows, horizon, count, generator)
-        drawn.append(segments.flatten(0, 1).clone())
+        drawn.append(segments.clone())
         return tasks, segments, mask
 
     monkeypatch.setattr("metadiffuser.diffusion.training.draw_segments", draw)
     model, data = make_diffusion(steps=1).requires_grad_(), make_data()
     generator = torch.Generator().manual_seed(0)
     train_diffusion(model, data, torch.zeros(4, 3, Z), generator, tmp_path / "d.safetensors")
-    trained = model.rows(data.split_episodes()[0]).flatten(0, 2)
-    shares = [float((rows[:, None] == trained).all(-1).any(1).float().mean()) for rows in drawn]
+    trained = model.rows(data.split_episodes()[0])
+    shares = [share_among(segments, trained) for segments in drawn]
     assert shares == [0.0, 1.0], "the first draw is for the validation loss, the second for the only step"

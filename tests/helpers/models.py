@@ -112,3 +112,9 @@ def make_diffusion(seed: int = 0, **changes: object) -> DiffusionModel:
 def make_planner(**changes: object) -> Planner:
     """Return a planner over the tiny models."""
     return Planner(make_diffusion(), make_context(), PLANNING.model_copy(update=changes))
+
+
+def share_among(rows: torch.Tensor, known: torch.Tensor) -> float:
+    """The share of ``rows`` (..., D) that are, number by number, rows of ``known`` (..., D)."""
+    among = {row.tobytes() for row in known.flatten(0, -2).numpy()}
+    return float(np.mean([row.tobytes() in among for row in rows.flatten(0, -2).numpy()]))
