@@ -238,13 +238,13 @@ def _summary(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    preset = _preset(arguments.preset).preset
+    params = _preset(arguments.preset)
     from metadiffuser.pipeline.compare import compare, write_spread
 
     if arguments.write_spread:
-        print(write_spread(preset, arguments.write_spread))
+        print(write_spread(params.preset, arguments.write_spread))
         return 0
-    return compare(preset, arguments.revision)
+    return compare(params, arguments.revision)
 
 
 def _across(arguments: argparse.Namespace) -> None:

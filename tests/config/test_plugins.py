@@ -41,7 +41,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     (tmp_path / "h1_broken.py").write_text("import nothing_of_this_name\n")
     (tmp_path / "h1_bare.py").write_text("")
     points = {
-        kind: {name: EntryPoint(name, value, plugins.GROUPS[kind]) for name, value in entries.items()}  # type: ignore[index]
+        kind: {name: [EntryPoint(name, value, plugins.GROUPS[kind])] for name, value in entries.items()}  # type: ignore[index]
         for kind, entries in found.items()
     }
     monkeypatch.setattr(plugins, "_entry_points", lambda kind: points[kind])
@@ -85,7 +85,7 @@ def test_it_stands_in_params_yaml_with_its_comments() -> None:
 
 
 def test_it_stands_in_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = {name: point for name, point in plugins._entry_points("method").items() if name == "nearest"}
+    points = {name: found for name, found in plugins._entry_points("method").items() if name == "nearest"}
     ordinary = plugins._entry_points
     monkeypatch.setattr(plugins, "_entry_points", lambda kind: points if kind == "method" else ordinary(kind))
     found = json_schema()
@@ -130,3 +130,61 @@ def test_nothing_is_imported_that_is_not_in_force() -> None:
 def test_the_schema_names_a_plug_in_that_fails_to_import(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["schema"]) == 2
     assert capsys.readouterr().err.startswith("metadiffuser: method 'bare': its module has no class Parameters")
+
+
+def entry(name: str, module: str) -> EntryPoint:
+    return EntryPoint(name, module, plugins.GROUPS["method"])
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "sentence"),
+    [
+        (
+            "bc",
+            ["h1_nearest"],
+            "method 'bc': several have this name: the project's own, h1_nearest; rename",
+        ),
+        ("nearest", ["h1_nearest", "h1_bare"], "method 'nearest': several have this name: h1_nearest, h1_bare; rename"),
+    ],
+)
+def test_two_methods_of_one_name_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, found: list[str], sentence: str
+) -> None:
+    points = {name: [entry(name, module) for module in found]}
+    monkeypatch.setattr(plugins, "_entry_points", lambda kind: points)
+    assert plugins.names("method").count(name) == 1
+    for call in (plugins.load, plugins.source):
+        with pytest.raises(InputError) as caught:
+            call("method", name)
+        assert str(caught.value).startswith(sentence)
+    assert plugins.load("method", "focal").__name__ == "metadiffuser.baselines.focal", "what has one name alone works"
+
+
+def test_a_plug_in_that_ends_the_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("h1_script.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.setattr(plugins, "_entry_points", lambda kind: {"script": [entry("script", "h1_script")]})
+    with pytest.raises(InputError, match=r"plug-in module h1_script fails to import: SystemExit: 3; correct it"):
+        plugins.load("method", "script")
+
+
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        (["h1_space/sub/mine.py"], "h1_space/sub/mine.py"),
+        (["h1_space/sub/__init__.py", "h1_space/sub/mine.py"], "h1_space/sub"),
+        (["h1_space/sub/mine/__init__.py"], "h1_space/sub/mine"),
+        (["h1_space/sub/other.py"], None),
+    ],
+)
+def test_a_plug_in_may_be_in_a_namespace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: list[str], source: str | None
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    monkeypatch.setattr(plugins, "_entry_points", lambda kind: {"mine": [entry("mine", "h1_space.sub.mine")]})
+    if source is None:
+        with pytest.raises(InputError, match=r"the plug-in module h1_space\.sub\.mine is not found"):
+            plugins.source("method", "mine")
+    else:
+        assert plugins.source("method", "mine") == tmp_path / source

@@ -59,7 +59,7 @@ def test_what_is_exported_is_imported_as_the_same_arrays(layout: str, capsys: py
     assert export(layout, "a/b") == 0
     said = capsys.readouterr().out
     assert "5 tasks of Point-Robot with 60 episodes of expert, medium, random, mixed data" in said
-    assert f"'metadiffuser import --family point_robot --from {Path('a/b').resolve()}' reads them back." in said
+    assert f"This reads them back:\n  metadiffuser import --family point_robot --from {Path('a/b').resolve()}\n" in said
     found = assemble(read_task_list(Path("a/b"), None, FAMILY), FAMILY, Tolerances(1e-3, 2e-2))
     assert found.tasks == TASKS
     stored = read_family(DATASET, TASKS, LABELS)
@@ -82,6 +82,17 @@ def test_datasets_of_other_parameters_are_said_to_be_that(capsys: pytest.Capture
     assert (
         said == f"{DATASET}: made with other parameters, code or inputs than today's; collect_dataset makes it anew\n"
     )
+
+
+def test_a_mounted_folder_is_refused_as_it_cannot_be_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("disk").mkdir()
+    mounted = Path("disk").resolve()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == mounted)
+    assert export("npz", "disk") == 2
+    assert f"--to {mounted}: a file system is mounted there; name a new folder in it" in capsys.readouterr().err
+    assert export("npz", "disk/new") == 0
 
 
 def test_d4rl_files_hold_the_arrays_of_d4rl() -> None:

@@ -104,6 +104,7 @@ class TestMixture:
         [
             (np.zeros(7), "task_index has shape (7,); expected (600,), as observations"),
             (np.full(600, 0.5), "task_index holds fractions; expected the number of each step's task"),
+            (np.zeros(600, bool), "task_index holds truth values; expected the number of each step's task"),
             (None, "has no array of task numbers (task_index, "),
         ],
     )

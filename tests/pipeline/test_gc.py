@@ -27,3 +27,16 @@ def test_records_of_others_branches_tags_and_experiments_are_found(empty: Path, 
     subprocess.run(["git", "update-ref", reference, "HEAD"], check=True)
     commit("here")
     assert gc.records() == {"here": "dvc.lock", "there": f"{reference}:dvc.lock"}
+
+
+def test_records_are_found_where_the_project_is_a_folder_of_a_repository(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    commit("of another project")
+    Path("project").mkdir()
+    monkeypatch.chdir("project")
+    commit("there")
+    subprocess.run(["git", "update-ref", "refs/heads/other", "HEAD"], check=True)
+    commit("here")
+    assert gc.records() == {"here": "dvc.lock", "there": "refs/heads/other:dvc.lock"}

@@ -80,6 +80,10 @@ def test_no_earlier_edit_is_lost(project: Path, capsys: pytest.CaptureFixture[st
     kept = {path.name: path.read_text() for path in project.glob("params.yaml.*")}
     assert kept == {"params.yaml.old": "mine", "params.yaml.old.1": "mine, too", "params.yaml.old.2": "and this"}
     assert "it is kept as params.yaml.old.2." in capsys.readouterr().out
+    (project / "params.yaml").write_text("mine, too")
+    presets.use("smoke")
+    assert "it is kept as params.yaml.old.1." in capsys.readouterr().out
+    assert len(list(project.glob("params.yaml.*"))) == 3, "the same words need no other copy"
 
 
 def test_a_file_of_differences_is_written_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import metadiffuser
 from metadiffuser import cli
@@ -48,6 +51,30 @@ def test_there_are_snippets() -> None:
 def test_snippets_run(clone: Path, code: str) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("family", ["point_robot", "cheetah_vel"])
+def test_an_agent_can_be_pickled_in_mid_episode(clone: Path, family: str) -> None:
+    agent = metadiffuser.load(family)
+    observation = np.zeros(agent.family.observation_size)
+    agent.act(observation)
+    other = pickle.loads(pickle.dumps(agent))
+    assert other.family is agent.family
+    np.testing.assert_array_equal(other.act(observation), agent.act(observation))
+
+
+def test_the_callers_default_type_changes_no_action(clone: Path) -> None:
+    actions = []
+    for default in (torch.float32, torch.float64):
+        torch.set_default_dtype(default)
+        try:
+            agent = metadiffuser.load("point_robot")
+            agent.warm_start(next(iter(agent.tasks)))
+            actions.append(agent.act(np.zeros(2)))
+            assert torch.get_default_dtype() is default
+        finally:
+            torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(actions[0], actions[1])
 
 
 def test_evaluate_plays_unseen_tasks_beside_the_committed_scores(

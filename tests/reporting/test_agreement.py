@@ -91,6 +91,35 @@ def test_a_value_changed_by_hand_is_called_out(
     assert "1 " in last.rsplit(";", 1)[1]
 
 
+def test_metrics_that_no_job_writes_do_not_count(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of a seed that was taken out of the parameters, or a copy that somebody made."""
+    folder = METRICS / "planner" / FAMILY / PARAMS.representations[0]
+    content = read_json(folder / "seed0.json")
+    for cell in content["cells"]:
+        cell["returns"] = {task: [value - 100 for value in values] for task, values in cell["returns"].items()}
+    for name, seed in (("seed9.json", 9), ("seed0 (copy).json", 0)):
+        (folder / name).write_text(json.dumps(content | {"seed": seed}))
+    assert cli.main(["compare"]) == 0
+    said = capsys.readouterr().out
+    assert f"{folder / 'seed9.json'}: not counted, as no job of {PARAMS.preset} writes it\n" in said
+    assert f"{folder / 'seed0 (copy).json'}: not counted" in said
+    git("add", ".")
+    git("commit", "--quiet", "-m", "with both")
+    assert cli.main(["compare"]) == 0, "nor do they if they are committed"
+
+
+def test_the_project_may_be_a_folder_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir("below")
+    monkeypatch.setattr(cli, "load", lambda: PARAMS)
+    fabricated.write_metrics(PARAMS)
+    git("add", ".")
+    git("commit", "--quiet", "-m", "a run")
+    assert cli.main(["compare"]) == 0
+
+
 def test_a_cell_that_one_run_lacks_is_outside(project: Path) -> None:
     committed = agreement.read_run(METRICS)
     own = committed[committed["method"] != committed["method"].iloc[-1]]
@@ -151,6 +180,16 @@ def test_what_cannot_be_compared_is_one_sentence(
     assert cli.main(["compare", *words]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert sentence in said
+
+
+def test_without_a_run_it_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "load", lambda: PARAMS)
+    assert cli.main(["compare"]) == 2
+    remedy = f"run 'metadiffuser use {PARAMS.preset}', then 'snakemake --cores all all' first"
+    assert capsys.readouterr().err == f"metadiffuser: {METRICS}: no metrics of an evaluation; {remedy}\n"
 
 
 def test_a_run_whose_preset_nobody_committed_is_no_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

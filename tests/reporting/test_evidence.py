@@ -296,6 +296,14 @@ class TestMainResult:
         assert lines[1].startswith(f"Best baseline, {best}: {found[best]:.1f} [")
         assert all(f"{heading(family)} " in lines[2] for family in fabricated.ANCHORS)
 
+    def test_a_baseline_is_known_by_its_key_and_not_by_its_title(self, tmp_path: Path) -> None:
+        text = (tables_folder() / "tables.json").read_text().replace(next(iter(METHODS.values())), "Unconditional twin")
+        (tmp_path / "tables.json").write_text(text)
+        found = {name: rows_of("table1_few_shot")[title]["All families score"] for name, title in METHODS.items()}
+        best = max(found, key=lambda name: float(found[name]))
+        named = "Unconditional twin" if best == next(iter(METHODS)) else METHODS[best]
+        assert main_result(tmp_path)[1].startswith(f"Best baseline, {named}: ")
+
     def test_where_families_differ_it_says_the_fewest_training_seeds(self, tmp_path: Path) -> None:
         index = read_json(tables_folder() / "tables.json")
         index["sizes"][0]["seeds"] = 5

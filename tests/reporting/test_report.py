@@ -22,7 +22,7 @@ from tests.conftest import require
 from tests.helpers import fabricated
 
 PARAMS = fabricated.parameters()
-PAGE = Path(paths.REPORT.format(preset=PARAMS.preset))
+PAGE, TABLES, FIGURES = (Path(p.format(preset=PARAMS.preset)) for p in (paths.REPORT, paths.TABLES, paths.FIGURES))
 
 
 @pytest.fixture(scope="module")
@@ -269,26 +269,26 @@ def test_a_large_page_is_warned_of(
     assert page.is_file()
 
 
-@pytest.mark.parametrize("kind", ["tables.json", "figures.json", "timing", "svg"])
-def test_damage_is_named(page: Path, kind: str) -> None:
-    path = {
-        "tables.json": Path(paths.TABLES.format(preset=PARAMS.preset)) / "tables.json",
-        "figures.json": Path(paths.FIGURES.format(preset=PARAMS.preset)) / "figures.json",
-        "timing": Path(paths.TIMING.format(preset=PARAMS.preset, job="make_tables")),
-        "svg": Path(paths.FIGURES.format(preset=PARAMS.preset)) / "embedding.svg",
-    }[kind]
-    kept, before = path.read_bytes(), page.read_bytes()
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        (TABLES / "tables.json", '"confidence"', '"confident"'),
+        (TABLES / "tables.json", '"confidence": 0.95', '"confidence": "0.95"'),
+        (FIGURES / "figures.json", '"caption"', '"capture"'),
+        (Path(paths.TIMING.format(preset=PARAMS.preset, job="make_tables")), '"job"', '"jog"'),
+        (FIGURES / "embedding.svg", "<svg", None),
+    ],
+)
+def test_damage_is_named(page: Path, path: Path, old: str, new: str | None) -> None:
+    kept, before = path.read_text(encoding="utf-8"), page.read_bytes()
     try:
-        if kind == "svg":
-            path.unlink()
-        else:
-            write_json(path, {"something": "else"})
+        path.unlink() if new is None else path.write_text(kept.replace(old, new), encoding="utf-8")
         with pytest.raises(InputError) as caught:
             fabricated.run_stage("make_report", PARAMS)
         assert str(path.parent) in str(caught.value)
         assert page.read_bytes() == before
     finally:
-        path.write_bytes(kept)
+        path.write_text(kept, encoding="utf-8")
 
 
 SEEK = """

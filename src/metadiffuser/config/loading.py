@@ -172,6 +172,16 @@ def load(path: Path | str = PARAMS) -> Params:
     return params
 
 
+def how_to_run(preset: str) -> str:
+    """Return the commands that run a preset, as part of a sentence: if it is not in force it has to be put there."""
+    try:
+        in_force = load().preset
+    except InputError:
+        in_force = ""
+    first = "" if preset == in_force else f"'metadiffuser use {preset}', then "
+    return f"{first}'snakemake --cores all all'"
+
+
 def load_partial(path: Path) -> Params:
     """Read and check a parameter file that says what differs from defaults, or from the preset that it extends.
 

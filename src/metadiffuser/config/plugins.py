@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -35,26 +36,27 @@ PACKAGE = Path(__file__).parents[1]
 
 def names(kind: Kind) -> tuple[str, ...]:
     """Return every name of a kind, those of the package first, each part sorted."""
-    return (*_built_in(kind), *sorted(_entry_points(kind)))
+    return (*_built_in(kind), *sorted(_entry_points(kind).keys() - set(_built_in(kind))))
 
 
 def is_plugin(kind: Kind, name: str) -> bool:
     """Return whether ``name`` comes from another package."""
-    return name in _entry_points(kind)
+    return name in _entry_points(kind) and name not in _built_in(kind)
 
 
 def load(kind: Kind, name: str) -> ModuleType:
     """Import and return the module of a method or family.
 
     Raises:
-        InputError: there is no such name, or a plug-in fails to import; the message names the plug-in and the cause.
+        InputError: there is no such name, or more than one, or a plug-in fails to import; the message names the
+            plug-in and the cause.
     """
-    if name in _built_in(kind):
+    if _is_built_in(kind, name):
         return importlib.import_module(f"metadiffuser.{FOLDERS[kind]}.{name}")
     entry = _plugin(kind, name)
     try:
         return importlib.import_module(entry.module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a main guard may end the program
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
             f"{kind} '{name}': the plug-in module {entry.module}{_distribution(entry)} fails to import: "
@@ -69,9 +71,9 @@ def source(kind: Kind, name: str) -> Path:
     or the module's own file where it belongs to none; nothing is imported.
 
     Raises:
-        InputError: there is no such name, or the plug-in's module cannot be found.
+        InputError: there is no such name, or more than one, or the plug-in's module cannot be found.
     """
-    if name in _built_in(kind):
+    if _is_built_in(kind, name):
         return PACKAGE / FOLDERS[kind] / f"{name}.py"
     entry = _plugin(kind, name)
     top = entry.module.partition(".")[0]
@@ -79,20 +81,47 @@ def source(kind: Kind, name: str) -> Path:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         spec = None
-    if spec is None or spec.origin is None:
+    found = None
+    if spec is not None and spec.origin is not None:
+        found = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+    elif spec is not None:  # a namespace, which several packages share
+        found = _below_namespace(map(Path, spec.submodule_search_locations or ()), entry.module.split(".")[1:])
+    if found is None:
         raise InputError(
             f"{kind} '{name}': the plug-in module {entry.module}{_distribution(entry)} is not found; install "
             "that package again or uninstall it"
         )
-    origin = Path(spec.origin)
-    return origin.parent if spec.submodule_search_locations else origin
+    return found
+
+
+def _below_namespace(folders: Iterable[Path], parts: Sequence[str]) -> Path | None:
+    """Return the outermost package on the way to a module below a namespace, or the module's file; None if missing."""
+    for folder in folders:
+        place = folder
+        for part in parts:
+            place /= part
+            if (place / "__init__.py").is_file():
+                return place
+        if place.with_name(f"{place.name}.py").is_file():
+            return place.with_name(f"{place.name}.py")
+    return None
+
+
+def _is_built_in(kind: Kind, name: str) -> bool:
+    """Return whether a name is the project's own. Raises ``InputError`` if more than one thing has it."""
+    own, others = name in _built_in(kind), _entry_points(kind).get(name, [])
+    if own + len(others) > 1:
+        named = ["the project's own"] if own else []
+        named += [f"{entry.module}{_distribution(entry)}" for entry in others]
+        raise InputError(f"{kind} '{name}': several have this name: {', '.join(named)}; rename or uninstall a plug-in")
+    return own
 
 
 def _plugin(kind: Kind, name: str) -> EntryPoint:
     plugins = _entry_points(kind)
     if name not in plugins:
         raise InputError(f"unknown {kind} '{name}'{nearest(name, names(kind))}")
-    return plugins[name]
+    return plugins[name][0]
 
 
 def _distribution(entry: EntryPoint) -> str:
@@ -106,6 +135,8 @@ def _built_in(kind: Kind) -> tuple[str, ...]:
 
 
 @cache
-def _entry_points(kind: Kind) -> dict[str, EntryPoint]:
-    found = {entry.name: entry for entry in entry_points(group=GROUPS[kind])}
-    return {name: entry for name, entry in found.items() if name not in _built_in(kind)}
+def _entry_points(kind: Kind) -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in dict.fromkeys(entry_points(group=GROUPS[kind])):
+        found.setdefault(entry.name, []).append(entry)
+    return found

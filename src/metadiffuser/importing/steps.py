@@ -220,6 +220,8 @@ def _rows_of_task(request: Request, indices: list[tuple[str, Anything]], count: 
             raise InputError(f"{path}: {name} and {other} number the tasks differently; leave one of them out")
     if array.shape not in ((count,), (count, 1)):
         raise InputError(f"{path}: {name} has shape {array.shape}; expected ({count},), as observations")
+    if array.dtype.kind == "b":
+        raise InputError(f"{path}: {name} holds truth values; expected the number of each step's task")
     array = array.reshape(-1)
     present = np.unique(array)
     if array.dtype.kind == "f" and not (np.isfinite(present).all() and (present == np.round(present)).all()):

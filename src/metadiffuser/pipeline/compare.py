@@ -11,9 +11,13 @@ from pathlib import Path
 
 from metadiffuser import paths
 from metadiffuser.artifacts import write_json
+from metadiffuser.config.loading import how_to_run
+from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, one_line
+from metadiffuser.pipeline import dag
 from metadiffuser.pipeline.programs import remedy
 from metadiffuser.reporting.agreement import (
+    KINDS,
     OUTSIDE,
     SAME,
     UNKNOWN,
@@ -40,23 +44,31 @@ PARTLY = (
 )
 
 
-def compare(preset: str, revision: str) -> int:
+def compare(params: Params, revision: str) -> int:
     """Print how the run in ``results/`` agrees with the committed one; return 1 if a cell lies outside the spread.
 
+    Metrics that no job of the parameters writes, such as those of a seed that was taken out, count in neither.
+
     Args:
-        preset: name of the preset.
+        params: of the preset.
         revision: git revision whose results are compared with.
 
     Raises:
         InputError: there is no run, or git cannot say what is committed.
     """
-    own = read_run(_metrics(preset))
-    with tempfile.TemporaryDirectory() as folder:
-        unpacked = _committed(preset, revision, Path(folder))
+    preset = params.preset
+    folder, counted = _metrics(preset), {Path(output) for job in dag.jobs(params) for output in job.outputs}
+    if not any(path.is_relative_to(folder / "planner") and path.exists() for path in counted):
+        raise InputError(f"{folder}: no metrics of an evaluation; run {how_to_run(preset)} first")
+    own = read_run(folder, counted)
+    for path in sorted(path for kind in KINDS for path in (folder / kind).rglob("*.json") if path not in counted):
+        print(f"{path}: not counted, as no job of {preset} writes it")
+    with tempfile.TemporaryDirectory() as scratch:
+        unpacked = _committed(preset, revision, Path(scratch))
         if unpacked is None:
             print(f"{revision} has no results of {preset}, so there is nothing to compare yours with.")
             return 0
-        committed = read_run(unpacked)
+        committed = read_run(unpacked, {Path(scratch) / path for path in counted})
     file = Path(paths.SPREAD.format(preset=preset))
     found = agreements(committed, own, read_spread(file) if file.exists() else {})
     for line in table(found):
@@ -123,7 +135,7 @@ def _committed(preset: str, revision: str, target: Path) -> Path | None:
     for name in names:
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_git(revision, "show", "--end-of-options", f"{revision}:{name}"))
+        path.write_bytes(_git(revision, "show", "--end-of-options", f"{revision}:./{name}"))
     return target / folder if names else None
 
 

@@ -90,7 +90,7 @@ def export_data(params: Params, name: str, quality: str | None, layout: str, tar
         f"{layout}."
     )
     if set(REQUIRED) <= set(qualities):
-        print(f"'metadiffuser import --family {name} --from {shlex.quote(str(target))}' reads them back.")
+        print(f"This reads them back:\n  metadiffuser import --family {name} --from {shlex.quote(str(target))}")
 
 
 def _entry(task: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
@@ -117,4 +117,6 @@ def _new_folder(target: Path) -> Path:
         raise InputError(f"--to {target}: is a file; expected a new or an empty folder")
     if target.is_dir() and any(target.iterdir()):
         raise InputError(f"--to {target}: is not empty; expected a new or an empty folder")
+    if target.is_mount():
+        raise InputError(f"--to {target}: a file system is mounted there; name a new folder in it")
     return target

@@ -67,7 +67,7 @@ def records() -> dict[str, str]:
     for line in _git("for-each-ref", "--format=%(objectname) %(refname)", *REFERENCES).splitlines():
         tip, reference = line.split(" ", 1)
         if not reference.startswith(NOT_KEPT) and _git("ls-tree", "--name-only", tip, str(LOCK)):
-            found.setdefault(_git("show", f"{tip}:{LOCK}"), f"{reference}:{LOCK}")
+            found.setdefault(_git("show", f"{tip}:./{LOCK}"), f"{reference}:{LOCK}")  # the project may be a subfolder
     return found
 
 

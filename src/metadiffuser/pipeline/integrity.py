@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from metadiffuser import paths
+from metadiffuser.config.loading import how_to_run
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError
 from metadiffuser.pipeline import dag, dvc_lock, records
@@ -25,7 +26,7 @@ def check(job: dag.Job, params: Params) -> None:
     """
     for path in job.inputs:
         if not Path(path).exists():
-            raise InputError(f"{path}: missing; run 'snakemake --cores all all' or the stage that makes it")
+            raise InputError(f"{path}: missing; run {how_to_run(params.preset)}, or the stage that makes it")
     wanted = set(job.inputs)
     locked = cache(dvc_lock.read)  # read only if a record differs
     for producer in dag.jobs(params) if wanted else []:

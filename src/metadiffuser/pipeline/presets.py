@@ -109,11 +109,11 @@ def _keep_edits(text: str) -> None:
     if former == text.encode() or former in _written():
         return
     kept, number = Path(f"{PARAMS}.old"), 0
-    while kept.exists():  # of an earlier edit
+    while kept.exists() and kept.read_bytes() != former:  # of an earlier edit
         number += 1
         kept = Path(f"{PARAMS}.old.{number}")
     kept.write_bytes(former)
-    print(f"The former {PARAMS} was edited; it is kept as {kept}.")
+    print(f"The former {PARAMS} is none of a preset; it is kept as {kept}.")
 
 
 def _written() -> list[bytes]:

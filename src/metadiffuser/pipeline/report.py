@@ -30,7 +30,7 @@ def write_report(params: Params) -> Path:
     )
     for folder, stage in ((tables, "make_tables"), (figures, "make_figures")):
         if not folder.is_dir():
-            raise InputError(f"{folder}: missing; run {stage} with the preset {params.preset}, or restore it from git")
+            raise InputError(f"{folder}: missing; run {stage} with the preset {params.preset}")
     videos = {family: Path(paths.VIDEOS.format(preset=params.preset, family=family)) for family in params.families}
     contents = Contents(
         parameters=params.model_dump(),

@@ -23,6 +23,7 @@ from metadiffuser.evaluation.setup import EpisodeSetup
 from metadiffuser.planning.agent import PlanningAgent
 from metadiffuser.pretrained import given
 from metadiffuser.pretrained.bundle import Bundle
+from metadiffuser.pretrained.precision import single_precision
 
 STREAM = "pretrained"  # of the random numbers; then the family and the number of the episode
 ZERO_SHOT, OWN = "zero_shot", "own"
@@ -52,7 +53,6 @@ class PretrainedAgent:
         value: whether plans are rated by V(s, z) beyond their horizon, which is not the paper's.
 
     Attributes:
-        family: the models' family; ``family.gym_id`` names its environment.
         tasks: {index: task} of the unseen tasks, which are those that ``warm_start`` knows.
 
     Raises:
@@ -67,7 +67,6 @@ class PretrainedAgent:
             raise InputError(
                 f"guide '{guide}': rates no plan by its return or value; with value=True use dual or return"
             )
-        self.family: Family = bundle.family
         self.tasks: Mapping[int, Task] = bundle.tasks
         self._bundle, self._planner = bundle, bundle.planner(value)
         self._seed, self._guide = given.whole_seed(seed), guide
@@ -77,10 +76,16 @@ class PretrainedAgent:
         self._size = 0
         self._end: Floats | None = None
 
+    @property
+    def family(self) -> Family:
+        """The models' family; ``family.gym_id`` names its environment."""
+        return self._bundle.family
+
     def __repr__(self) -> str:
         context = "zero-shot" if self._source is None else f"context: {self._source.context}"
         return f"PretrainedAgent({self.family.name}, guide={self._guide}, {context})"
 
+    @single_precision()
     def warm_start(self, task: given.TaskName | Sequence[given.TaskName] | None, quality: str = "expert") -> None:
         """Give the agent a stored episode of another policy on a task, drawn for each episode; then ``reset``.
 
@@ -99,6 +104,7 @@ class PretrainedAgent:
         self._source = source
         self.reset()
 
+    @single_precision()
     def warm_start_from(self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike) -> None:
         """Give the agent an episode of yours on the task, or one for each environment of a vector; then ``reset``.
 
@@ -135,6 +141,7 @@ class PretrainedAgent:
             self._episode += 1
         self._playing = self._end = None
 
+    @single_precision()
     def act(self, observation: ArrayLike) -> Floats:
         """Return actions (A,) for an observation (S,), or (B, A) for (B, S); in [-1, 1].
 
@@ -154,6 +161,7 @@ class PretrainedAgent:
         actions = self._playing.act(rows)
         return actions[0] if found.ndim == 1 else actions
 
+    @single_precision()
     def observe(
         self,
         observation: ArrayLike,

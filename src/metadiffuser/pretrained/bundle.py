@@ -65,6 +65,13 @@ class Bundle:
     diffusion: DiffusionModel
     episodes: Mapping[str, Mapping[int, Episodes]]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for copies and pickles: with the family by its name, as its functions may be lambdas."""
+        return self.__dict__ | {"family": self.family.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"family": get_family(state["family"])})
+
     def planner(self, value: bool = False) -> Planner:
         """Return the planner with the settings that the calibration chose.
 

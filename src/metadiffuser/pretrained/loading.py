@@ -9,8 +9,10 @@ import torch
 from metadiffuser.errors import InputError, shortened
 from metadiffuser.pretrained.agent import PretrainedAgent
 from metadiffuser.pretrained.bundle import read_bundle
+from metadiffuser.pretrained.precision import single_precision
 
 
+@single_precision()
 def load_agent(
     family: str, folder: Path | str | None, seed: int, guide: str | None, value: bool, device: str
 ) -> PretrainedAgent:

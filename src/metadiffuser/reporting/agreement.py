@@ -7,7 +7,7 @@ do, whose scores a spread file holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +20,7 @@ from scipy.stats import t as student
 from metadiffuser.errors import InputError
 from metadiffuser.reporting.scores import CELL, metrics_record, read_scores
 
+KINDS = ("planner", "baselines", "dataset")  # folders of a run's metrics that are read
 KEYS = ["family", "representation", *CELL]
 CHANCE = 0.05  # of a run that differs by chance alone having any cell outside
 SAME, WITHIN, OUTSIDE, UNKNOWN = "same", "within", "outside", "no spread"
@@ -43,15 +44,20 @@ class Agreement:
     verdict: str
 
 
-def read_run(folder: Path) -> pd.DataFrame:
+def read_run(folder: Path, counted: Collection[Path] | None = None) -> pd.DataFrame:
     """Return the episodes of a run, given its folder of metrics, with the columns of ``read_scores``.
+
+    Args:
+        folder: holds a folder for each of ``KINDS``.
+        counted: files that are read, if they are there; None reads all.
 
     Raises:
         InputError: there are none, or a file is damaged.
     """
-    found = {kind: sorted((folder / kind).rglob("*.json")) for kind in ("planner", "baselines", "dataset")}
+    files = {kind: sorted((folder / kind).rglob("*.json")) for kind in KINDS}
+    found = {kind: [path for path in paths if counted is None or path in counted] for kind, paths in files.items()}
     if not found["planner"] or not found["dataset"]:
-        raise InputError(f"{folder}: no metrics of an evaluation; run 'snakemake --cores all all' first")
+        raise InputError(f"{folder}: no metrics of an evaluation; name the metrics folder of a preset that has run")
     return read_scores([*found["planner"], *found["baselines"]], found["dataset"])
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from metadiffuser.artifacts import read_json
 from metadiffuser.errors import InputError
+from metadiffuser.reporting.labels import OWN, ROWS
 
 INDEX, TABLE = "tables.json", "table1_few_shot"
 ALL_FAMILIES, SCORE = "All families", "score"
-OTHERS = ("MetaDiffuser", "Random planner", "Unconditional", "Behaviour expert")  # rows that are no baseline
 
 
 def main_result(folder: Path) -> list[str]:
@@ -39,8 +39,10 @@ def main_result(folder: Path) -> list[str]:
         where = f"mean of {len(sizes)} {'families' if len(sizes) > 1 else 'family'}, " if average is not None else ""
         place = average if average is not None else next(iter(places.values()))
         own, *rows = table["rows"]
+        methods = index.get("labels", {}).get("methods", {})  # an index of an earlier version has none
+        baselines = {label["title"] for name, label in methods.items() if name not in (OWN, *ROWS)}
         lines = [f"MetaDiffuser: {_text(own[place])} normalised score on unseen tasks, {where}{runs}"]
-        scored = [(row, _number(row[place])) for row in rows if not row[0]["value"].startswith(OTHERS)]
+        scored = [(row, _number(row[place])) for row in rows if row[0]["value"] in baselines]
         known = [(value, row) for row, value in scored if value is not None]
         if known:
             _, best = max(known, key=lambda pair: pair[0])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from metadiffuser.artifacts import read_json
 from metadiffuser.errors import InputError
@@ -237,7 +237,7 @@ def render(contents: Contents) -> str:
             machines=sorted({f"{job['machine']}, {job['cores']} cores, {job['device']}" for job in records}),
             finished=max((job["finished"] for job in records), default="unknown"),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:
         folders = f"{contents.tables} or {contents.figures}"
         raise InputError(f"{folders}: damaged index ({error}); run make_tables and make_figures again") from None
     size = len(page.encode())
