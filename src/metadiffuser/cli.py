@@ -11,7 +11,7 @@ from pathlib import Path
 
 from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.config.params import Params
-from metadiffuser.errors import InputError, current_folder, say
+from metadiffuser.errors import InputError, current_folder, final_name, say
 from metadiffuser.pipeline.options import number_from_zero, offer_publishing, positive_number, whole_number
 from metadiffuser.pipeline.streams import OUTPUT, discard_errors, discard_output, flushed_output, open_streams
 
@@ -329,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename == OUTPUT:
             discard_output()
-        where = error.filename or current_folder()
+        where = final_name(str(error.filename)) if error.filename else current_folder()
         remedy = "make room or give write access there, then run again; finished work is kept"
         say(f"metadiffuser: {where}: {error.strerror or error}; {remedy}")
         return 3

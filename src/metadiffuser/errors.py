@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -43,6 +44,12 @@ def say(text: str) -> None:
     """Print a line for people on standard error; that nobody can read it is no reason to stop."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
+
+
+def final_name(path: str) -> str:
+    """Return ``path`` with the names that files and folders have when they are whole, in place of temporary ones."""
+    whole = re.sub(r"(^|/)\.([^/]+)\.[^/.]+\.(part|old)(?=/|$)", r"\1\2", path)
+    return re.sub(r"/\.import\.[^/.]+(?=/|$)", "", whole)
 
 
 def current_folder() -> str:

@@ -176,6 +176,26 @@ def test_errors_of_all_libraries(
     assert (tmp_path / ".work/smoke" / JOB.name / "half.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("temporary", "shown"),
+    [
+        (".params.yaml.9ad3f9f80920.part", "params.yaml"),
+        ("imports/ant_dir/.import.on_vcw9_/x.hdf5", "imports/ant_dir/x.hdf5"),
+    ],
+)
+def test_a_verb_names_the_file_that_it_was_to_write(
+    temporary: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", temporary)
+
+    monkeypatch.setattr(cli, "_use", fail)
+    assert cli.main(["use", "smoke"]) == 3
+    assert capsys.readouterr().err.startswith(
+        f"metadiffuser: {shown}: Permission denied; make room or give write access"
+    )
+
+
 def test_other_errors_keep_their_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     put_in_force(Path.cwd())

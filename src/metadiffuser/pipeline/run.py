@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-import re
 import resource
 import shutil
 import threading
@@ -30,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from metadiffuser import checkpointing
 from metadiffuser.artifacts import read_json, write_json
 from metadiffuser.config.params import Params
-from metadiffuser.errors import InputError
+from metadiffuser.errors import InputError, final_name
 from metadiffuser.pipeline import dag, integrity, records, reuse, work
 from metadiffuser.pipeline.locks import job_at_work
 from metadiffuser.pipeline.records import WORK
@@ -256,11 +255,10 @@ def _on_disk(error: OSError | RuntimeError, job: dag.Job) -> OSError | RuntimeEr
     written = [Path(path).parent for path in job.outputs] + [WORK]
     places = [next(place for place in (path, *path.parents) if place.is_dir()) for path in written]
     name = getattr(error, "filename", None) or min(places, key=lambda place: shutil.disk_usage(place).free)
-    final = re.sub(r"(^|/)\.([^/]+)\.[^/.]+\.(part|old)(?=/|$)", r"\1\2", str(name))  # the name of the output
     text = getattr(error, "strerror", None) or str(error).splitlines()[0]
     if number == errno.EPIPE:  # an encoder process has ended; not the reader of our standard output
         number = errno.EIO
-    return OSError(number, os.strerror(number) if number in REFUSALS else text, final)
+    return OSError(number, os.strerror(number) if number in REFUSALS else text, final_name(str(name)))
 
 
 class _Clock:
