@@ -192,9 +192,10 @@ def test_where_git_has_no_clone_or_dvc_no_way_the_remedy_is_named(
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     for words in (["gc", "--dry"], ["compare", "--preset", "smoke"]):
-        metrics = project / "results/smoke/metrics/planner"
-        metrics.mkdir(parents=True, exist_ok=True)
-        monkeypatch.setattr(compare, "read_run", lambda _: {})
+        metrics = project / "results/smoke/metrics/planner/point_robot/generalised/seed0.json"
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        metrics.touch()
+        monkeypatch.setattr(compare, "read_run", lambda *_: {})
         assert cli.main(words) == 2
         said = capsys.readouterr().err
         assert "not a git repository" in said
