@@ -42,9 +42,9 @@ def main() -> None:
     even = np.ones(len(goals))
     print(f"goal known: return {known.mean():.2f}")
     for steps, told in ((1, told_after_one), (2, told_after_two)):
-        cost = known.mean() - told(goals, even)
-        score = (known * points).mean() - told(goals, points)
-        print(f"goal told after {steps}: return {told(goals, even):.2f}; costs {cost:.2f}, {score:.1f} points")
+        earned, score = told(goals, even), told(goals, points)
+        cost, lost = known.mean() - earned, (known * points).mean() - score
+        print(f"goal told after {steps}: return {earned:.2f}; costs {cost:.2f}, {lost:.1f} points")
 
 
 def best(position: Array, goals: Array, steps: int) -> Array:

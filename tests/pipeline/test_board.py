@@ -45,6 +45,15 @@ def start(board: Board, number: int, stage: str, **values: str) -> None:
     board.start(number, stage, wildcards(**values), f"{stage} {' '.join(values.values())}")
 
 
+def two_jobs(clock: Clock) -> Board:
+    """The board of a run of two jobs of one core that took 100 seconds each before."""
+    for family in ("point_robot", "cheetah_vel"):
+        record_time(f"define_tasks@smoke-{family}", 100.0)
+    board = Board(clock=clock)
+    board.begin({"define_tasks": 2})
+    return board
+
+
 def test_jobs_are_counted(clock: Clock) -> None:
     board = Board(clock=clock)
     board.begin({"define_tasks": 2, "train_behaviour": 1})
@@ -78,10 +87,7 @@ def test_the_time_left_is_that_of_recorded_jobs_on_these_cores(clock: Clock) -> 
 
 
 def test_a_slower_machine_is_taken_into_account(clock: Clock) -> None:
-    for family in ("point_robot", "cheetah_vel"):
-        record_time(f"define_tasks@smoke-{family}", 100.0)
-    board = Board(clock=clock)
-    board.begin({"define_tasks": 2})
+    board = two_jobs(clock)
     start(board, 1, "define_tasks", family="point_robot")
     clock.now = 300
     board.finish(1)
@@ -95,10 +101,7 @@ def test_a_slower_machine_is_taken_into_account(clock: Clock) -> None:
 
 
 def test_a_job_that_takes_longer_makes_the_time_left_a_lower_bound(clock: Clock) -> None:
-    for family in ("point_robot", "cheetah_vel"):
-        record_time(f"define_tasks@smoke-{family}", 100.0)
-    board = Board(clock=clock)
-    board.begin({"define_tasks": 2})
+    board = two_jobs(clock)
     start(board, 1, "define_tasks", family="point_robot")
     clock.now = 149
     assert board.status() == "0 of 2 jobs done, 1 running, about 1 min 40 s left"
