@@ -270,8 +270,11 @@ def get_behaviour() -> dict[str, Any]:
         ),
         ({"episode_length": None}, "Drift has no episode length; give episode_length"),
         ({"sample_tasks": lambda generator, count: []}, "sample_tasks returned 0 tasks; expected 1"),
-        ({"sample_tasks": lambda generator, count: [{"wind": "much"}]}, "expected numbers, or sequences of numbers"),
-        ({"sample_tasks": lambda generator, count: [3.0]}, "sample_tasks returned 3.0; expected numbers"),
+        (
+            {"sample_tasks": lambda generator, count: [{"wind": "much"}]},
+            "expected finite numbers, or sequences of them",
+        ),
+        ({"sample_tasks": lambda generator, count: [3.0]}, "sample_tasks returned 3.0; expected finite numbers"),
     ],
 )
 def test_what_cannot_be_a_family_is_refused_in_one_sentence(changed: dict[str, Any], said: str) -> None:

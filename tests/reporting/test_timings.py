@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from metadiffuser.reporting.timings import sampler_times, stage_times
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metadiffuser.artifacts import write_json
+from metadiffuser.errors import InputError
+from metadiffuser.reporting.timings import RECORD, job_names, read_timings, sampler_times, stage_times
 
 
 def test_times_of_a_stage_are_added_and_its_memory_is_that_of_the_largest_job() -> None:
@@ -26,3 +33,21 @@ def test_times_of_samplers_are_those_of_one_representation() -> None:
     records = [{"job": job, "notes": {"milliseconds_per_decision_ddim_3": time}} for job, time in jobs.items()]
     for representation, milliseconds in (("generalised", 2.0), ("focal", 8.0)):
         assert sampler_times(records, representation).to_numpy().tolist() == [["ant_dir", "ddim", 3, milliseconds]]
+
+
+def test_the_names_of_a_job_are_empty_where_it_has_none() -> None:
+    assert job_names({"job": "evaluate@smoke-ant_dir-generalised-0"}) == ("evaluate", "ant_dir", "generalised")
+    assert job_names({"job": "define_tasks@smoke-ant_dir"}) == ("define_tasks", "ant_dir", "")
+    assert job_names({"job": "make_tables"}) == ("make_tables", "", "")
+
+
+@pytest.mark.parametrize("damage", [[], {"job": 3}, {"job": None}, {"machine": ...}])
+def test_a_damaged_timing_record_is_named(damage: Any, tmp_path: Path) -> None:
+    sound = dict.fromkeys(RECORD, 1) | {"job": "make_tables@smoke"}
+    path = tmp_path / "make_tables.json"
+    write_json(path, sound | {"note": 2})
+    assert read_timings([path]) == [sound | {"notes": {"note": 2}}]
+    broken = {**sound, **damage} if isinstance(damage, dict) else damage
+    write_json(path, {key: value for key, value in broken.items() if value is not ...} if damage else broken)
+    with pytest.raises(InputError, match=r"make_tables\.json: not a timing record; run the stage that writes it"):
+        read_timings([path])

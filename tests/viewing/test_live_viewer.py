@@ -19,6 +19,7 @@ from metadiffuser.artifacts import write_json
 from metadiffuser.config.loading import load
 from metadiffuser.envs import Task, get_family
 from metadiffuser.envs.shared.base import without_model
+from metadiffuser.envs.shared.tasks import LEFT_OUT
 from metadiffuser.errors import InputError
 from metadiffuser.viewing import live
 from metadiffuser.viewing.live import Player, pick_task, view
@@ -318,5 +319,16 @@ def test_the_first_unseen_task_is_the_default(tmp_path: Path) -> None:
     write_json(path, {"family": "point_robot", "tasks": [task.to_json() for task in tasks]})
     assert pick_task(path, None).index == 2
     assert pick_task(path, 3).index == 3
-    with pytest.raises(InputError, match="tasks 0 to 3"):
+    with pytest.raises(InputError, match=r"tasks 0 to 3$"):
         pick_task(path, 4)
+
+
+def test_a_task_that_is_not_there_is_named_with_those_left_out(tmp_path: Path) -> None:
+    tasks = [Task(index, "train", {"goal": (0.1, 0.2)}) for index in range(4)]
+    path = tmp_path / "tasks.json"
+    write_json(path, {"family": "point_robot", "tasks": [task.to_json() for task in tasks]})
+    write_json(tmp_path / LEFT_OUT, [1])
+    with pytest.raises(InputError, match=r"tasks 0 to 3; left out of the data: 1$"):
+        pick_task(path, 1, tmp_path)
+    with pytest.raises(InputError, match=r"tasks\.json: holds no unseen task; name one of the others by --task"):
+        pick_task(path, None)

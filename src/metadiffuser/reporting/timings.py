@@ -43,18 +43,25 @@ def read_timings(files: Sequence[Path]) -> list[dict[str, Any]]:
     records = []
     for path in files:
         content = read_json(path)
-        if not isinstance(content, dict) or not content.keys() >= RECORD:
+        if not isinstance(content, dict) or not content.keys() >= RECORD or not isinstance(content["job"], str):
             raise InputError(f"{path}: not a timing record; run the stage that writes it again")
         notes = {name: value for name, value in sorted(content.items()) if name not in RECORD}
         records.append({name: content[name] for name in RECORD} | {"notes": notes})
     return records
 
 
+def job_names(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the stage of a record's job, its family, and its representation or method; empty where it has none."""
+    stage, _, fields = record["job"].partition("@")
+    _, family, variant, *_ = [*fields.split("-"), "", ""]
+    return stage, family, variant
+
+
 def stage_times(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the sums of the timing records stage by stage, in the order of the records."""
     sums: dict[str, dict[str, Any]] = {}
     for record in records:
-        name = record["job"].split("@")[0]
+        name, _, _ = job_names(record)
         total = sums.setdefault(name, {"stage": name, "jobs": 0, "wall": 0.0, "cpu": 0.0, "memory": 0})
         total["jobs"] += 1
         total["wall"] += record["wall_seconds"]
@@ -67,10 +74,9 @@ def sampler_times(records: Sequence[Mapping[str, Any]], representation: str) -> 
     """Return the times of one representation's sampler study: family, sampler, steps, milliseconds (per decision)."""
     rows = []
     for record in records:
-        stage, _, fields = record["job"].partition("@")
+        stage, family, own = job_names(record)
         if stage != "evaluate":
             continue
-        _, family, own, _ = fields.split("-")
         for name, value in record["notes"].items():
             setting = re.fullmatch(r"milliseconds_per_decision_([a-z_]+)_(\d+)", name)
             if own == representation and setting:

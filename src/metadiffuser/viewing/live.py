@@ -91,8 +91,14 @@ def pick_task(path: Path, index: int | None, dataset: Path | None = None) -> Tas
     """
     tasks = read_tasks(path, dataset)
     found = [task for task in tasks if task.index == index] if index is not None else split(tasks, "test")
+    if not found and index is None:
+        raise InputError(f"{path}: holds no unseen task; name one of the others by --task")
     if not found:
-        raise InputError(f"--task {index}: not in {path}, which has tasks 0 to {len(tasks) - 1}")
+        numbers = [task.index for task in tasks]
+        last = max(numbers, default=0)
+        missing = sorted(set(range(last)) - set(numbers))
+        left_out = f"; left out of the data: {', '.join(map(str, missing))}" if missing else ""
+        raise InputError(f"--task {index}: not in {path}, which has tasks 0 to {last}{left_out}")
     return found[0]
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, SupportsFloat, cast
+from typing import Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +15,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from metadiffuser.envs.shared.base import Array, Task
+from metadiffuser.errors import InputError, shortened
 
 REWARD = "reward"  # the one term of the reward
 LAST_SEED = 2**31 - 1
@@ -48,23 +49,48 @@ class Source:
 
 
 class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """One copy: resets with the task's options, and episodes without an end."""
+    """One copy: resets with the task's options, actions in [-1, 1], and episodes without an end.
+
+    Raises:
+        InputError: the task's environment has other spaces than a family may have.
+    """
 
     def __init__(self, source: Source, task: Task, render_mode: str | None = None):
         super().__init__(source.create(task, render_mode))
         self._restore = source.restore
         self._options = dict(source.reset_options(task)) if source.reset_options else None
-        shape = self.env.observation_space.shape
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float64)  # bounds may differ between tasks
+        self._name = f"{source.environment}, task {task.index}"
+        shown, bounds = self.env.observation_space, self.env.action_space
+        if not isinstance(shown, gym.spaces.Box) or not isinstance(bounds, gym.spaces.Box) or not bounds.is_bounded():
+            raise InputError(
+                f"{self._name}: has the observation space {shortened(str(shown))} and the action space "
+                f"{shortened(str(bounds))}; expected a Box, and a Box with bounds on both sides"
+            )
+        self._low, self._dtype = bounds.low.astype(float), bounds.dtype
+        self._range = bounds.high.astype(float) - self._low
+        # Bounds may differ between tasks; what the copies of a batch show does not.
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, shown.shape, np.float64)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, bounds.shape, np.float64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; return the observation (S,)."""
         return self.env.reset(seed=seed, options=self._options)[0], {}
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Apply an action (A,) in the environment's own bounds."""
-        observation, reward, *_ = self.env.step(action)
-        return observation, reward, False, False, {}
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Apply an action (A,), clipped to [-1, 1] and scaled to the environment's bounds.
+
+        Raises:
+            InputError: the reward is not one finite number.
+        """
+        share = 0.5 * (np.clip(action, -1.0, 1.0) + 1.0)
+        observation, reward, *_ = self.env.step((self._low + share * self._range).astype(self._dtype))
+        try:
+            paid = np.asarray(reward, float).item()
+        except (TypeError, ValueError):
+            paid = math.nan
+        if not math.isfinite(paid):
+            raise InputError(f"{self._name}: paid {shortened(repr(reward))}; expected one finite number as reward")
+        return observation, paid, False, False, {}
 
     def restore(self, observation: Array) -> None:
         """Start an episode and, where the source can, put it into the state that the observation (S,) shows."""
@@ -95,15 +121,25 @@ class Batch(Protocol):
 
 
 class LocalBatch:
-    """B copies in this process."""
+    """B copies in this process.
+
+    Raises:
+        InputError: observations or actions of two tasks have different sizes.
+    """
 
     def __init__(self, source: Source, tasks: Sequence[Task], render_mode: str | None = None):
-        makers = [partial(TaskEnv, source, task, render_mode) for task in tasks]
-        self.envs = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
-        bounds = self.envs.single_action_space
-        assert isinstance(bounds, gym.spaces.Box)
-        self._low, self._dtype = bounds.low.astype(float), bounds.dtype
-        self._range = bounds.high.astype(float) - self._low
+        copies = [TaskEnv(source, task, render_mode) for task in tasks]
+        for kind in ("observation_space", "action_space"):
+            first, *others = (getattr(copy, kind).shape for copy in copies)
+            for task, shape in zip(tasks[1:], others, strict=True):
+                if shape != first:
+                    raise InputError(
+                        f"{source.environment}: the {kind.replace('_', ' ')} of task {task.index} has the shape "
+                        f"{shape}, that of task {tasks[0].index} {first}; tasks of a family share both spaces"
+                    )
+        self.envs = SyncVectorEnv(
+            [partial(_itself, copy) for copy in copies], copy=False, autoreset_mode=AutoresetMode.DISABLED
+        )
 
     @property
     def observation_size(self) -> int:
@@ -122,9 +158,8 @@ class LocalBatch:
             env.restore(observation)
 
     def step(self, actions: Array) -> tuple[Array, Array]:
-        """See ``Batch``; actions are clipped to [-1, 1] and scaled to the environment's bounds."""
-        share = 0.5 * (np.clip(actions, -1.0, 1.0) + 1.0)
-        observations, rewards, *_ = self.envs.step((self._low + share * self._range).astype(self._dtype))
+        """See ``Batch``."""
+        observations, rewards, *_ = self.envs.step(actions)
         return np.array(observations), np.array(rewards)
 
 
@@ -192,6 +227,10 @@ class WorkerBatch:
         parts = self._padded(actions).reshape(len(self._envs.processes), -1, actions.shape[-1])
         rows = self._rows(self._envs.step(parts)[0])
         return rows[:, :-1], rows[:, -1]
+
+
+def _itself(copy: TaskEnv) -> TaskEnv:
+    return copy
 
 
 def _width(space: gym.Space[Any]) -> int:

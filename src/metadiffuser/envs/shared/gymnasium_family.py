@@ -149,16 +149,28 @@ def _sampled(
     drawn = list(sample_tasks(generator, count))
     if len(drawn) != count:
         raise InputError(f"family '{name}': sample_tasks returned {len(drawn)} tasks; expected {count}")
-    try:
-        return [
-            {key: tuple(float(value) for value in np.atleast_1d(values)) for key, values in task.items()}
-            for task in drawn
-        ]
-    except (TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"family '{name}': sample_tasks returned {shortened(repr(drawn[0]))}; expected numbers, or sequences of "
-            "numbers, by name"
-        ) from None
+    found: list[dict[str, tuple[float, ...]]] = []
+    for task in drawn:
+        try:
+            found.append({key: tuple(float(value) for value in np.atleast_1d(task[key])) for key in task})
+            usable = bool(np.isfinite([value for values in found[-1].values() for value in values]).all())
+        except (TypeError, ValueError, AttributeError):
+            usable = False
+        if not usable:
+            raise InputError(
+                f"family '{name}': sample_tasks returned {shortened(repr(task))}; expected finite numbers, or "
+                "sequences of them, by name"
+            )
+        if _sizes(found[-1]) != _sizes(found[0]):
+            raise InputError(
+                f"family '{name}': sample_tasks returned {shortened(repr(drawn[0]))} and {shortened(repr(task))}; "
+                "expected equal names and sizes for all tasks"
+            )
+    return found
+
+
+def _sizes(parameters: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
+    return {name: len(values) for name, values in parameters.items()}
 
 
 def _made(name: str, source: Source, task: Task) -> gym.Env[Any, Any]:

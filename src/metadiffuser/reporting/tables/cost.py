@@ -10,7 +10,7 @@ import pandas as pd
 from metadiffuser.reporting.labels import OWN
 from metadiffuser.reporting.layout import Cell, Column, Table
 from metadiffuser.reporting.registry import timed_table
-from metadiffuser.reporting.timings import Timings
+from metadiffuser.reporting.timings import Timings, job_names
 
 CONTEXT = "context"  # the shared context model, as a method
 TRAINING = ("train_context", "train_diffusion", "train_baseline")
@@ -44,10 +44,9 @@ def costs(timings: Timings) -> pd.DataFrame:
 
 def _measured(records: Sequence[Mapping[str, Any]], own: str) -> Iterator[tuple[str, str, str, float, float]]:
     for record in records:
-        stage, _, fields = record["job"].partition("@")
+        stage, family, variant = job_names(record)
         if stage not in (*TRAINING, *PLAY):
             continue
-        _, family, variant, _ = fields.split("-")
         if stage.endswith("_baseline"):
             method = variant
         elif variant == own:
