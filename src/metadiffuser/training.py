@@ -122,7 +122,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class MovingAverage(Generic[Model]):
-    """Exponential moving average of a module's parameters; the average is what is evaluated (method section 2.2).
+    """Exponential moving average of a module's parameters; the average is evaluated (metadiffuser.md, section 2).
 
     Args:
         module: the module in training; buffers are copied once.

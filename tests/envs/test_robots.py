@@ -32,7 +32,7 @@ SKIPS = {"cheetah_vel": 5, "cheetah_dir": 5, "ant_dir": 5, "hopper_param": 4, "w
 
 
 def terms_of(name: str, task: Task, model: mujoco.MjModel, data: mujoco.MjData, velocity: Array, action: Array) -> Any:
-    """The reward's terms as method section 5 has them, for one copy that has just been stepped."""
+    """The reward's terms as environments.md has them, for one copy that has just been stepped."""
     effort = float(np.square(action).sum())
     parameters = task.parameters
     if name == "cheetah_vel":

@@ -50,7 +50,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Simulator:
-    """Whole episodes in the family's simulator; a score is the normalised one (method section 4).
+    """Whole episodes in the family's simulator; a score is the normalised one (metadiffuser.md, section 4).
 
     Attributes:
         setup: the episodes.

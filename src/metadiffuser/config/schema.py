@@ -62,7 +62,7 @@ class Tasks(Section):
 
 
 class Behaviour(Section):
-    """Stage ``train_behaviour``: soft actor-critic experts (method section 5)."""
+    """Stage ``train_behaviour``: soft actor-critic experts (docs/data.md)."""
 
     threads: Threads = 1
     sharing: Literal["task_conditioned", "per_task"] = Field(
@@ -100,7 +100,7 @@ class Behaviour(Section):
 
 
 class Dataset(Section):
-    """Stage ``collect_dataset``: episodes per task and quality (method section 5)."""
+    """Stage ``collect_dataset``: episodes per task and quality (docs/data.md)."""
 
     threads: Threads = 1
     qualities: Annotated[list[Quality], Field(min_length=1)] = Field(
@@ -116,7 +116,7 @@ class Dataset(Section):
 
 
 class Context(Section):
-    """Stage ``train_context``: context encoder with reward and dynamics models (method section 2.1)."""
+    """Stage ``train_context``: context encoder, reward and dynamics models (docs/methods/metadiffuser.md, section 1)."""
 
     threads: Threads = 1
     qualities: Qualities = ["mixed", "random"]
@@ -152,7 +152,7 @@ class Context(Section):
 
 
 class Diffusion(Section):
-    """Stage ``train_diffusion``: the conditional denoiser (method section 2.2)."""
+    """Stage ``train_diffusion``: the conditional denoiser (docs/methods/metadiffuser.md, section 2)."""
 
     threads: Threads = 1
     qualities: Qualities = ["mixed"]
@@ -173,7 +173,7 @@ class Diffusion(Section):
 
 
 class Planning(Section):
-    """The guided planner (method section 3)."""
+    """The guided planner (docs/methods/metadiffuser.md, section 3)."""
 
     sampler: Sampler = Field("ddim", description="reverse process: ancestral, deterministic, or DPM-Solver++(2M)")
     sampling_steps: Annotated[int, Field(ge=1, le=1000)] = Field(3, description="denoising steps of a plan")
@@ -226,7 +226,7 @@ class SamplerSetting(Section):
 
 
 class Evaluation(Section):
-    """Stages ``evaluate`` and ``evaluate_baseline``: the protocol on unseen tasks (method section 4)."""
+    """Stages ``evaluate`` and ``evaluate_baseline``: play on unseen tasks (docs/methods/metadiffuser.md, section 4)."""
 
     threads: Threads = 1
     episodes: Count = Field(5, description="episodes per unseen task and cell")

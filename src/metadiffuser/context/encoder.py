@@ -1,4 +1,4 @@
-"""The context encoder E_phi: a few transitions of a task -> its representation z (method section 2.1)."""
+"""The context encoder E_phi: a few transitions of a task -> its representation z (metadiffuser.md, section 1)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """FOCAL's representation: an encoder trained by distances of contexts (Li et al., ICLR 2021, arXiv 2010.01112).
 
 Contexts of one task are pulled together by their squared distance, contexts of different tasks pushed apart by an
-inverse power of theirs; neither rewards nor states are predicted (method section 7).
+inverse power of theirs; neither rewards nor states are predicted (metadiffuser.md, section 1).
 """
 
 from __future__ import annotations

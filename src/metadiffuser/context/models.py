@@ -1,4 +1,4 @@
-"""The models of all tasks: R_psi(s, a, z) and P_omega(s, a, z) (method section 2.1), and V(s, z) beyond the horizon."""
+"""The models of all tasks: R_psi and P_omega (metadiffuser.md, section 1), and V(s, z) beyond the horizon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan is worth to the generalised models: predicted return, less inconsistency (method section 3).
+"""What a plan is worth to the generalised models: predicted return, less inconsistency (metadiffuser.md, section 3).
 
 To the return, the value of the state that the plan ends in may be added (ours; off by default).
 

@@ -1,4 +1,4 @@
-"""Encoders that learn by themselves, before the models do: FOCAL's and CORRO's (method section 7)."""
+"""Encoders that learn by themselves, before the models do: FOCAL's and CORRO's (metadiffuser.md, section 1)."""
 
 from __future__ import annotations
 

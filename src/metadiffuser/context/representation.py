@@ -21,7 +21,7 @@ SMALLEST_DEVIATION = 1e-4  # an entry of z that never differs stays where it is
 
 
 class ContextModel(nn.Module):
-    """A representation of tasks, R_psi, P_omega and V with the normaliser they share (method section 2.1).
+    """A representation of tasks, R_psi, P_omega and V with the normaliser they share (metadiffuser.md, section 1).
 
     The representation is E_phi for ``generalised``, ``focal`` and ``corro``, which differ in how it is trained; for
     ``true_task`` there is no encoder, and z is the task's parameters (table 3).

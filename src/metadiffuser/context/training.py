@@ -1,4 +1,4 @@
-"""Training of a task representation with the generalised reward and dynamics models (method section 2.1)."""
+"""Training of a task representation with the generalised reward and dynamics models (metadiffuser.md, section 1)."""
 
 from __future__ import annotations
 

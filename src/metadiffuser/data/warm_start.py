@@ -1,4 +1,4 @@
-"""Warm-start data: one episode of another policy, which an agent is given before it acts (method section 4)."""
+"""Warm-start data: one episode of another policy, given to an agent before it acts (metadiffuser.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the conditional diffusion model, the context encoder frozen (method section 2.2)."""
+"""Training of the conditional diffusion model, the context encoder frozen (metadiffuser.md, section 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The denoiser: a temporal U-Net over trajectory segments, conditioned on step k and task z (method section 2.2).
+"""The denoiser: a temporal U-Net over segments, conditioned on step k and task z (metadiffuser.md, section 2).
 
 Features lie with time first, (H, B, C); ``layers.py`` says why.
 """

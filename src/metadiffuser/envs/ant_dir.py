@@ -14,7 +14,7 @@
 
 Actions (8): torques of hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3, in [-1, 1] of their gear.
 Directions (cos t, sin t) have t uniform in [0, 2 pi). Frame skip 5 of 0.01 s: dt = 0.05 s; episodes last 200 steps
-and never end early, however the ant lies (method section 5).
+and never end early, however the ant lies (environments.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Observations (20) and actions (6) are those of the half-cheetah (``shared.cheetah`` has the table). There are two tasks,
 backward (-1) and forward (+1). Frame skip 5 of 0.01 s: dt = 0.05 s; episodes last 200 steps and never end early
-(method section 5).
+(environments.md).
 """
 
 from __future__ import annotations

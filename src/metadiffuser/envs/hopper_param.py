@@ -12,7 +12,7 @@
 
 Actions (3): torques of thigh, leg and foot, in [-1, 1] of their gear. The exponents of a task (34) are explained in
 ``dynamics``. Frame skip 4 of 0.004 s: dt = 0.016 s; episodes last 200 steps and never end early, however the hopper
-lies (method section 5).
+lies (environments.md).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 | 1 | y position | m |
 
 Actions (2): displacement / 0.1, clipped to [-1, 1]. Reward: minus the distance to the goal after the
-move. Episodes last 20 steps and start at the origin; goals are uniform in [-1, 1]^2 (method section 5).
+move. Episodes last 20 steps and start at the origin; goals are uniform in [-1, 1]^2 (environments.md).
 """
 
 from __future__ import annotations

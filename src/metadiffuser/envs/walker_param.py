@@ -14,7 +14,7 @@
 
 Actions (6): torques of right thigh, leg, foot, left thigh, leg, foot, in [-1, 1] of their gear. The exponents of a task
 (58) are explained in ``dynamics``. Frame skip 4 of 0.004 s: dt = 0.016 s; episodes last 200 steps and never end early,
-however the walker lies (method section 5).
+however the walker lies (environments.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cells of an evaluation: which agent, with which guide, given which warm-start data (method section 4)."""
+"""The cells of an evaluation: agent, guide and warm-start data (metadiffuser.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one evaluation loop: cells, tasks and episodes as one batch through an agent (method section 4)."""
+"""The one evaluation loop: cells, tasks and episodes as one batch through an agent (metadiffuser.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores, averages and their uncertainty, as pure functions of arrays (method section 4).
+"""Scores, averages and their uncertainty, as pure functions of arrays (metadiffuser.md, section 4).
 
 The runs of a cell of the evaluation form a grid: S training seeds x T tasks x E episodes. ``Bootstrap`` resamples all
 three levels (``resampled_means``), or the runs of fixed strata alone (``interval``).

@@ -56,7 +56,7 @@ def encode_warm_start(model: ContextModel, warm_start: WarmStart) -> Tensor:
 
 
 class PlanningAgent(Agent):
-    """Plans, executes the first actions, plans again; every ``actions_per_plan`` steps (method section 3).
+    """Plans, executes the first actions, plans again; every ``actions_per_plan`` steps (metadiffuser.md, section 3).
 
     Args:
         planner: makes the plans.

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: how conditional and unconditional predictions are mixed (method section 3)."""
+"""Classifier-free guidance: how conditional and unconditional predictions are mixed (metadiffuser.md, section 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dual guide: gradients of predicted return and of dynamics consistency (method section 3).
+"""The dual guide: gradients of predicted return and of dynamics consistency (metadiffuser.md, section 3).
 
     g = grad_x [ alpha * sum_t R_psi(s_t, a_t, z) - alpha * lambda * sum_t || s_{t+1} - P_omega(s_t, a_t, z) ||^2 ]
 

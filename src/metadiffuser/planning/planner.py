@@ -1,4 +1,4 @@
-"""The planner: a batch of plans by guided denoising (method section 3).
+"""The planner: a batch of plans by guided denoising (metadiffuser.md, section 3).
 
 For k = T..1, with s_0 clamped to the observed state:
 

@@ -1,4 +1,4 @@
-"""The reference file of published results (method section 6), read and checked."""
+"""The reference file of published results (metadiffuser.md, "Published results"), read and checked."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def without_model(task: Task) -> mujoco.MjModel:
 
 @dataclass(frozen=True)
 class Family:
-    """A distribution over tasks that share observation and action space (method section 5).
+    """A distribution over tasks that share observation and action space (environments.md).
 
     Attributes:
         name: key in paths and parameters, such as ``cheetah_vel``; the name of the family's file.

@@ -14,7 +14,7 @@
 | 17-19 | position x, y, z of the torso in the world | rootx, -, rootz | m |
 
 Actions (6): torques of back thigh, shin, foot, front thigh, shin, foot, in [-1, 1] of their gear.
-Frame skip 5 of 0.01 s: dt = 0.05 s; episodes last 200 steps and never end early (method section 5).
+Frame skip 5 of 0.01 s: dt = 0.05 s; episodes last 200 steps and never end early (environments.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random dynamics: what the -Param families share; every task has its own robot (method section 5).
+"""Random dynamics: what the -Param families share; every task has its own robot (environments.md).
 
 Every element of body_mass, body_inertia and geom_friction is multiplied by 1.5^u and every one of dof_damping by
 1.3^u, with u uniform in (-3, 3) and independent. A task holds the exponents u, one tuple an array, in the order of the

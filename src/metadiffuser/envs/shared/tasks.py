@@ -22,7 +22,7 @@ LEFT_OUT = "left_out.json"  # in a family's folder of datasets
 def draw_tasks(
     family: Family, train: int, test: int, generator: np.random.Generator, unseen: str = "within"
 ) -> list[Task]:
-    """Draw ``train`` training tasks, then ``test`` unseen ones (method sections 4 and 5).
+    """Draw ``train`` training tasks, then ``test`` unseen ones (environments.md).
 
     Args:
         family: the family.

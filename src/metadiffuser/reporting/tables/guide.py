@@ -1,4 +1,4 @@
-"""Table 4: ablation of the guide, and whether guides differ (method section 4)."""
+"""Table 4: ablation of the guide, and whether guides differ (metadiffuser.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table 3: the encoder replaced by other task representations, the rest unchanged (method section 4)."""
+"""Table 3: the encoder replaced by other task representations, the rest unchanged (metadiffuser.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables by warm-start data, of every method that takes a context (method section 4)."""
+"""The tables by warm-start data, of every method that takes a context (metadiffuser.md, section 4)."""
 
 from __future__ import annotations
 
