@@ -116,7 +116,7 @@ class Dataset(Section):
 
 
 class Context(Section):
-    """Stage ``train_context``: context encoder, reward and dynamics models (docs/methods/metadiffuser.md, section 1)."""
+    """Stage ``train_context``: encoder, reward and dynamics models (docs/methods/metadiffuser.md, section 1)."""
 
     threads: Threads = 1
     qualities: Qualities = ["mixed", "random"]

@@ -52,7 +52,7 @@ def read_timings(files: Sequence[Path]) -> list[dict[str, Any]]:
 
 def job_names(record: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return the stage of a record's job, its family, and its representation or method; empty where it has none."""
-    stage, _, fields = record["job"].partition("@")
+    stage, _, fields = str(record["job"]).partition("@")
     _, family, variant, *_ = [*fields.split("-"), "", ""]
     return stage, family, variant
 
