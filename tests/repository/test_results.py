@@ -64,6 +64,25 @@ def column(table: str, family: str) -> dict[str, float]:
     return {row["Method"]: float(row[f"{family_words(family)} score"]) for row in rows}
 
 
+def test_the_scores_by_quality_of_the_data_are_those_of_the_metrics() -> None:
+    with (ROOT / f"{paths.GUIDE_BY_DATA}.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    keys = {family_words(family): family for family in load(ROOT / "presets" / "pilot.yaml").families}
+    assert {row["Preset"] for row in rows} == {"random", "medium", "pilot", "expert"}
+    for row in rows:
+        preset, family = row["Preset"], keys[row["Family"]]
+        place = paths.PLANNER_METRICS.format(preset=preset, family=family, representation="generalised", seed="*")
+        anchors = dataset(family, preset)["anchors"]
+        found = [
+            normalised(cell["returns"], anchors)
+            for path in sorted(ROOT.glob(place))
+            for cell in read_json(path)["cells"]
+            if (cell["method"], cell["guide"], cell["context"]) == ("metadiffuser", row["Guide"], "expert")
+        ]
+        assert len(found) == 3, row
+        assert float(row["score"]) == pytest.approx(np.mean(found), abs=1e-6), row
+
+
 def test_point_robot_experts_are_near_the_exact_optimum() -> None:
     tasks = [Task.from_json(record) for record in dataset("point_robot")["tasks"]]
     optimum = np.mean([optimal_return(np.array(task.parameters["goal"])) for task in tasks])

@@ -210,10 +210,10 @@ def guide_by_data_table(found: Ablation) -> Table:
         "seeds, tasks and episodes; p: two-sided bootstrap p-value of no gain; p (Holm): corrected for all gains of "
         "this table. With few tasks and seeds p-values are too small rather than too large. Error at 1: RMSE of the "
         "planned against the executed state one step ahead, in normalised units, mean over seeds. Encoder: the data "
-        "that the encoder and the guide's reward and dynamics models learned from; rows of one family differ in the "
-        "denoiser's data alone where these are the same. The guide's scales are those that calibration chose on "
-        "training tasks, preset by preset. Where two presets have the same family and quality, the one named first is "
-        "shown.",
+        "that the encoder and the guide's reward and dynamics models learned from; where these are the "
+        "same, rows of one family differ in the denoiser's data and in the settings that calibration chose on training "
+        "tasks, preset by preset: scales of the guide, guidance weight, sampler, number of plans. Where two presets "
+        "have the same family and quality, the one named first is shown.",
         found.intervals,
         found.samples,
     )
