@@ -1,7 +1,7 @@
 """Copy what the results' tables say into README.md and docs, between markers; ``--check`` only compares.
 
 README.md has the scores of the quick preset's table 1. docs/results.md has that table as it is, scores and verdicts of
-the pilot preset, and scores of the laptop preset. The page of a method has the method's numbers in the laptop preset.
+the pilot preset, and scores of the laptop preset. The page of a method has the method's numbers in both of these.
 """
 
 from __future__ import annotations
@@ -57,16 +57,25 @@ def verdicts(path: Path) -> str:
     return markdown(["Claim", "Verdict", "Effect", "Holds if", "p (Holm)"], body)
 
 
-def method(page: Path) -> str:
+def title_of(page: Path) -> str:
+    """Return the heading of a method's page, which is the method's display name."""
+    return page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def method(title: str, tables: Path) -> str | None:
     """Return a method's results, family by family: on unseen tasks by its warm-start data, and on training tasks.
 
-    The heading of the page is the method's display name.
+    Args:
+        title: the method's display name.
+        tables: folder of a preset's tables.
+
+    Returns:
+        None if the preset has no such method.
     """
-    title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-    unseen = [row for row in rows(LAPTOP / "table2_warm_start.csv") if row["Method"] == title]
-    trained = [row for row in rows(LAPTOP / "training_tasks.csv") if row["Method"] == title]
+    unseen = [row for row in rows(tables / "table2_warm_start.csv") if row["Method"] == title]
+    trained = [row for row in rows(tables / "training_tasks.csv") if row["Method"] == title]
     if not unseen or not trained:
-        return f"The tables of the laptop preset have no method named {title}."
+        return None
     families = [key.removesuffix(RETURN) for key in unseen[0] if key.endswith(RETURN)]
     first = unseen[0]
     body = [[f"return, {first['Warm-start']} context", *(interval(first, f + RETURN) for f in families)]]
@@ -74,6 +83,12 @@ def method(page: Path) -> str:
     known = [family.split(" (")[0] for family in families]  # a family without an unseen task says so in its heading
     body += [["score on training tasks", *(interval(row, f + SCORE) for f in known)] for row in trained]
     return markdown(["", *families], body)
+
+
+def blocks_of(page: Path) -> dict[str, str]:
+    """Return {block: what belongs into it} of a method's page: its results in each preset that has the method."""
+    found = {name: method(title_of(page), tables) for name, tables in (("pilot", PILOT), ("laptop", LAPTOP))}
+    return {name: content for name, content in found.items() if content is not None}
 
 
 def wanted() -> dict[Path, dict[str, str]]:
@@ -86,7 +101,7 @@ def wanted() -> dict[Path, dict[str, str]]:
     }
     pages = {ROOT / "README.md": {"summary": scores(QUICK / "table1_few_shot.csv")}, ROOT / "docs/results.md": results}
     methods = sorted((ROOT / "docs" / "methods").glob("*.md"))
-    return pages | {page: {"ours": method(page)} for page in methods}
+    return pages | {page: blocks_of(page) for page in methods}
 
 
 def filled(page: str, name: str, content: str) -> str:

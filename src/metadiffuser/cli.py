@@ -1,4 +1,8 @@
-"""The command line: one verb runs a job of each stage, the others use and inspect the pipeline."""
+"""The command line of the pipeline.
+
+Each stage has a verb that runs one job of it, as the engines do. Other verbs switch presets, look at results, check and
+compare them, and take data in and out.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from pathlib import Path
 from metadiffuser.config.loading import PARAMS, load
 from metadiffuser.config.params import Params
 from metadiffuser.errors import InputError, current_folder, final_name, say
+from metadiffuser.pipeline import options
 from metadiffuser.pipeline.options import number_from_zero, offer_publishing, positive_number, whole_number
 from metadiffuser.pipeline.streams import OUTPUT, discard_errors, discard_output, flushed_output, open_streams
 
@@ -26,8 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="metadiffuser", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for stage in STAGES.values():
-        verb = verbs.add_parser(stage.name, help=f"run the stage for one {' x '.join(stage.wildcards) or 'preset'}")
-        needed = [verb.add_argument(f"--{wildcard}", required=True) for wildcard in stage.wildcards]
+        what = options.JOBS_DO[stage.name]
+        verb = verbs.add_parser(stage.name, help=what, description=f"{what.capitalize()}.")
+        needed = [verb.add_argument(f"--{key}", required=True, help=options.JOBS_OF[key]) for key in stage.wildcards]
         verb.set_defaults(run=_stage, stage=stage)
         if stage.name == "evaluate":
             offer(verb, _pretrained, needed)
@@ -88,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run its jobs again in a scratch folder (below TMPDIR) and compare outputs byte by byte",
     )
     for wildcard in dict.fromkeys(name for stage in STAGES.values() for name in stage.wildcards):
-        verify.add_argument(f"--{wildcard}", help=f"only jobs of this {wildcard}")
+        verify.add_argument(f"--{wildcard}", help=f"only jobs of this {options.JOBS_OF[wildcard]}")
     verify.set_defaults(run=_verify)
     for name, what in {
         "estimate": "estimate what a preset takes: jobs, hours, memory, disk",
@@ -118,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
         help="instead, write the preset's spread from the metrics folders of runs with different root seeds",
     )
     compare.set_defaults(run=_compare)
-    across = verbs.add_parser("across", help="compare guides by the data of several presets, in one table and figure")
+    across = verbs.add_parser(
+        "across", help="compare the guide's terms over presets that differ in the quality of data"
+    )
     across.add_argument("presets", nargs="+", metavar="PRESET", help="presets whose evaluation has run")
     across.set_defaults(run=_across)
     tune = verbs.add_parser("tune", help="try every method's settings on held-out training tasks (docs/tuning.md)")
@@ -133,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     tune.set_defaults(run=_tune)
     gc = verbs.add_parser("gc", help="remove objects that no record refers to from DVC's cache, and from a remote")
-    gc.add_argument("--dry", action="store_true", help="only print how many objects would be removed")
+    gc.add_argument("--dry", action="store_true", help="only print what would be removed")
     gc.add_argument("--remote", metavar="NAME", help="also remove them from this remote")
     gc.set_defaults(run=_gc)
     verbs.add_parser("dvc", help="write dvc.yaml from the DAG in pipeline/dag.py").set_defaults(run=_dvc)

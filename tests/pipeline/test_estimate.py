@@ -281,11 +281,11 @@ def test_the_table_has_every_stage_and_says_how_far_it_can_be_trusted(capsys: py
     assert cli.main(["estimate", "--preset", "paper", "--cores", "16"]) == 0
     text = capsys.readouterr().out
     rows = table(text)
-    assert list(rows) == ["stage", *dag.STAGES, "in all"]
+    assert list(rows) == ["stage", *dag.STAGES, "total"]
     jobs = dag.jobs(PAPER)
-    assert rows["in all"][0] == str(len(jobs))
+    assert rows["total"][0] == str(len(jobs))
     assert rows["train_baseline"][0] == str(sum(job.stage.name == "train_baseline" for job in jobs))
-    for said in ("With --cores 16: about", "only the order of magnitude", "no GPU was measured", "the preset quick"):
+    for said in ("With --cores 16: about", "only the order of magnitude", "no GPU was measured", "times of quick ("):
         assert said in text
 
 
@@ -294,7 +294,7 @@ def test_without_a_preset_it_is_that_of_params(project: Path, capsys: pytest.Cap
     here = capsys.readouterr().out
     rounding = 2  # seconds: hours are shown with three decimals
     assert rows_sum(here) == pytest.approx(len(dag.jobs(QUICK, timed_only=True)) * 10, abs=rounding)
-    assert "differs from the records' by up to 1.0 times: expect an error of up to a factor of two" in here
+    assert "work differs by a factor of up to 1.0: expect an error of up to a factor of two" in here
     assert cli.main(["estimate", "--cores", "2", "--preset", "quick"]) == 0
     assert capsys.readouterr().out == here
 
@@ -304,12 +304,12 @@ def test_work_that_is_less_than_the_records_is_warned_of_as_well(capsys: pytest.
     own = work.of(job.stage.name, job.wildcards, work.settings(QUICK))
     write_json(Path(dag.timing_path(job.name, "quick")), TIMING | {"work": 8 * own, "cpu_seconds": 80_000.0})
     assert cli.main(["estimate"]) == 0
-    assert "by up to 8.0 times: expect an error of up to a factor of three" in capsys.readouterr().out
+    assert "by a factor of up to 8.0: expect an error of up to a factor of three" in capsys.readouterr().out
 
 
 def rows_sum(text: str) -> int:
     """The seconds of the last row."""
-    return round(float(table(text)["in all"][1]) * 3600)
+    return round(float(table(text)["total"][1]) * 3600)
 
 
 def test_the_former_verb_says_the_new_name(capsys: pytest.CaptureFixture[str]) -> None:

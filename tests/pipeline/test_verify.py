@@ -168,7 +168,7 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
     assert lines == [
         f"{job.name}: {path}: from git, without a record of its job; 'git log -- {path}' shows who committed it"
         for path in (str(CURVE), str(METRICS))
-    ] + ["smoke: 1 jobs: 0 as recorded, 0 not, 0 not made, 1 from git without a record"]
+    ] + ["smoke: 1 job: 0 as recorded, 0 not, 0 not made, 1 from git without a record"]
     assert not any("delete" in line for line in lines)
     (CURVE / "index.json").write_text("[9]")
     code, lines = verify(capsys, *words)
@@ -178,7 +178,7 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
         in lines[0]
     )
     assert "delete" not in lines[0]
-    assert lines[-1] == "smoke: 1 jobs: 0 as recorded, 1 not (outputs: 1 unrecorded), 0 not made"
+    assert lines[-1] == "smoke: 1 job: 0 as recorded, 1 not (outputs: 1 unrecorded), 0 not made"
     git("checkout", "--", str(CURVE))
     (CURVE / "more.json").write_text("[9]")
     assert verify(capsys, *words)[0] == 1
@@ -189,7 +189,7 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
     assert code == 1
     assert lines == [
         f"{job.name}: {path}: missing; 'git checkout -- {path}' restores it" for path in (str(CURVE), str(METRICS))
-    ] + ["smoke: 1 jobs: 0 as recorded, 1 not (outputs: 2 missing), 0 not made"]
+    ] + ["smoke: 1 job: 0 as recorded, 1 not (outputs: 2 missing), 0 not made"]
     git("checkout", "--", str(CURVE), str(METRICS))
     (CURVE / ".snakemake_timestamp").touch()
     assert verify(capsys, *words)[0] == 0
@@ -198,7 +198,7 @@ def test_committed_results_without_a_record_are_no_fault(project: Path, capsys: 
     assert code == 1
     assert f"{job.name}: {CONTEXT}: unrecorded: its job did not end; delete it and run" in lines[0]
     records.write(job, "fingerprint")
-    assert verify(capsys, *words) == (0, ["smoke: 1 jobs: 1 as recorded, 0 not, 0 not made"])
+    assert verify(capsys, *words) == (0, ["smoke: 1 job: 1 as recorded, 0 not, 0 not made"])
 
 
 def test_files_that_no_job_writes_are_reported_and_are_no_fault(

@@ -180,7 +180,7 @@ def estimate(params: Params, cores: int) -> None:
     jobs = dag.jobs(params)
     estimates = estimate_jobs(jobs, read_records())
     rows = [_row(stage, [job.name for job in jobs if job.stage.name == stage], estimates) for stage in dag.STAGES]
-    _print_table([COLUMNS, *rows, _row("in all", [job.name for job in jobs], estimates)])
+    _print_table([COLUMNS, *rows, _row("total", [job.name for job in jobs], estimates)])
     seconds = {job.name: estimates[job.name].cpu_seconds if job.name in estimates else 0.0 for job in jobs}
     nodes = graph(jobs, params, seconds)
     path = critical_path(nodes)
@@ -206,14 +206,14 @@ def _row(label: str, names: Sequence[str], estimates: Mapping[str, Estimate]) ->
 def _reservations(params: Params, jobs: Sequence[dag.Job], estimates: Mapping[str, Estimate]) -> Iterator[str]:
     """Yield what the numbers come from and how far they can be trusted."""
     used = [one.record for one in estimates.values()]
-    presets = " and ".join(sorted({f"the preset {record.preset}" for record in used}))
-    machines = " and ".join(sorted({record.machine for record in used}))
-    yield f"\nRecorded times of {presets} ({machines}), scaled in proportion to the work of each job."
+    presets = ", ".join(sorted({record.preset for record in used}))
+    machines = ", ".join(sorted({record.machine for record in used}))
+    yield f"\nBased on recorded times of {presets} ({machines}), scaled in proportion to the work of each job."
     least = sum(one.cpu_seconds for one in estimates.values()) / 100  # shorter jobs do not matter
     ratios = [one.ratio for one in estimates.values() if one.ratio > 0 and one.cpu_seconds >= least]
     spread = max((max(ratio, 1 / ratio) for ratio in ratios), default=1.0)
     trust = next((words for most, words in TRUST if spread <= most), "only the order of magnitude is to be trusted")
-    yield f"- The work of the longer jobs differs from the records' by up to {spread:,.1f} times: {trust}."
+    yield f"- Between the longer jobs and their records, work differs by a factor of up to {spread:,.1f}: {trust}."
     guessed: dict[tuple[str, str, str], set[str]] = defaultdict(set)  # {(stage, of what, taken): without a record}
     for job in (job for job in jobs if job.name in estimates):
         family, record = job.wildcards.get("family", ""), estimates[job.name].record

@@ -9,6 +9,31 @@ from contextlib import suppress
 
 from metadiffuser.errors import one_line
 
+JOBS_DO = {  # what a job of each stage does
+    "define_tasks": "draw the tasks and split them",
+    "train_behaviour": "train the behaviour policies",
+    "collect_dataset": "collect the offline datasets",
+    "describe_dataset": "describe the datasets in a card with a histogram",
+    "train_context": "train the context encoder, the reward and the dynamics model",
+    "train_diffusion": "train the diffusion model",
+    "calibrate": "choose the planner's settings on training tasks",
+    "evaluate": "evaluate the planner on unseen tasks",
+    "train_baseline": "train a baseline",
+    "calibrate_baseline": "choose a baseline's settings on training tasks",
+    "evaluate_baseline": "evaluate a baseline on unseen tasks",
+    "render_rollouts": "render videos and film strips",
+    "make_tables": "make all tables of the preset in params.yaml",
+    "make_figures": "draw all figures of the preset in params.yaml",
+    "make_report": "make the report page of the preset in params.yaml",
+}
+JOBS_OF = {  # what a job is for
+    "family": "environment family",
+    "shard": "share of the tasks, one of 'shards' in params.yaml",
+    "representation": "task representation, such as generalised",
+    "method": "baseline, such as bc",
+    "seed": "training seed",
+}
+
 
 def whole_number(text: str) -> int:
     """Return a whole number from 1 on. Raises ``argparse.ArgumentTypeError``, which argparse shows as a usage error."""

@@ -90,8 +90,8 @@ def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> i
         for job in jobs:
             verdicts[job.name] = check(job, lock.get(job.name))
             progress.advance()
-    if stage is None and not wildcards:
-        verdicts |= _imports(params) | _published()
+    others = _imports(params) | _published() if stage is None and not wildcards else {}
+    verdicts |= others
     for name, verdict in verdicts.items():
         for fault in verdict.faults:
             print(f"{name}: {fault}")
@@ -112,7 +112,8 @@ def verify(params: Params, stage: str | None, wildcards: Mapping[str, str]) -> i
     sound = len(verdicts) - faulty - absent - from_git
     counts = [f"{sound} as recorded", f"{faulty} not{wrong}", f"{absent} not made"]
     counts += [f"{from_git} from git without a record"] if from_git else []
-    print(f"{params.preset}: {len(verdicts)} jobs: {', '.join(counts)}")
+    also = f" and {_counted(len(others), 'published or imported folder')}" if others else ""
+    print(f"{params.preset}: {_counted(len(jobs), 'job')}{also}: {', '.join(counts)}")
     return 1 if faulty else 0
 
 
@@ -291,6 +292,10 @@ def _imports(params: Params) -> dict[str, Verdict]:
         )
         verdicts[f"import@{family}"] = Verdict(True, (Fault(path, what, remedy),) if what else ())
     return verdicts
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _published() -> dict[str, Verdict]:
