@@ -88,8 +88,9 @@ audit: $(READY)  ## look for known vulnerabilities of the pinned versions, where
 docs: $(READY)  ## build the documentation as a site, without the network; then open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-readme: $(READY)  ## copy the main tables of the results into README.md and docs
+readme: $(READY)  ## copy the main tables of the results, and the presets' hyperparameters, into README.md and docs
 	$(BIN)/python docs/copy_results.py
+	$(BIN)/python docs/write_hyperparameters.py
 
 animation: $(READY)  ## make the README's moving picture from the videos in results/laptop
 	$(BIN)/python docs/make_animation.py

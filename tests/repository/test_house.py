@@ -222,9 +222,10 @@ def test_a_page_lists_every_stage() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| ", page, re.M)) == set(STAGES)
 
 
-def test_pages_show_the_tables_of_the_results() -> None:
+@pytest.mark.parametrize("script", ["copy_results.py", "write_hyperparameters.py"])
+def test_pages_show_the_tables_of_results_and_presets(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs/copy_results.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "docs" / script, "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
