@@ -19,18 +19,18 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
     fabricated.write_metrics(params)
     fabricated.write_curves(params)
 
-    def captions() -> dict[str, str]:
-        for stage in ("make_tables", "make_figures"):
-            fabricated.run_stage(stage, params)
-        found = read_json(Path("results/smoke/tables/tables.json"))["tables"]
-        found += read_json(Path("results/smoke/figures/figures.json"))["figures"]
+    def captions(*kinds: str) -> dict[str, str]:
+        found = []
+        for kind in kinds:
+            fabricated.run_stage(f"make_{kind}", params)
+            found += read_json(Path(f"results/smoke/{kind}/{kind}.json"))[kind]
         return {entry["name"]: entry["caption"] for entry in found}
 
-    generated = captions()
+    generated = captions("tables", "figures")
     assert not [name for name, caption in generated.items() if "imported data; R_random" in caption]
     path = Path(paths.DATASET_METRICS.format(preset="smoke", family="point_robot"))
     path.write_text(json.dumps(read_json(path) | {"source": "imported", "labels": "ranked"}))
-    after = captions()
+    after = captions("tables", "figures")
     title = fabricated.LABELS["point_robot"][0]
     words = f"{title}: imported data; R_random and R_expert are the means of the worst and the best third of its"
     scored = {
@@ -49,7 +49,7 @@ def test_captions_say_where_the_anchors_are_from(tmp_path: Path, monkeypatch: py
     }
     assert f"{fabricated.LABELS['cheetah_vel'][0]}: imported" not in "".join(after.values())
     path.write_text(json.dumps(read_json(path) | {"labels": "given"}))
-    assert "means of its episodes labelled random and expert" in captions()["table1_few_shot"]
+    assert "means of its episodes labelled random and expert" in captions("tables")["table1_few_shot"]
 
 
 def test_a_family_without_behaviour_curves_has_an_empty_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
