@@ -25,6 +25,9 @@ def offer(
             for action in needed:
                 action.required = False
 
+    if needed:
+        required = " ".join(f"{action.option_strings[0]} {action.dest.upper()}" for action in needed)
+        verb.usage = f"{verb.prog} {required}\n       {verb.prog} --pretrained [--family FAMILY] [--tasks N]"
     verb.add_argument("--pretrained", action=Pretrained, nargs=0, help="play the models in pretrained/ instead")
 
 
