@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from blocks import ROOT, table, update
+
 QUICK = Path("results/quick/tables")
 PILOT = Path("results/pilot/tables")
 LAPTOP = Path("results/laptop/tables")
@@ -23,12 +23,6 @@ def rows(path: Path) -> list[Row]:
     """Return the rows of a table's CSV."""
     with (ROOT / path).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown, words in its first column and numbers in the others."""
-    lines = [head, [":--", *("--:" for _ in head[1:])], *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def interval(row: Row, name: str, mark: str = "") -> str:
@@ -45,7 +39,7 @@ def scores(path: Path) -> str:
     found = rows(path)
     columns = [name for name in found[0] if name.endswith(SCORE)]
     body = [[row["Method"], *(interval(row, name, row.get(f"{name} mark", "")) for name in columns)] for row in found]
-    return markdown(["Method", *(name.removesuffix(SCORE) for name in columns)], body)
+    return table(["Method", *(name.removesuffix(SCORE) for name in columns)], body, numbers=True)
 
 
 def verdicts(path: Path) -> str:
@@ -54,7 +48,7 @@ def verdicts(path: Path) -> str:
     for row in rows(path):
         p = f"{float(row['p (Holm)']):.4f}" if row["p (Holm)"] else "–"
         body.append([row["Claim"], row["Verdict"], interval(row, "Effect"), row["Holds if"], p])
-    return markdown(["Claim", "Verdict", "Effect", "Holds if", "p (Holm)"], body)
+    return table(["Claim", "Verdict", "Effect", "Holds if", "p (Holm)"], body, numbers=True)
 
 
 def title_of(page: Path) -> str:
@@ -82,7 +76,7 @@ def method(title: str, tables: Path) -> str | None:
     body += [[f"score, {row['Warm-start']} context", *(interval(row, f + SCORE) for f in families)] for row in unseen]
     known = [family.split(" (")[0] for family in families]  # a family without an unseen task says so in its heading
     body += [["score on training tasks", *(interval(row, f + SCORE) for f in known)] for row in trained]
-    return markdown(["", *families], body)
+    return table(["", *families], body, numbers=True)
 
 
 def blocks_of(page: Path) -> dict[str, str]:
@@ -104,14 +98,6 @@ def wanted() -> dict[Path, dict[str, str]]:
     return pages | {page: blocks_of(page) for page in methods}
 
 
-def filled(page: str, name: str, content: str) -> str:
-    """Return ``page`` with ``content`` between the markers of block ``name``."""
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
-    before, rest = page.split(begin)
-    _, after = rest.split(end)
-    return f"{before}{begin}\n{content}\n\n{end}{after}"
-
-
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` return 1 if one lags behind a table."""
     try:
@@ -121,21 +107,7 @@ def main(arguments: list[str]) -> int:
             f"{error.filename}: missing; run the pipeline with that preset, or 'git checkout -- results'\n"
         )
         return 1
-    behind = []
-    for path, blocks in pages.items():
-        page = path.read_text(encoding="utf-8")
-        new = page
-        for name, content in blocks.items():
-            new = filled(new, name, content)
-        if new != page:
-            behind.append(path)
-            if arguments != ["--check"]:
-                path.write_text(new, encoding="utf-8")
-    if arguments != ["--check"]:
-        return 0
-    for path in behind:
-        sys.stderr.write(f"{path.relative_to(ROOT)} differs from the results' tables; run 'make readme'\n")
-    return int(bool(behind))
+    return update(pages, arguments, "the results' tables", "make readme")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ what changes in the observation, so that the tables hold whatever the code does.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
+from blocks import table, update
 
 from metadiffuser.envs import FAMILIES, Family, Task
 from metadiffuser.envs.shared.tasks import draw_tasks
@@ -27,12 +27,6 @@ FREE = [
     *((f"velocity {axis}, of the world", "m/s") for axis in AXES),
     *((f"angular velocity {axis}, of the body", "rad/s") for axis in AXES),
 ]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table in Markdown."""
-    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, *rows)]
-    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]])
 
 
 def coordinates(model: mujoco.MjModel) -> list[tuple[str, str, str]]:
@@ -127,27 +121,10 @@ def generated(family: Family) -> str:
     return "\n\n".join(parts)
 
 
-def filled(page: str) -> str:
-    """Return ``page`` with the tables of every family between its markers."""
-    for name, family in FAMILIES.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        if (page.count(begin), page.count(end)) != (1, 1):
-            raise SystemExit(f"{PAGE.name}: expected the markers {begin} and {end} once")
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n\n{generated(family)}\n\n{end}{rest.split(end)[1]}"
-    return page
-
-
 def main(arguments: list[str]) -> int:
     """Write the page, or with ``--check`` return 1 if it lags behind the models."""
-    page = PAGE.read_text(encoding="utf-8")
-    wanted = filled(page)
-    if arguments == ["--check"]:
-        if page != wanted:
-            sys.stderr.write(f"docs/{PAGE.name} differs from the models; run 'make environments'\n")
-        return int(page != wanted)
-    PAGE.write_text(wanted, encoding="utf-8")
-    return 0
+    blocks = {name: generated(family) for name, family in FAMILIES.items()}
+    return update({PAGE: blocks}, arguments, "the models", "make environments")
 
 
 if __name__ == "__main__":

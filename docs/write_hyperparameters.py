@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from blocks import table, update
+
 from metadiffuser.config.params import Params
 from metadiffuser.envs import FAMILIES
 from metadiffuser.pipeline import presets
@@ -72,33 +74,22 @@ def words(content: Any) -> str:
     return ", ".join(map(str, content)) if isinstance(content, (list, tuple)) else str(content)
 
 
-def table(section: str, found: dict[str, Params]) -> str:
+def values(section: str, found: dict[str, Params]) -> str:
     """Return the table of a section in Markdown."""
     others = OTHERS if any(f"{section}.{key}" in LINEAGE for key in TABLES[section]) else ()
-    lines = [["key", *SHOWN, *others]]
+    rows = []
     for key in TABLES[section]:
         row = [f"`{key}`", *(value(found[preset], section, key) for preset in SHOWN)]
-        lines.append([*row, *(LINEAGE.get(f"{section}.{key}", ("",) * len(OTHERS)) if others else ())])
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines)
+        row += LINEAGE.get(f"{section}.{key}", ("",) * len(OTHERS)) if others else ()
+        rows.append([cell or "–" for cell in row])
+    return table(["key", *SHOWN, *others], rows)
 
 
 def main(arguments: list[str]) -> int:
     """Write the page, or with ``--check`` return 1 if it lags behind the presets."""
     found = {name: presets.read(name) for name in SHOWN}
-    page = PAGE.read_text(encoding="utf-8")
-    new = page
-    for section in TABLES:
-        begin, end = f"<!-- {section}:begin -->\n", f"<!-- {section}:end -->"
-        before, rest = new.split(begin)
-        _, after = rest.split(end)
-        new = f"{before}{begin}\n{table(section, found)}\n\n{end}{after}"
-    if arguments == ["--check"]:
-        if new != page:
-            sys.stderr.write(f"{PAGE.name} differs from the presets; run 'make readme'\n")
-        return int(new != page)
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+    blocks = {section: values(section, found) for section in TABLES}
+    return update({PAGE: blocks}, arguments, "the presets", "make readme")
 
 
 if __name__ == "__main__":
