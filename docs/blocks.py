@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,13 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]], numbers: boo
 
 
 def filled(page: str, blocks: Blocks, name: str) -> str:
-    """Return ``page`` with all blocks filled. Raises ``SystemExit``, which names the page, if a marker is missing."""
+    """Return ``page`` with its blocks filled.
+
+    Raises:
+        SystemExit: ``page``, which is called ``name``, lacks a marker, or has a block that nothing fills.
+    """
+    if unfilled := sorted(set(re.findall(r"<!-- (\w+):begin -->", page)) - blocks.keys()):
+        raise SystemExit(f"{name}: there is nothing to fill the block '{unfilled[0]}' with")
     for block, content in blocks.items():
         begin, end = f"<!-- {block}:begin -->", f"<!-- {block}:end -->"
         if (page.count(begin), page.count(end)) != (1, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -220,6 +221,24 @@ def test_a_page_lists_every_preset() -> None:
 def test_a_page_lists_every_stage() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)` \| ", page, re.M)) == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ({"a": "1", "b": "2"}, "page.md: expected the markers <!-- b:begin --> and <!-- b:end --> once"),
+        ({}, "page.md: there is nothing to fill the block 'a' with"),
+    ],
+)
+def test_a_block_without_a_marker_and_one_that_nothing_fills_are_named(
+    blocks: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    filled = importlib.import_module("blocks").filled
+    page = "x\n<!-- a:begin -->\n\n0\n\n<!-- a:end -->\ny\n"
+    assert filled(page, {"a": "1"}, "page.md") == page.replace("0", "1")
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        filled(page, blocks, "page.md")
 
 
 @pytest.mark.parametrize("script", ["copy_results.py", "write_hyperparameters.py"])
